@@ -1,0 +1,82 @@
+"""Multi-layer perceptrons, from none to any number of hidden layers."""
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from zoo.errors import UsageError
+
+
+def softmax_regression(
+    *,
+    input_shape: tuple[int, int, int] = (28, 28, 1),
+    num_classes: int = 10,
+    include_top: bool = True,
+    name: str = "softmax_regression",
+) -> keras.Model:
+    """Multinomial logistic regression on the pixels (Cox 1958).
+
+    Images (N, height, width, channels) → logits (N, num_classes). The loss is convex and weights start at zero.
+    """
+    images = keras.Input(input_shape, name="images")
+    x = layers.Flatten(name="pixels")(images)  # (N, H·W·C)
+    if include_top:
+        x = layers.Dense(num_classes, kernel_initializer="zeros", name="logits")(x)  # (N, num_classes)
+    return keras.Model(images, x, name=name)
+
+
+def mlp(
+    *,
+    input_shape: tuple[int, int, int] = (28, 28, 1),
+    num_classes: int = 10,
+    hidden: Sequence[int] = (512, 512),
+    activation: str = "relu",
+    kernel_initializer: str = "glorot_uniform",
+    bias_initializer: str = "zeros",
+    drop_rate: float = 0.0,
+    include_top: bool = True,
+    name: str = "mlp",
+) -> keras.Model:
+    """Dense layers of the given widths, dropout after each, then logits (Rumelhart, Hinton, Williams 1986).
+
+    Images (N, height, width, channels) → logits (N, num_classes), or with `include_top=False` the last hidden layer
+    (N, hidden[-1]). `activation` and the initialisers are names that Keras knows. Raises `UsageError` for a width
+    that is no positive whole number.
+    """
+    if not all(isinstance(units, int) and units > 0 for units in hidden):
+        raise UsageError(f"{name}: hidden is {tuple(hidden)!r}; each width must be a positive whole number.")
+    images = keras.Input(input_shape, name="images")
+    x = layers.Flatten(name="pixels")(images)  # (N, H·W·C)
+    initializers = {"kernel_initializer": kernel_initializer, "bias_initializer": bias_initializer}
+    for i, units in enumerate(hidden, start=1):
+        x = layers.Dense(units, activation=activation, name=f"hidden{i}", **initializers)(x)  # (N, units)
+        if drop_rate:
+            x = layers.Dropout(drop_rate, name=f"drop{i}")(x)
+    if include_top:
+        x = layers.Dense(num_classes, name="logits", **initializers)(x)  # (N, num_classes)
+    return keras.Model(images, x, name=name)
+
+
+def mlp_nielsen(
+    *,
+    input_shape: tuple[int, int, int] = (28, 28, 1),
+    num_classes: int = 10,
+    hidden: Sequence[int] = (30,),
+    include_top: bool = True,
+    name: str = "mlp_nielsen",
+) -> keras.Model:
+    """The sigmoid nets of Nielsen's book, chapter 5: weights N(0, 1/fan-in), biases N(0, 1).
+
+    Shapes as in `mlp`. The book's output units are sigmoids too: each logit is one, under a binary cross-entropy.
+    """
+    return mlp(
+        input_shape=input_shape,
+        num_classes=num_classes,
+        hidden=hidden,
+        activation="sigmoid",
+        kernel_initializer=keras.initializers.VarianceScaling(1.0, "fan_in", "untruncated_normal"),
+        bias_initializer=keras.initializers.RandomNormal(stddev=1.0),
+        include_top=include_top,
+        name=name,
+    )

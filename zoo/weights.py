@@ -1,0 +1,1 @@
+"""Weights into a built model: from an export, from Keras Applications."""
