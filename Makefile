@@ -1,0 +1,42 @@
+# make demo and make test need Python 3.11 or newer and make; they create .venv and reuse it.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: help install demo test test-full lint results clean
+
+help:
+	@echo "make demo       train LeNet-5 on real digits, export it, let a fresh process read PNG files"
+	@echo "make test       the test suite, on small inputs"
+	@echo "make test-full  everything, at full size; needs the data sets"
+	@echo "make lint       ruff: format and rules"
+	@echo "make results RUNS='runs/…'  add finished runs to results.csv and README's table"
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than Python 3.11; call make PYTHON=python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev,serve]'
+	@touch $@
+
+install: $(INSTALLED)
+
+demo: $(INSTALLED)
+	@$(BIN)/python docs/demo.py
+
+test: $(INSTALLED) lint
+	$(BIN)/python -m pytest -m 'not full'
+
+test-full: $(INSTALLED) lint
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+results: $(INSTALLED)
+	$(BIN)/python -m zoo.report $(RUNS)
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache

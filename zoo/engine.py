@@ -1,0 +1,483 @@
+"""One run of a recipe, from its data to its export: `run(recipe)`."""
+
+import importlib
+import json
+import math
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import tensorflow as tf
+
+import zoo
+from zoo import distribute, export, optimizers, report
+from zoo.errors import UsageError, ZooError
+from zoo.recipe import Recipe
+from zoo.registry import Card, build, describe
+
+SAVE_SECONDS = 30.0  # between two checkpoints; a killed run loses no more than this and one execution
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run leaves: its folder, its metrics, its export (None after a dry run) and the model itself."""
+
+    folder: Path
+    metrics: Mapping[str, float]
+    export: Path | None
+    model: keras.Model | None = None
+
+
+class Interrupted(ZooError):
+    """The user stopped the run; what was done is saved."""
+
+    exit_status = 130
+
+
+def run(
+    recipe: Recipe,
+    *,
+    run_dir: str | os.PathLike[str] | None = None,
+    restart: bool = False,
+    dry_run: bool = False,
+) -> Result:
+    """Trains, evaluates and exports what a recipe describes.
+
+    Everything lands in the run's folder, `run_dir` or `runs/NAME/seedS-FINGERPRINT`. A run that was stopped or killed
+    goes on from its last checkpoint and ends where it would have ended; a finished one is only reported.
+
+    Args:
+      recipe: what to run.
+      run_dir: another folder for the run.
+      restart: begin anew and discard what the folder holds.
+      dry_run: build everything, train two steps, evaluate, export, and delete it all.
+
+    Raises:
+      UsageError: the recipe names something that does not exist or cannot be.
+      ZooError: the data, the disk or the numbers fail; the message says how and what to do.
+    """
+    if dry_run:
+        with tempfile.TemporaryDirectory(prefix="zoo-dry-run-") as scratch:
+            result = _Run(replace(recipe, limit_steps=2), Path(scratch)).go()
+        _say(f"Dry run of {recipe.name} done: built, trained for 2 steps, evaluated, exported and deleted.")
+        return Result(result.folder, result.metrics, None, result.model)
+    folder = Path(run_dir or Path("runs", recipe.name, f"seed{recipe.seed}-{recipe.fingerprint()}"))
+    return _Run(recipe, folder, restart=restart).go()
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+class _Run:
+    def __init__(self, recipe: Recipe, folder: Path, *, restart: bool = False):
+        self.recipe, self.folder = recipe, folder
+        self.card: Card = describe(recipe.model)
+        if restart and folder.exists():
+            if any(folder.iterdir()) and not (folder / "recipe.json").exists():
+                raise UsageError(f"{folder} is no run's folder, so --restart does not empty it.")
+            shutil.rmtree(folder)
+
+    def go(self) -> Result:
+        recipe = self.recipe
+        self._claim_folder()
+        finished = self._finished()
+        if finished:
+            return finished
+        keras.utils.set_random_seed(recipe.seed)
+        if recipe.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        task, model = self._task_and_model()
+        _say(f"{recipe.name}: {task.summary()}")
+        _say(f"{model.name}: {model.count_params():,} weights; on {distribute.hardware()}")
+        training = _Training(recipe, task, model, self.folder)
+        training.fit()
+        metrics = self._evaluate(task, model, training)
+        if training.rows:
+            report.curves(training.rows, self.folder / "curves.png")
+        _say("Exporting, and checking the export in a fresh process")
+        exported = export.write(
+            self.folder / "export" / recipe.name,
+            task.serving(model),
+            model,
+            recipe,
+            self.card,
+            task.serving_examples(),
+            metrics,
+        )
+        self._write_result(metrics, training, exported)
+        self._print(metrics, exported)
+        return Result(self.folder, MappingProxyType(metrics), exported, model)
+
+    def _claim_folder(self) -> None:
+        """Makes the run's folder, or sees that the one there belongs to the same recipe."""
+        path = self.folder / "recipe.json"
+        try:
+            if path.exists():
+                there = json.loads(path.read_text(encoding="utf-8"))
+                here = self.recipe.to_dict()
+                differing = [key for key in here if there.get(key) != here[key]]
+                if differing:
+                    told = "; ".join(f"{key} is {there.get(key)!r} there, {here[key]!r} here" for key in differing[:4])
+                    raise UsageError(
+                        f"{self.folder} holds another run ({told}). Choose another --run-dir, or begin anew with --restart."
+                    )
+                return
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if any(self.folder.iterdir()):
+                raise UsageError(f"{self.folder} is not empty and no run's folder; choose another --run-dir.")
+            write_json(self.folder / "environment.json", environment())
+            write_json(path, self.recipe.to_dict())
+        except OSError as error:
+            raise ZooError(f"The run's folder {self.folder} cannot be written: {error.strerror}.") from error
+
+    def _finished(self) -> Result | None:
+        path = self.folder / "result.json"
+        if not path.exists():
+            return None
+        result = json.loads(path.read_text(encoding="utf-8"))
+        exported = self.folder / result["export"]
+        _say(f"{self.folder} holds this run, finished. To train again: --restart.")
+        self._print(result["metrics"], exported)
+        return Result(self.folder, MappingProxyType(result["metrics"]), exported)
+
+    def _task_and_model(self):
+        recipe = self.recipe
+        module, _, name = recipe.task.partition(":")
+        shape = recipe.model_args.get("input_shape") or self.card.input_shape
+        task = getattr(importlib.import_module(module), name)(recipe, shape, _say)
+        arguments = {**task.model_args(), **recipe.model_args}
+        model = build(recipe.model, dtype=recipe.precision, **arguments)
+        if recipe.keep == "best" and task.validation_batches() is None:
+            raise UsageError(f"{recipe.name}: keep is 'best', but there is no validation split; set validation_examples.")
+        return task, model
+
+    def _evaluate(self, task, model: keras.Model, training: "_Training") -> dict[str, float]:
+        _say("Evaluating")
+        return task.evaluate(model, self.folder)
+
+    def _write_result(self, metrics: dict[str, float], training: "_Training", exported: Path) -> None:
+        recipe, setting = self.recipe, environment()
+        versions = setting["versions"]
+        common = {
+            "recipe": recipe.name,
+            "model": recipe.model,
+            "seed": recipe.seed,
+            "dataset": recipe.dataset,
+            "steps": training.step,
+            "seconds": round(training.seconds, 1),
+            "trained_on": setting["hardware"],
+            "evaluated_on": setting["hardware"],
+            "versions": " ".join(f"{key}-{versions[key]}" for key in ("python", "tensorflow", "keras")),
+            "commit": setting["commit"],
+            "command": setting["command"],
+        }
+        rows = [
+            {**common, "metric": metric, "value": value, "paper": recipe.paper.get(metric)}
+            for metric, value in metrics.items()
+            if not metric.endswith("loss")
+        ]
+        result = {"metrics": metrics, "export": str(exported.relative_to(self.folder)), "rows": rows}
+        write_json(self.folder / "result.json", result)
+
+    def _print(self, metrics: Mapping[str, float], exported: Path) -> None:
+        rows = [
+            (metric.replace("_", " "), report.shown(metric, value), report.shown(metric, self.recipe.paper.get(metric)))
+            for metric, value in metrics.items()
+        ]
+        report.table(f"{self.recipe.name} (seed {self.recipe.seed})", ("metric", "ours", "paper"), rows)
+        _say(f"run:    {self.folder}\nexport: {exported}")
+
+
+class _Training:
+    """Fits a model with Keras's own loop, so that it can be killed at any step and go on as if it had not been."""
+
+    def __init__(self, recipe: Recipe, task, model: keras.Model, folder: Path):
+        self.recipe, self.task, self.model, self.folder = recipe, task, model, folder
+        self.steps_per_epoch, self.execution = _divide(recipe, task.train_examples)
+        self.total = recipe.epochs * self.steps_per_epoch
+        self.rows: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self._compile()
+        self._prepare_checkpoint()
+
+    @property
+    def step(self) -> int:
+        return int(self.model.optimizer.iterations.numpy())
+
+    def _compile(self) -> None:
+        recipe, model = self.recipe, self.model
+        if recipe.weight_decay:
+            for weight in model.trainable_variables:
+                if weight.name.endswith("kernel"):
+                    weight.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
+        model.compile(
+            optimizer=optimizers.optimizer(recipe, self.steps_per_epoch),
+            loss=self.task.loss(),
+            metrics=self.task.metrics(),
+            jit_compile=distribute.jit_compile(recipe),
+            steps_per_execution=self.execution,
+        )
+        # Builds the optimizer's and the metrics' variables, which a checkpoint restores into.
+        model.optimizer.build(model.trainable_variables)
+        model.test_on_batch(
+            *(tf.zeros(spec.shape, spec.dtype) for spec in self.task.training_batches(0).element_spec)
+        )
+        model.reset_metrics()
+
+    def _prepare_checkpoint(self) -> None:
+        model, recipe = self.model, self.recipe
+        self.best = [tf.Variable(v.value) for v in model.variables] if recipe.keep == "best" else []
+        self.best_value = -math.inf
+        self.state = tf.Variable("", dtype=tf.string)
+        checkpoint = tf.train.Checkpoint(
+            model=[v.value for v in model.variables],
+            optimizer=[v.value for v in model.optimizer.variables],
+            metrics=[v.value for v in model.metrics_variables],
+            best=self.best,
+            state=self.state,
+        )
+        self.manager = tf.train.CheckpointManager(checkpoint, str(self.folder / "checkpoint"), max_to_keep=2)
+        self.saved_at = time.monotonic()
+        self.started_at = time.monotonic()
+
+    def fit(self) -> None:
+        finished = self._restore()
+        if finished:
+            return
+        epochs = self.recipe.epochs
+        try:
+            epoch, done = divmod(self.step, self.steps_per_epoch)
+            if done:  # the rest of the epoch in which the run was stopped
+                self._fit(epoch, epoch + 1, self.steps_per_epoch - done)
+                epoch += 1
+            if epoch < epochs and not self.ended:
+                self._fit(epoch, epochs, self.steps_per_epoch)
+        except KeyboardInterrupt:
+            self.save()
+            raise Interrupted(
+                f"Stopped at step {self.step:,} of {self.total:,}; the same command goes on from there ({self.folder})."
+            ) from None
+        if self.best:
+            for variable, value in zip(self.model.variables, self.best, strict=True):
+                variable.assign(value)
+        self.save(finished=True)
+
+    @property
+    def ended(self) -> bool:
+        """Whether a callback has stopped the training for good."""
+        return bool(self.model.stop_training)
+
+    def _fit(self, first_epoch: int, epochs: int, steps: int) -> None:
+        recipe, limit = self.recipe, self.recipe.limit_steps
+        if limit is not None:
+            steps = min(steps, limit - self.step)
+            epochs = first_epoch + 1
+        averaging = recipe.keep == "average" and epochs < recipe.epochs
+        raw = _Snapshot(self.model) if averaging else None
+        self.model.fit(
+            self.task.training_batches(self.step),
+            initial_epoch=first_epoch,
+            epochs=epochs,
+            steps_per_epoch=steps,
+            validation_data=self.task.validation_batches(),
+            callbacks=[*self._callbacks(), *([raw] if raw else [])],
+            shuffle=False,
+            verbose="auto" if sys.stdout.isatty() else 2,
+        )
+        if raw:  # fit ends by putting the averaged weights into the model, too early here
+            raw.restore()
+        if limit is not None and self.step >= limit:
+            self.model.stop_training = True
+
+    def _callbacks(self) -> list[keras.callbacks.Callback]:
+        callbacks = list(self.task.callbacks())
+        if self.recipe.optimizer == "diagonal_lm":
+            callbacks.append(optimizers.Curvature(self._curvature_batch, self.task.loss()))
+        callbacks.append(_Bookkeeping(self))
+        callbacks.append(keras.callbacks.TensorBoard(str(self.folder / "tensorboard"), write_graph=False))
+        return callbacks
+
+    def _curvature_batch(self, epoch: int) -> tuple[tf.Tensor, tf.Tensor]:
+        batches = self.task.training_batches(epoch * self.steps_per_epoch).unbatch().batch(500)
+        return next(iter(batches))
+
+    def save(self, *, finished: bool = False) -> None:
+        """Writes a checkpoint; the one before stays until this one is whole."""
+        now = time.monotonic()
+        self.seconds, self.started_at = self.seconds + now - self.started_at, now
+        state = {
+            "rows": len(self.rows),
+            "seconds": self.seconds,
+            "best_value": self.best_value if self.best else None,
+            "finished": finished,
+        }
+        self.state.assign(json.dumps(state))
+        try:
+            self.manager.save(checkpoint_number=self.step)
+        except (OSError, tf.errors.OpError) as error:
+            raise ZooError(
+                f"The checkpoint of step {self.step:,} cannot be written to {self.folder}: {_reason(error)}. The one "
+                "before is whole; make room and start the same command again."
+            ) from error
+        self.saved_at = time.monotonic()
+
+    def _restore(self) -> bool:
+        """Goes back to the last checkpoint, if there is one. True if it is that of a finished training."""
+        history = self.folder / "metrics.jsonl"
+        if self.manager.latest_checkpoint is None:
+            history.write_text("", encoding="utf-8")
+            return False
+        try:
+            self.manager.checkpoint.restore(self.manager.latest_checkpoint).assert_existing_objects_matched()
+        except (ValueError, AssertionError, tf.errors.OpError) as error:
+            raise ZooError(
+                f"The checkpoint {self.manager.latest_checkpoint} is not one of this model "
+                f"({_reason(error)}). Choose another --run-dir, or begin anew with --restart."
+            ) from error
+        state = json.loads(self.state.numpy().decode())
+        kept = history.read_text(encoding="utf-8").splitlines()[: state["rows"]]
+        history.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self.rows = [json.loads(line) for line in kept]
+        self.seconds = state["seconds"]
+        if state["best_value"] is not None:
+            self.best_value = state["best_value"]
+        if not state["finished"]:
+            epoch, done = divmod(self.step, self.steps_per_epoch)
+            _say(f"Going on from step {self.step:,} of {self.total:,} (epoch {epoch + 1}, step {done:,}), {self.folder}")
+            self.resumed_metrics = [v.numpy() for v in self.model.metrics_variables] if done else None
+        return state["finished"]
+
+    resumed_metrics: list[Any] | None = None
+
+    def record(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Adds an epoch's row to metrics.jsonl. No times in it: a resumed run has the same rows."""
+        row = {"epoch": epoch + 1, "step": self.step, "learning_rate": float(self.model.optimizer.learning_rate)}
+        row.update({key: float(value) for key, value in logs.items() if key != "learning_rate"})
+        self.rows.append(row)
+        try:
+            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise ZooError(f"{self.folder / 'metrics.jsonl'} cannot be written: {error.strerror}.") from error
+        if self.best and logs[self.task.monitor] > self.best_value:
+            self.best_value = float(logs[self.task.monitor])
+            for kept, variable in zip(self.best, self.model.variables, strict=True):
+                kept.assign(variable.value)
+
+
+class _Bookkeeping(keras.callbacks.Callback):
+    """Stops at numbers that are none, saves by the clock, writes each epoch's row."""
+
+    def __init__(self, training: _Training):
+        super().__init__()
+        self.training = training
+        self.good_step = training.step
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Keras has just reset the metrics; in the middle of an epoch they go on from the checkpoint's.
+        values, self.training.resumed_metrics = self.training.resumed_metrics, None
+        if values is not None:
+            for variable, value in zip(self.model.metrics_variables, values, strict=True):
+                variable.assign(value)
+
+    def on_train_batch_end(self, batch, logs=None):
+        training = self.training
+        step = training.step
+        if not math.isfinite(logs["loss"]):
+            where = f"at step {step:,}" if step - self.good_step == 1 else f"between steps {self.good_step + 1:,} and {step:,}"
+            last = training.manager.latest_checkpoint
+            kept = f"The last good checkpoint is kept: {last}." if last else "No checkpoint was written yet."
+            raise ZooError(
+                f"The loss is no number any more: {float(logs['loss'])} {where}. {kept} Try a smaller --learning-rate."
+            )
+        self.good_step = step
+        if time.monotonic() - training.saved_at > SAVE_SECONDS:
+            training.save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.training.record(epoch, logs)
+
+
+class _Snapshot(keras.callbacks.Callback):
+    """Keeps the weights as they are at the end of an epoch."""
+
+    def __init__(self, model: keras.Model):
+        super().__init__()
+        self.weights = [v.value for v in model.trainable_variables]
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.values = [weight.numpy() for weight in self.weights]
+
+    def restore(self) -> None:
+        for weight, value in zip(self.weights, self.values, strict=True):
+            weight.assign(value)
+
+
+def _divide(recipe: Recipe, examples: int) -> tuple[int, int]:
+    """Steps an epoch, and how many of them stay in the graph at a time.
+
+    The second must divide the first. Where the number of full batches has no good divisor (a prime, say), an epoch is
+    shorter by up to half a per cent: what is left out opens the next one.
+    """
+    steps = recipe.steps_per_epoch or max(1, examples // recipe.batch_size)
+    limit = min(recipe.limit_steps or recipe.steps_per_execution, recipe.steps_per_execution)
+    if recipe.limit_steps is not None:
+        steps = min(steps, recipe.limit_steps)
+
+    def divisor(n: int) -> int:
+        return max(k for k in range(1, min(limit, n) + 1) if n % k == 0)
+
+    choices = [steps] if recipe.steps_per_epoch or recipe.limit_steps else range(steps, steps - steps // 200 - 1, -1)
+    for n in choices:
+        if divisor(n) * 2 >= min(limit, n):
+            return n, divisor(n)
+    best = max(choices, key=divisor)
+    return best, divisor(best)
+
+
+def environment() -> dict[str, Any]:
+    """What a run depends on besides its recipe: versions, hardware, the code's commit, the command."""
+    names = ("tensorflow", "keras", "numpy")
+    versions = {name: importlib.import_module(name).__version__ for name in names}
+    root = Path(__file__).parent.parent
+    commit = None
+    if (root / ".git").exists():
+        done = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty"], capture_output=True, text=True
+        )
+        commit = done.stdout.strip() or None
+    program = Path(sys.argv[0])
+    name = f"python recipes/{program.name}" if program.suffix == ".py" else program.name
+    return {
+        "versions": {"python": platform.python_version(), "zoo": zoo.__version__, **versions},
+        "platform": platform.platform(),
+        "hardware": distribute.hardware(),
+        "commit": commit or f"version {zoo.__version__}",
+        "command": " ".join([name, *map(shlex.quote, sys.argv[1:])]),
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a file whole or not at all."""
+    scratch = path.with_name(f".{path.name}.writing")
+    scratch.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    scratch.replace(path)
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return getattr(error, "strerror", None) or (text[0][:200] if text else type(error).__name__)

@@ -1,0 +1,185 @@
+"""Writing SavedModels that a server can answer from: whole or not at all, and checked before the command says done."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from zoo.errors import UsageError, ZooError
+from zoo.recipe import Recipe
+from zoo.registry import Card
+
+SUMS = "assets.extra/sha256sums.txt"
+
+
+def write(
+    base: Path,
+    serving: tf.Module,
+    model: keras.Model,
+    recipe: Recipe,
+    card: Card,
+    examples: Mapping[str, np.ndarray],
+    metrics: Mapping[str, float],
+) -> Path:
+    """Saves `serving` as the next free version under `base` and returns that folder, `base/VERSION`.
+
+    `serving.endpoints` holds the signatures by name, `serving.weights` the variables in the order of `model.variables`.
+    Before the folder gets its name, a fresh process without the zoo loads it and must answer `examples` as `serving`
+    does, to 1e-5. Raises `ZooError` where it does not, and where the disk is full or not writable.
+    """
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        for left in base.glob(".writing-*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=base))
+    except OSError as error:
+        raise ZooError(f"The export cannot be written to {base}: {error.strerror}.") from error
+    try:
+        tf.saved_model.save(serving, str(folder), signatures=serving.endpoints)
+        _write_extras(folder, serving, model, recipe, card, examples, metrics)
+        _check(folder, serving, examples)
+        _write_sums(folder)
+        folder.chmod(0o755)
+        return _claim_version(base, folder)
+    except (OSError, tf.errors.OpError) as error:
+        raise ZooError(f"The export cannot be written to {base}: {getattr(error, 'strerror', None) or error}.") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_extras(
+    folder: Path,
+    serving: tf.Module,
+    model: keras.Model,
+    recipe: Recipe,
+    card: Card,
+    examples: Mapping[str, np.ndarray],
+    metrics: Mapping[str, float],
+) -> None:
+    extras = folder / "assets.extra"
+    extras.mkdir()
+    # Where each Keras weight stands in the SavedModel's own checkpoint, so that fine-tuning needs no second copy.
+    keys = {v.path: f"weights/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i, v in enumerate(model.variables)}
+    about = asdict(card)
+    about.update(builder=str(card.builder), metrics=dict(metrics), model_config=_build_arguments(model, recipe))
+    for name, content in (("weights.json", keys), ("recipe.json", recipe.to_dict()), ("card.json", about)):
+        (extras / name).write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+    _write_warmup(extras / "tf_serving_warmup_requests", examples)
+
+
+def _build_arguments(model: keras.Model, recipe: Recipe) -> dict[str, Any]:
+    return {**recipe.model_args, "num_classes": model.output_shape[-1]}
+
+
+def _write_warmup(path: Path, examples: Mapping[str, np.ndarray]) -> None:
+    """Requests that TensorFlow Serving sends to itself when it loads the model, so that no client waits for tracing."""
+    from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
+
+    request = predict_pb2.PredictRequest(model_spec=model_pb2.ModelSpec(signature_name="serving_default"))
+    for name, value in examples.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value[:1]))
+    log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(log.SerializeToString())
+
+
+def _check(folder: Path, serving: tf.Module, examples: Mapping[str, np.ndarray]) -> None:
+    expected = serving.endpoints["serving_default"](*(tf.constant(value) for value in examples.values()))
+    arrays = {f"in:{name}": value for name, value in examples.items()}
+    for name, value in expected.items():
+        array = value.numpy()
+        arrays[f"out:{name}"] = array.astype("S") if array.dtype == object else array
+    with tempfile.TemporaryDirectory() as scratch:
+        answers = Path(scratch) / "answers.npz"
+        np.savez(answers, **arrays)
+        script = Path(__file__).with_name("check_export.py")
+        # -P keeps the script's own folder, and so the zoo, off the module path.
+        done = subprocess.run(
+            [sys.executable, "-P", "-W", "ignore", str(script), str(folder), str(answers)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+    if done.returncode:
+        said = (done.stdout or done.stderr).strip().splitlines()[-1:] or ["nothing"]
+        raise ZooError(f"The export, loaded in a fresh process, does not answer as the trained model does: {said[0]}")
+
+
+def _write_sums(folder: Path) -> None:
+    sums = [f"{_sha256(path)}  {path.relative_to(folder)}\n" for path in sorted(folder.rglob("*")) if path.is_file()]
+    (folder / SUMS).write_text("".join(sums), encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _claim_version(base: Path, folder: Path) -> Path:
+    version = max((int(path.name) for path in base.iterdir() if path.name.isdigit()), default=0) + 1
+    while True:
+        try:
+            return folder.rename(base / str(version))
+        except OSError:
+            if not (base / str(version)).exists():
+                raise
+            version += 1  # another process was quicker
+
+
+def find(path: str | os.PathLike[str]) -> Path:
+    """The version folder that `path` means, checked to be complete.
+
+    `path` may be the version folder itself, the folder above it (the newest version counts) or a run's folder.
+    Raises `UsageError` where there is none, `ZooError` where a file is missing or changed.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UsageError(f"There is no folder {path}; give a run's folder or an export's.")
+    candidates = [path, *_versions(path)]
+    for export in sorted(path.glob("export/*")):
+        candidates += _versions(export)
+    for folder in candidates:
+        if (folder / "saved_model.pb").is_file() or (folder / SUMS).is_file():
+            _verify(folder)
+            return folder
+    raise UsageError(f"{path} holds no export; `zoo train` writes one, NAME/VERSION/saved_model.pb.")
+
+
+def _versions(base: Path) -> list[Path]:
+    if not base.is_dir():
+        return []
+    return sorted((p for p in base.iterdir() if p.name.isdigit()), key=lambda p: int(p.name), reverse=True)
+
+
+def _verify(folder: Path) -> None:
+    if not (folder / SUMS).is_file():
+        if (folder / "assets.extra").is_dir():
+            raise ZooError(f"{folder} is incomplete: {SUMS} is missing. Write the export again.")
+        raise ZooError(f"{folder} is a SavedModel, but none that the zoo wrote: it has no assets.extra.")
+    for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
+        digest, _, name = line.partition("  ")
+        if not (folder / name).is_file():
+            raise ZooError(f"{folder} is incomplete: {name} is missing. Write the export again.")
+        if _sha256(folder / name) != digest:
+            raise ZooError(f"{folder} is damaged: {name} is not what was written. Write the export again.")
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """The card of an export, with its measured metrics."""
+    return json.loads((folder / "assets.extra" / "card.json").read_text(encoding="utf-8"))
+
+
+def recipe_of(folder: Path) -> dict[str, Any]:
+    """The recipe that an export was trained by, as plain values."""
+    return json.loads((folder / "assets.extra" / "recipe.json").read_text(encoding="utf-8"))

@@ -1,0 +1,165 @@
+"""Recipes: everything that decides the outcome of a run, one flat frozen dataclass a task. The standard library only."""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any, ClassVar, Literal
+
+from zoo.errors import UsageError, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What every run has. Each task adds its own fields; each field is a flag of its name."""
+
+    task: ClassVar[str]  # the dotted name of the class in zoo.tasks that trains it
+
+    name: str
+    """The recipe's own name, that of its file."""
+    model: str
+    """The model, by its name in the registry."""
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the model's builder; on the command line --model.NAME."""
+    dataset: str
+    """A TFDS name, an embedded set ("digits") or the user's own ("folder:PATH")."""
+    seed: int = 0
+    """Decides initialisation, the cut of the splits, the order of examples, augmentation and dropout."""
+
+    epochs: int
+    """Passes over the training split."""
+    batch_size: int
+    """Examples a step. Batches are always full: an epoch's remainder opens the next epoch."""
+    steps_per_epoch: int | None = None
+    """Steps a pass; None for as many as the split has full batches."""
+    limit_steps: int | None = None
+    """Stop after so many steps in all: a smoke test."""
+
+    optimizer: Literal["sgd", "adam", "diagonal_lm"] = "sgd"
+    """sgd (with momentum), adam, or diagonal_lm: LeCun's stochastic diagonal Levenberg-Marquardt."""
+    learning_rate: float
+    """The rate at the start, or at the peak where a schedule warms up."""
+    schedule: Literal["constant", "piecewise", "cosine"] = "constant"
+    """constant; piecewise: schedule_factors times the rate from schedule_epochs on; cosine: to zero at the end."""
+    schedule_epochs: tuple[float, ...] = ()
+    """For piecewise: the epochs at which the rate changes."""
+    schedule_factors: tuple[float, ...] = ()
+    """For piecewise: what the first rate is multiplied by from each of those epochs on."""
+    warmup_epochs: float = 0.0
+    """For cosine: epochs of linear warm-up from zero."""
+    momentum: float = 0.0
+    """For sgd."""
+    nesterov: bool = False
+    """For sgd."""
+    weight_decay: float = 0.0
+    """Coupled weight decay of kernels: this times the weight is added to its gradient. Biases are not decayed."""
+
+    keep: Literal["last", "best", "average"] = "last"
+    """Which weights count: the last, those best on validation, or the moving average of all."""
+    average_momentum: float = 0.999
+    """For keep=average: the share of the old average a step keeps."""
+
+    precision: Literal["float32", "float64", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Keras's dtype policy."""
+    jit_compile: bool | None = None
+    """Compile the train step with XLA; None to choose by device (one GPU: yes, a CPU: no)."""
+    steps_per_execution: int = 50
+    """At most so many steps stay in the graph between two returns to Python."""
+    deterministic: bool = False
+    """Make every operation repeatable to the bit, at some cost in speed."""
+
+    paper: Mapping[str, float] = field(default_factory=dict)
+    """The published results, by metric, to stand beside the measured ones."""
+
+    def __post_init__(self) -> None:
+        for key in ("model_args", "paper"):
+            object.__setattr__(self, key, MappingProxyType(dict(getattr(self, key))))
+        self._require("epochs", self.epochs >= 1, "at least 1")
+        self._require("batch_size", self.batch_size >= 1, "at least 1")
+        self._require("learning_rate", self.learning_rate >= 0, "0 or more")
+        self._require("steps_per_execution", self.steps_per_execution >= 1, "at least 1")
+        self._require("average_momentum", 0 <= self.average_momentum < 1, "at least 0 and below 1")
+        self._require("limit_steps", self.limit_steps is None or self.limit_steps >= 1, "at least 1")
+        self._require("steps_per_epoch", self.steps_per_epoch is None or self.steps_per_epoch >= 1, "at least 1")
+        self._require("weight_decay", self.weight_decay >= 0, "0 or more")
+        self._require("momentum", 0 <= self.momentum < 1, "at least 0 and below 1")
+        if len(self.schedule_epochs) != len(self.schedule_factors):
+            raise UsageError(
+                f"{self.name}: schedule_epochs has {len(self.schedule_epochs)} values and schedule_factors "
+                f"{len(self.schedule_factors)}; each change of the rate needs one of both."
+            )
+
+    def _require(self, key: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise UsageError(f"{self.name}: {key} is {getattr(self, key)!r}; it must be {expected}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values, for JSON."""
+        plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return json.loads(json.dumps({"task": self.task, **plain}, default=dict))
+
+    def fingerprint(self) -> str:
+        """Eight hex digits that change with any field."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecipe(Recipe):
+    """A recipe of image classification."""
+
+    task: ClassVar[str] = "zoo.tasks.classification:ImageClassification"
+
+    loss: Literal["cross_entropy", "sigmoid_cross_entropy", "perceptron", "rbf_map"] = "cross_entropy"
+    """cross_entropy: softmax over the logits; sigmoid_cross_entropy: one binary problem a class, summed;
+    perceptron: Rosenblatt's criterion; rbf_map: LeCun's maximum a posteriori criterion for LeNet-5."""
+    validation_examples: int = 0
+    """Cut from the training split by the seed where the data set has no validation split of its own."""
+    pixel_mean: tuple[float, ...] = (0.0,)
+    """Subtracted from the pixels, which run from 0 to 255; one value, or one a channel."""
+    pixel_std: tuple[float, ...] = (255.0,)
+    """What the pixels are then divided by; one value, or one a channel."""
+    pad: int = 0
+    """Pixels of background (black) added on each side after resizing, so that 28 × 28 digits fill 32 × 32."""
+    random_shift: int = 0
+    """Training images are moved by up to so many pixels either way, filled with black."""
+    random_flip: bool = False
+    """Training images are mirrored left to right half of the time."""
+    skip_bad_images: bool = False
+    """For folder: leave out files that cannot be decoded, where otherwise the run stops."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("validation_examples", self.validation_examples >= 0, "0 or more")
+        self._require("pad", self.pad >= 0, "0 or more")
+        self._require("random_shift", self.random_shift >= 0, "0 or more")
+        self._require("pixel_std", all(value > 0 for value in self.pixel_std), "positive")
+
+
+def recipes_folder() -> Path:
+    """Where the recipe scripts are: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipe scripts, sorted."""
+    return sorted(path.stem for path in recipes_folder().glob("*.py"))
+
+
+def load_script(name: str) -> ModuleType:
+    """The module of a recipe script, imported from its file. Raises `UsageError` for an unknown name."""
+    if name not in list_recipes():
+        raise UsageError(f"There is no recipe {name!r}. {nearest(name, list_recipes())}")
+    spec = importlib.util.spec_from_file_location(f"zoo_recipe_{name}", recipes_folder() / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def load_recipe(name: str) -> Recipe:
+    """The recipe of a script, by its name."""
+    return load_script(name).recipe

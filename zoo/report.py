@@ -1,0 +1,172 @@
+"""Pictures and tables of what was measured: curves, confusion matrices, the rows of results.csv, README's table.
+
+As a command, `python -m zoo.report RUN…` adds the results of finished runs to results.csv and README's table;
+without a run it only writes the table anew.
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+
+from zoo.errors import ZooError
+
+COLUMNS = (
+    "recipe", "model", "seed", "dataset", "metric", "value", "paper", "steps", "seconds",
+    "trained_on", "evaluated_on", "versions", "commit", "command",
+)  # fmt: skip
+TABLE_START, TABLE_END = "<!-- results: written by `make results` -->", "<!-- end of results -->"
+
+
+def _figure(width: float, height: float):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Draws each metric over the epochs, training and validation together."""
+    names = [key for key in rows[0] if key not in ("epoch", "step", "learning_rate") and not key.startswith("val_")]
+    figure = _figure(4.5 * len(names), 3.4)
+    epochs = [row["epoch"] for row in rows]
+    marker = "o" if len(rows) < 15 else None
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+            if key in rows[0]:
+                axes.plot(epochs, [row[key] for row in rows], label=label, marker=marker, markersize=3)
+        axes.set(xlabel="epoch", title=name)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path)
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str], path: Path) -> None:
+    """Draws how many examples of each class (rows) were taken for each class (columns)."""
+    counts = np.zeros((len(classes), len(classes)), int)
+    np.add.at(counts, (labels, predicted), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(3 + 0.45 * len(classes), 16)
+    figure = _figure(side, side)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    accuracy = np.trace(counts) / max(counts.sum(), 1)
+    axes.set(xlabel="predicted", ylabel="true", title=f"test: {np.trace(counts):,} of {counts.sum():,} right ({accuracy:.2%})")
+    if len(classes) <= 30:
+        ticks = range(len(classes))
+        upright = max(map(len, classes)) <= 3
+        axes.set_xticks(ticks, classes, rotation=0 if upright else 60, ha="center" if upright else "right")
+        axes.set_yticks(ticks, classes)
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour, fontsize=8)
+    figure.savefig(path)
+
+
+def lines(
+    series: Mapping[str, Sequence[float]], path: Path, *, title: str, xlabel: str, ylabel: str, log: bool = False
+) -> None:
+    """Draws one line for each named series over 1, 2, 3, …"""
+    figure = _figure(7, 4.2)
+    axes = figure.subplots()
+    for label, values in series.items():
+        axes.plot(range(1, len(values) + 1), values, label=label, marker="o", markersize=3)
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Prints a table on the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    view = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        view.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        view.add_row(*map(str, row))
+    Console().print(view)
+
+
+def shown(metric: str, value: float | None) -> str:
+    """A metric as people read it: accuracies and errors in per cent."""
+    if value is None:
+        return "–"
+    return f"{value:.2%}" if metric.endswith(("accuracy", "error")) else f"{value:.4g}"
+
+
+def add_results(runs: Sequence[Path], results: Path) -> None:
+    """Adds the test metrics of finished runs to results.csv; a recipe's older row of the same seed is replaced.
+
+    Raises `ZooError` for a folder without the result of a finished run.
+    """
+    rows = read_results(results)
+    for run in runs:
+        try:
+            result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ZooError(f"{run} holds no result.json: the run is not finished, or it is another folder.") from error
+        for row in result["rows"]:
+            key = [str(row[column]) for column in ("recipe", "model", "seed", "dataset", "metric")]
+            rows = [old for old in rows if [old[c] for c in ("recipe", "model", "seed", "dataset", "metric")] != key]
+            rows.append({column: "" if row[column] is None else str(row[column]) for column in COLUMNS})
+    rows.sort(key=lambda row: (row["recipe"], row["model"], row["metric"], int(row["seed"])))
+    with results.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_results(results: Path) -> list[dict[str, str]]:
+    """The rows of results.csv, none where there is no such file."""
+    if not results.exists():
+        return []
+    with results.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def results_table(rows: Sequence[Mapping[str, str]]) -> str:
+    """README's table in Markdown: a line for each recipe and metric, the mean over seeds."""
+    groups: dict[tuple[str, str, str, str], list[Mapping[str, str]]] = {}
+    for row in rows:
+        groups.setdefault((row["recipe"], row["model"], row["dataset"], row["metric"]), []).append(row)
+    text = [
+        "| recipe | data | metric | paper | ours | runs | minutes each | hardware |",
+        "|---|---|---|---:|---:|---:|---:|---|",
+    ]
+    for (recipe, _, dataset, metric), group in groups.items():
+        values = [float(row["value"]) for row in group]
+        paper = shown(metric, float(group[0]["paper"]) if group[0]["paper"] else None)
+        spread = f" ± {shown(metric, stdev(values))}" if len(values) > 1 else ""
+        minutes = mean(float(row["seconds"]) for row in group) / 60
+        text.append(
+            f"| `{recipe}` | {dataset} | {metric.replace('_', ' ')} | {paper} | {shown(metric, mean(values))}{spread} "
+            f"| {len(values)} | {minutes:.1f} | {group[0]['trained_on']} |"
+        )
+    return "\n".join(text)
+
+
+def write_table(readme: Path, results: Path) -> None:
+    """Puts the table of results.csv between its two marks in README."""
+    text = readme.read_text(encoding="utf-8")
+    before, mark, rest = text.partition(TABLE_START)
+    _, end, after = rest.partition(TABLE_END)
+    if not mark or not end:
+        raise ZooError(f"{readme} lacks the marks {TABLE_START!r} and {TABLE_END!r}.")
+    table_ = results_table(read_results(results))
+    readme.write_text(f"{before}{mark}\n\n{table_}\n\n{end}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    root = Path(__file__).parent.parent
+    add_results([Path(run) for run in sys.argv[1:]], root / "results.csv")
+    write_table(root / "README.md", root / "results.csv")
