@@ -63,8 +63,7 @@ def main() -> int:
     stranger = subprocess.run(
         [sys.executable, "-S", "-P", "-W", "ignore", "-c", STRANGER, str(result.export), str(digits)],
         env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
     )
     print(stranger.stdout, end="")

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import field, fields, make_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,15 +20,16 @@ COMMANDS = ("list", "show", "train", "evaluate", "predict")
 
 def main(recipe: Recipe, arguments: Sequence[str] | None = None) -> NoReturn:
     """What a recipe script does: reads the flags, runs the recipe, exits with 0, 1 or 2."""
-    sys.exit(_guarded(lambda: _train(recipe, arguments)))
+    sys.exit(guarded(lambda: _train(recipe, arguments)))
 
 
 def console() -> NoReturn:
     """The `zoo` command."""
-    sys.exit(_guarded(lambda: _dispatch(sys.argv[1:])))
+    sys.exit(guarded(lambda: _dispatch(sys.argv[1:])))
 
 
-def _guarded(command: Any) -> int:
+def guarded(command: Callable[[], int | None]) -> int:
+    """Runs a command and returns its exit status; errors that a user can mend become one line on stderr."""
     try:
         return command() or 0
     except ZooError as error:
@@ -74,7 +75,11 @@ def _dispatch(arguments: list[str]) -> int:
     if options.command == "train":
         return _train_by_name(arguments[1:])
     if rest:
-        known = [flag for action in commands.choices[options.command]._actions for flag in action.option_strings] if options.command else ["--version", "--help"]
+        known = (
+            [flag for action in commands.choices[options.command]._actions for flag in action.option_strings]
+            if options.command
+            else ["--version", "--help"]
+        )
         raise UsageError(f"Unknown argument {rest[0]!r}. {nearest(rest[0], known)}")
     if options.version:
         import zoo
@@ -130,7 +135,9 @@ def _show(name: str) -> None:
     try:
         _resolve(name)
     except UsageError as error:
-        raise UsageError(f"There is no model or recipe {name!r}. {nearest(name, [*list_models(), *list_recipes()])}") from error
+        raise UsageError(
+            f"There is no model or recipe {name!r}. {nearest(name, [*list_models(), *list_recipes()])}"
+        ) from error
     print(describe(name))
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -53,6 +53,7 @@ def run(
     run_dir: str | os.PathLike[str] | None = None,
     restart: bool = False,
     dry_run: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Result:
     """Trains, evaluates and exports what a recipe describes.
 
@@ -64,6 +65,7 @@ def run(
       run_dir: another folder for the run.
       restart: begin anew and discard what the folder holds.
       dry_run: build everything, train two steps, evaluate, export, and delete it all.
+      callbacks: Keras callbacks of one's own, called before the engine's.
 
     Raises:
       UsageError: the recipe names something that does not exist or cannot be.
@@ -71,11 +73,11 @@ def run(
     """
     if dry_run:
         with tempfile.TemporaryDirectory(prefix="zoo-dry-run-") as scratch:
-            result = _Run(replace(recipe, limit_steps=2), Path(scratch)).go()
+            result = _Run(replace(recipe, limit_steps=2), Path(scratch), callbacks).go()
         _say(f"Dry run of {recipe.name} done: built, trained for 2 steps, evaluated, exported and deleted.")
         return Result(result.folder, result.metrics, None, result.model)
     folder = Path(run_dir or Path("runs", recipe.name, f"seed{recipe.seed}-{recipe.fingerprint()}"))
-    return _Run(recipe, folder, restart=restart).go()
+    return _Run(recipe, folder, callbacks, restart=restart).go()
 
 
 def _say(text: str) -> None:
@@ -83,8 +85,10 @@ def _say(text: str) -> None:
 
 
 class _Run:
-    def __init__(self, recipe: Recipe, folder: Path, *, restart: bool = False):
-        self.recipe, self.folder = recipe, folder
+    def __init__(
+        self, recipe: Recipe, folder: Path, callbacks: Sequence[keras.callbacks.Callback], *, restart: bool = False
+    ):
+        self.recipe, self.folder, self.callbacks = recipe, folder, callbacks
         self.card: Card = describe(recipe.model)
         if restart and folder.exists():
             if any(folder.iterdir()) and not (folder / "recipe.json").exists():
@@ -103,7 +107,7 @@ class _Run:
         task, model = self._task_and_model()
         _say(f"{recipe.name}: {task.summary()}")
         _say(f"{model.name}: {model.count_params():,} weights; on {distribute.hardware()}")
-        training = _Training(recipe, task, model, self.folder)
+        training = _Training(recipe, task, model, self.folder, self.callbacks)
         training.fit()
         metrics = self._evaluate(task, model, training)
         if training.rows:
@@ -133,7 +137,7 @@ class _Run:
                 if differing:
                     told = "; ".join(f"{key} is {there.get(key)!r} there, {here[key]!r} here" for key in differing[:4])
                     raise UsageError(
-                        f"{self.folder} holds another run ({told}). Choose another --run-dir, or begin anew with --restart."
+                        f"{self.folder} holds another run ({told}). Choose another --run-dir, or --restart."
                     )
                 return
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -157,12 +161,13 @@ class _Run:
     def _task_and_model(self):
         recipe = self.recipe
         module, _, name = recipe.task.partition(":")
-        shape = recipe.model_args.get("input_shape") or self.card.input_shape
-        task = getattr(importlib.import_module(module), name)(recipe, shape, _say)
+        task = getattr(importlib.import_module(module), name)(recipe, self.card, _say)
         arguments = {**task.model_args(), **recipe.model_args}
         model = build(recipe.model, dtype=recipe.precision, **arguments)
         if recipe.keep == "best" and task.validation_batches() is None:
-            raise UsageError(f"{recipe.name}: keep is 'best', but there is no validation split; set validation_examples.")
+            raise UsageError(
+                f"{recipe.name}: keep is 'best', but there is no validation split; set validation_examples."
+            )
         return task, model
 
     def _evaluate(self, task, model: keras.Model, training: "_Training") -> dict[str, float]:
@@ -174,7 +179,7 @@ class _Run:
         versions = setting["versions"]
         common = {
             "recipe": recipe.name,
-            "model": recipe.model,
+            "model": _call(recipe),
             "seed": recipe.seed,
             "dataset": recipe.dataset,
             "steps": training.step,
@@ -205,8 +210,16 @@ class _Run:
 class _Training:
     """Fits a model with Keras's own loop, so that it can be killed at any step and go on as if it had not been."""
 
-    def __init__(self, recipe: Recipe, task, model: keras.Model, folder: Path):
+    def __init__(
+        self,
+        recipe: Recipe,
+        task,
+        model: keras.Model,
+        folder: Path,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ):
         self.recipe, self.task, self.model, self.folder = recipe, task, model, folder
+        self.callbacks = callbacks
         self.steps_per_epoch, self.execution = _divide(recipe, task.train_examples)
         self.total = recipe.epochs * self.steps_per_epoch
         self.rows: list[dict[str, float]] = []
@@ -233,9 +246,7 @@ class _Training:
         )
         # Builds the optimizer's and the metrics' variables, which a checkpoint restores into.
         model.optimizer.build(model.trainable_variables)
-        model.test_on_batch(
-            *(tf.zeros(spec.shape, spec.dtype) for spec in self.task.training_batches(0).element_spec)
-        )
+        model.test_on_batch(*(tf.zeros(spec.shape, spec.dtype) for spec in self.task.training_batches(0).element_spec))
         model.reset_metrics()
 
     def _prepare_checkpoint(self) -> None:
@@ -304,16 +315,10 @@ class _Training:
             self.model.stop_training = True
 
     def _callbacks(self) -> list[keras.callbacks.Callback]:
-        callbacks = list(self.task.callbacks())
-        if self.recipe.optimizer == "diagonal_lm":
-            callbacks.append(optimizers.Curvature(self._curvature_batch, self.task.loss()))
+        callbacks = [*self.callbacks, *self.task.callbacks()]
         callbacks.append(_Bookkeeping(self))
         callbacks.append(keras.callbacks.TensorBoard(str(self.folder / "tensorboard"), write_graph=False))
         return callbacks
-
-    def _curvature_batch(self, epoch: int) -> tuple[tf.Tensor, tf.Tensor]:
-        batches = self.task.training_batches(epoch * self.steps_per_epoch).unbatch().batch(500)
-        return next(iter(batches))
 
     def save(self, *, finished: bool = False) -> None:
         """Writes a checkpoint; the one before stays until this one is whole."""
@@ -357,7 +362,9 @@ class _Training:
             self.best_value = state["best_value"]
         if not state["finished"]:
             epoch, done = divmod(self.step, self.steps_per_epoch)
-            _say(f"Going on from step {self.step:,} of {self.total:,} (epoch {epoch + 1}, step {done:,}), {self.folder}")
+            _say(
+                f"Going on from step {self.step:,} of {self.total:,} (epoch {epoch + 1}, step {done:,}), {self.folder}"
+            )
             self.resumed_metrics = [v.numpy() for v in self.model.metrics_variables] if done else None
         return state["finished"]
 
@@ -398,7 +405,11 @@ class _Bookkeeping(keras.callbacks.Callback):
         training = self.training
         step = training.step
         if not math.isfinite(logs["loss"]):
-            where = f"at step {step:,}" if step - self.good_step == 1 else f"between steps {self.good_step + 1:,} and {step:,}"
+            where = (
+                f"at step {step:,}"
+                if step - self.good_step == 1
+                else f"between steps {self.good_step + 1:,} and {step:,}"
+            )
             last = training.manager.latest_checkpoint
             kept = f"The last good checkpoint is kept: {last}." if last else "No checkpoint was written yet."
             raise ZooError(
@@ -447,6 +458,12 @@ def _divide(recipe: Recipe, examples: int) -> tuple[int, int]:
             return n, divisor(n)
     best = max(choices, key=divisor)
     return best, divisor(best)
+
+
+def _call(recipe: Recipe) -> str:
+    """The model with the arguments that the recipe gives it, as one would write it."""
+    arguments = ", ".join(f"{key}={value!r}" for key, value in recipe.model_args.items())
+    return f"{recipe.model}({arguments})" if arguments else recipe.model
 
 
 def environment() -> dict[str, Any]:

@@ -34,7 +34,7 @@ def write(
 ) -> Path:
     """Saves `serving` as the next free version under `base` and returns that folder, `base/VERSION`.
 
-    `serving.endpoints` holds the signatures by name, `serving.weights` the variables in the order of `model.variables`.
+    `serving.endpoints` holds the signatures by name, `serving.weights` the variables in the order of `model.weights`.
     Before the folder gets its name, a fresh process without the zoo loads it and must answer `examples` as `serving`
     does, to 1e-5. Raises `ZooError` where it does not, and where the disk is full or not writable.
     """
@@ -53,7 +53,9 @@ def write(
         folder.chmod(0o755)
         return _claim_version(base, folder)
     except (OSError, tf.errors.OpError) as error:
-        raise ZooError(f"The export cannot be written to {base}: {getattr(error, 'strerror', None) or error}.") from error
+        raise ZooError(
+            f"The export cannot be written to {base}: {getattr(error, 'strerror', None) or error}."
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -70,16 +72,16 @@ def _write_extras(
     extras = folder / "assets.extra"
     extras.mkdir()
     # Where each Keras weight stands in the SavedModel's own checkpoint, so that fine-tuning needs no second copy.
-    keys = {v.path: f"weights/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i, v in enumerate(model.variables)}
+    keys = {v.path: f"weights/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i, v in enumerate(model.weights)}
     about = asdict(card)
-    about.update(builder=str(card.builder), metrics=dict(metrics), model_config=_build_arguments(model, recipe))
+    about.update(
+        builder=str(card.builder),
+        metrics=dict(metrics),
+        arguments_built={**recipe.model_args, "num_classes": model.output_shape[-1]},
+    )
     for name, content in (("weights.json", keys), ("recipe.json", recipe.to_dict()), ("card.json", about)):
         (extras / name).write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
     _write_warmup(extras / "tf_serving_warmup_requests", examples)
-
-
-def _build_arguments(model: keras.Model, recipe: Recipe) -> dict[str, Any]:
-    return {**recipe.model_args, "num_classes": model.output_shape[-1]}
 
 
 def _write_warmup(path: Path, examples: Mapping[str, np.ndarray]) -> None:

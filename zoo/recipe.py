@@ -1,4 +1,4 @@
-"""Recipes: everything that decides the outcome of a run, one flat frozen dataclass a task. The standard library only."""
+"""Recipes: everything that decides the outcome of a run, one flat frozen dataclass a task. Standard library only."""
 
 import hashlib
 import importlib.util
@@ -38,8 +38,8 @@ class Recipe:
     limit_steps: int | None = None
     """Stop after so many steps in all: a smoke test."""
 
-    optimizer: Literal["sgd", "adam", "diagonal_lm"] = "sgd"
-    """sgd (with momentum), adam, or diagonal_lm: LeCun's stochastic diagonal Levenberg-Marquardt."""
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    """sgd (with momentum) or adam, with Keras's constants."""
     learning_rate: float
     """The rate at the start, or at the peak where a schedule warms up."""
     schedule: Literal["constant", "piecewise", "cosine"] = "constant"
@@ -136,6 +136,16 @@ class ImageRecipe(Recipe):
         self._require("pad", self.pad >= 0, "0 or more")
         self._require("random_shift", self.random_shift >= 0, "0 or more")
         self._require("pixel_std", all(value > 0 for value in self.pixel_std), "positive")
+
+
+def from_dict(plain: Mapping[str, Any]) -> Recipe:
+    """The recipe that `to_dict` made plain."""
+    kinds = [kind for kind in Recipe.__subclasses__() if kind.task == plain["task"]]
+    if not kinds:
+        raise UsageError(f"There is no task {plain['task']!r} here; the export is of a newer version.")
+    names = {entry.name for entry in fields(kinds[0])}
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items() if key in names}
+    return kinds[0](**values)
 
 
 def recipes_folder() -> Path:

@@ -169,7 +169,9 @@ def builder_of(card: Card) -> Callable[..., "keras.Model"]:
     try:
         return getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise ZooError(f"The card of {card.name!r} names the builder {card.builder!r}, which is missing: {error}.") from error
+        raise ZooError(
+            f"The card of {card.name!r} names the builder {card.builder!r}, which is missing: {error}."
+        ) from error
 
 
 def build(
@@ -200,7 +202,9 @@ def build(
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     for key in config:
         if key not in parameters and not takes_any:
-            raise UsageError(f"{card.name!r} takes no argument {key!r}. {nearest(key, [*parameters, 'weights', 'dtype'])}")
+            raise UsageError(
+                f"{card.name!r} takes no argument {key!r}. {nearest(key, [*parameters, 'weights', 'dtype'])}"
+            )
     _check_common_arguments(card.name, config)
     config = {**card.arguments, **config}
     if "name" in parameters:
@@ -225,7 +229,7 @@ def _check_common_arguments(model: str, config: Mapping[str, Any]) -> None:
         right = isinstance(shape, (tuple, list)) and len(shape) == 3
         if not right or not all(n is None or (isinstance(n, int) and n > 0) for n in shape):
             raise UsageError(
-                f"{model}: input_shape is {shape!r}; it must be (height, width, channels), each a positive whole number."
+                f"{model}: input_shape is {shape!r}; it must be (height, width, channels), positive whole numbers."
             )
     drop_rate = config.get("drop_rate", 0.0)
     if not isinstance(drop_rate, (int, float)) or not 0 <= drop_rate < 1:
@@ -234,7 +238,9 @@ def _check_common_arguments(model: str, config: Mapping[str, Any]) -> None:
     if pooling not in (None, "avg", "max"):
         raise UsageError(f"{model}: pooling is {pooling!r}; it may be 'avg', 'max' or None.")
     if pooling and config.get("include_top", True):
-        raise UsageError(f"{model}: pooling={pooling!r} needs include_top=False; the top has its own way from map to vector.")
+        raise UsageError(
+            f"{model}: pooling={pooling!r} needs include_top=False; the top has its own way from map to vector."
+        )
 
 
 @contextlib.contextmanager

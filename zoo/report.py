@@ -58,7 +58,11 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: Sequenc
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     accuracy = np.trace(counts) / max(counts.sum(), 1)
-    axes.set(xlabel="predicted", ylabel="true", title=f"test: {np.trace(counts):,} of {counts.sum():,} right ({accuracy:.2%})")
+    axes.set(
+        xlabel="predicted",
+        ylabel="true",
+        title=f"test: {np.trace(counts):,} of {counts.sum():,} right ({accuracy:.2%})",
+    )
     if len(classes) <= 30:
         ticks = range(len(classes))
         upright = max(map(len, classes)) <= 3
@@ -73,11 +77,11 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: Sequenc
 def lines(
     series: Mapping[str, Sequence[float]], path: Path, *, title: str, xlabel: str, ylabel: str, log: bool = False
 ) -> None:
-    """Draws one line for each named series over 1, 2, 3, …"""
+    """Draws one line for each named series over 0, 1, 2, …"""
     figure = _figure(7, 4.2)
     axes = figure.subplots()
     for label, values in series.items():
-        axes.plot(range(1, len(values) + 1), values, label=label, marker="o", markersize=3)
+        axes.plot(range(len(values)), values, label=label, marker="o", markersize=3)
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
     axes.grid(alpha=0.3)
     axes.legend()

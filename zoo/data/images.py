@@ -88,7 +88,10 @@ class ImageData:
 
 def decode_image(content: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
     """PNG or JPEG bytes, a scalar, as uint8 pixels of the given (height, width, channels)."""
-    pixels = tf.io.decode_image(content, channels=shape[2], expand_animations=False)
+    # Always by way of colours: TensorFlow can't decode a CMYK JPEG to grey. Grey pixels stay what they are.
+    pixels = tf.io.decode_image(content, channels=3, expand_animations=False)
+    if shape[2] == 1:
+        pixels = tf.image.rgb_to_grayscale(pixels)
     return resize(pixels[None], shape)[0]
 
 
@@ -168,7 +171,7 @@ def _tfds(name: str, shape: tuple[int, int, int], say: Callable[[str], None]) ->
             builder.download_and_prepare()
         except Exception as error:  # whatever the network, the disk or the builder raise, the way out is the same
             raise ZooError(
-                f"{name} is not prepared in {builder.data_dir} and could not be fetched ({_first_line(error)}). With no "
+                f"{name} is not prepared in {builder.data_dir} and cannot be fetched ({_first_line(error)}). With no "
                 "network, use --dataset digits, or folder:PATH, or set TFDS_DATA_DIR to where it is prepared."
             ) from error
     label = builder.info.features["label"]

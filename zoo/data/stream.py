@@ -1,4 +1,4 @@
-"""The order of training examples, a function of (seed, step): any step can be reached without replaying those before."""
+"""The order of training examples, a function of (seed, step): any step is reached without replaying those before."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,9 +42,7 @@ class Order:
                 rounds=4,
             )
             rows = fetch(indices, tf.stack([seed * 1_000_003 + epochs, indices], axis=1))
-            return tf.nest.map_structure(
-                lambda row: tf.reshape(row, [steps, self.batch_size, *row.shape[1:]]), rows
-            )
+            return tf.nest.map_structure(lambda row: tf.reshape(row, [steps, self.batch_size, *row.shape[1:]]), rows)
 
         chunks = tf.data.Dataset.counter().map(chunk, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return chunks.unbatch().prefetch(tf.data.AUTOTUNE)

@@ -14,7 +14,8 @@ from zoo import report
 from zoo.data.images import SUFFIXES, ImageData, ImageSplit, decode_image, load_images, resize
 from zoo.data.stream import Order
 from zoo.errors import UsageError
-from zoo.recipe import ImageRecipe
+from zoo.recipe import ImageRecipe, from_dict
+from zoo.registry import Card
 
 # The constant of LeNet-5's criterion, which the paper leaves open: how far, in squared distance, a wrong class's code
 # is pushed away. Chosen on a validation split of MNIST.
@@ -100,15 +101,22 @@ def augment(images: tf.Tensor, seeds: tf.Tensor, recipe: ImageRecipe) -> tf.Tens
     return images
 
 
+def image_shape(recipe: ImageRecipe, input_shape: Sequence[int]) -> tuple[int, int, int]:
+    """The size that images are brought to before the padding that makes them the model's input."""
+    height, width, channels = recipe.model_args.get("input_shape") or input_shape
+    shape = (height - 2 * recipe.pad, width - 2 * recipe.pad, channels)
+    if min(shape) < 1:
+        raise UsageError(f"{recipe.name}: pad={recipe.pad} leaves nothing of an input of {height} × {width}.")
+    return shape
+
+
 class ImageClassification:
     """Trains, scores and serves a classifier of images as an `ImageRecipe` says."""
 
-    def __init__(self, recipe: ImageRecipe, input_shape: tuple[int, int, int], say: Callable[[str], None]):
+    def __init__(self, recipe: ImageRecipe, card: Card, say: Callable[[str], None]):
         self.recipe = recipe
-        height, width, channels = input_shape
-        self.image_shape = (height - 2 * recipe.pad, width - 2 * recipe.pad, channels)
-        if min(self.image_shape) < 1:
-            raise UsageError(f"{recipe.name}: pad={recipe.pad} leaves nothing of an input of {height} × {width}.")
+        self.image_shape = image_shape(recipe, card.input_shape)
+        channels = self.image_shape[2]
         for key in ("pixel_mean", "pixel_std"):
             if len(getattr(recipe, key)) not in (1, channels):
                 raise UsageError(
@@ -206,7 +214,7 @@ class ServingClassifier(tf.Module):
 
     def __init__(self, model: keras.Model, recipe: ImageRecipe, shape: tuple[int, int, int], classes: tuple[str, ...]):
         super().__init__()
-        self.weights = [variable.value for variable in model.variables]  # what the export keeps, in the model's order
+        self.weights = [weight.value for weight in model.weights]  # what the export keeps, in the model's order
         features = keras.Model(model.inputs, model.layers[-1].input)
         images_spec = tf.TensorSpec((None, None, None, shape[2]), tf.uint8, "images")
         bytes_spec = tf.TensorSpec((None,), tf.string, "image_bytes")
@@ -277,22 +285,20 @@ def _contents(sources: Sequence[str]) -> Iterator[tuple[str, bytes | OSError]]:
                 yield str(file), error
 
 
-def evaluate(export: Path, recipe: Mapping[str, Any], card: Mapping[str, Any], dataset: str | None) -> dict[str, Any]:
+def evaluate(export: Path, plain: Mapping[str, Any], card: Mapping[str, Any], dataset: str | None) -> dict[str, Any]:
     """Scores an export through its serving signature on the test split of a data set.
 
-    `dataset` is as in a recipe, `None` for the recipe's own. Raises `UsageError` where its classes are not the ones
-    that the export knows.
+    `plain` is the export's recipe, `card` its card; `dataset` is as in a recipe, `None` for the recipe's own.
+    Raises `UsageError` where its classes are not the ones that the export knows.
     """
-    dataset = dataset or recipe["dataset"]
+    recipe = from_dict(plain)
+    dataset = dataset or recipe.dataset
     signature = tf.saved_model.load(str(export)).signatures["serving_default"]
-    height, width, channels = recipe["model_args"].get("input_shape") or card["input_shape"]
-    shape = (height - 2 * recipe["pad"], width - 2 * recipe["pad"], channels)
     data = load_images(
         dataset,
-        shape,
-        seed=recipe["seed"],
-        validation_examples=recipe["validation_examples"],
-        skip_bad_images=recipe["skip_bad_images"],
+        image_shape(recipe, card["input_shape"]),
+        seed=recipe.seed,
+        skip_bad_images=recipe.skip_bad_images,
         say=lambda text: print(text, file=sys.stderr),
     )
     answers = [

@@ -1,0 +1,93 @@
+"""What several test files need."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the CPU's results are the ones written down
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PREPARED = Path(os.environ.get("TFDS_DATA_DIR") or ROOT.parent / "shared" / "tfds")
+if PREPARED.is_dir():
+    os.environ["TFDS_DATA_DIR"] = str(PREPARED)
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """The whole of MNIST, 28 × 28 × 1, where it is prepared; else the test is skipped, saying so."""
+    if not (PREPARED / "mnist").is_dir():
+        pytest.skip("MNIST is not prepared here; set TFDS_DATA_DIR")
+    from zoo.data.images import load_images
+
+    return load_images("mnist", (28, 28, 1))
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The embedded digits at 8 × 8."""
+    from zoo.data.images import load_images
+
+    return load_images("digits", (8, 8, 1))
+
+
+@pytest.fixture
+def small_recipe():
+    """Makes a recipe that trains in a second: softmax regression on 8 × 8 digits, two epochs."""
+    from zoo.recipe import ImageRecipe
+
+    base = ImageRecipe(
+        name="small",
+        model="softmax_regression",
+        model_args={"input_shape": (8, 8, 1)},
+        dataset="digits",
+        epochs=2,
+        batch_size=50,
+        learning_rate=0.1,
+        momentum=0.9,
+    )
+    return lambda **changes: replace(base, **changes)
+
+
+@pytest.fixture
+def unchecked_export(monkeypatch):
+    """Leaves out the fresh process that every export is loaded in, which takes seconds; test_export has it."""
+    from zoo import export
+
+    monkeypatch.setattr(export, "_check", lambda *arguments: None)
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    """Makes a folder of PNG files, a subfolder a class: black squares on white, and the other way round."""
+    import tensorflow as tf
+
+    def make(root=tmp_path / "images", count=12, size=(10, 12), classes=("dark", "light")):
+        random = np.random.default_rng(0)
+        for number, name in enumerate(classes):
+            folder = Path(root) / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = np.full((*size, 3), 255 * number, np.int64) + random.integers(-30, 30, (*size, 3))
+                file = tf.io.encode_png(np.clip(pixels, 0, 255).astype(np.uint8)).numpy()
+                (folder / f"{i:03}.png").write_bytes(file)
+        return Path(root)
+
+    return make
+
+
+def run_python(*arguments, code=None, cwd=None, env=None, timeout=180):
+    """Runs Python in a process of its own and returns what it said and its status."""
+    command = [sys.executable, *(["-c", code] if code else []), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", **(env or {})}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=timeout)
+
+
+def zoo(*arguments, **options):
+    """Runs the `zoo` command in a process of its own."""
+    return run_python(*arguments, code="from zoo.cli import console; console()", **options)

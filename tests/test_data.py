@@ -1,0 +1,221 @@
+"""The order of examples, the embedded digits, TFDS, folders of images and what may be wrong with them."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from conftest import run_python
+from zoo.data.images import decode_image, load_images, resize
+from zoo.data.stream import Order
+from zoo.errors import UsageError, ZooError
+from zoo.recipe import ImageRecipe
+from zoo.tasks.classification import ImageClassification, augment, preprocess
+
+
+def positions(order, first_step, steps):
+    batches = order.batches(first_step, lambda indices, seeds: (indices, seeds)).take(steps)
+    return [(indices.tolist(), seeds.tolist()) for indices, seeds in batches.as_numpy_iterator()]
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(10, 3), (100, 7), (5, 8), (257, 1)])
+def test_each_epoch_has_every_example_once_and_a_remainder_opens_the_next(count, batch_size):
+    order = Order(count, batch_size, seed=4)
+    epochs = 3
+    sequence = [i for indices, _ in positions(order, 0, -(-epochs * count // batch_size)) for i in indices]
+    parts = [sequence[e * count : (e + 1) * count] for e in range(epochs)]
+    assert all(sorted(part) == list(range(count)) for part in parts)
+    assert parts[0] != parts[1] != parts[2]
+    assert parts[0] != list(range(count))
+
+
+def test_the_order_is_a_function_of_seed_and_step():
+    whole = positions(Order(50, 8, seed=1), 0, 20)
+    assert positions(Order(50, 8, seed=1), 0, 20) == whole
+    assert positions(Order(50, 8, seed=1), 13, 7) == whole[13:]  # any step without those before
+    assert positions(Order(50, 8, seed=2), 0, 20) != whole
+    seeds = {tuple(seed) for _, batch in whole for seed in batch}
+    assert len(seeds) == 160  # an example's seed differs in each epoch
+
+
+def test_digits_have_a_fixed_split(digits):
+    assert (len(digits.train), len(digits.validation), len(digits.test)) == (1297, 250, 250)
+    again = load_images("digits", (8, 8, 1), seed=9)
+    np.testing.assert_array_equal(digits.test.images, again.test.images)
+    assert digits.train.images.dtype == np.uint8 and digits.train.images.max() == 255
+    every = np.concatenate([split.images for split in (digits.train, digits.validation, digits.test)])
+    from sklearn.datasets import load_digits
+
+    scans = load_digits().images
+    assert sorted(map(bytes, np.rint(scans * 255 / 16).astype(np.uint8))) == sorted(map(bytes, every[..., 0]))
+
+
+def test_colour_and_size_are_the_models():
+    data = load_images("digits", (20, 30, 3))
+    assert data.train.images.shape == (1297, 20, 30, 3)
+
+
+def test_evaluation_sees_every_example_once(digits):
+    seen = np.concatenate([labels for _, labels in digits.batches(digits.test, 64).as_numpy_iterator()])
+    np.testing.assert_array_equal(seen, digits.test.labels)
+
+
+def test_a_validation_split_is_cut_by_the_seed(image_folder):
+    root = image_folder(count=20)
+    for part in ("train", "test"):
+        (root / part).mkdir()
+    for name in ("dark", "light"):
+        (root / name).rename(root / "train" / name)
+    image_folder(root / "test", count=3)
+    one = load_images(f"folder:{root}", (8, 8, 3), seed=1, validation_examples=5)
+    assert (len(one.train), len(one.validation), len(one.test)) == (35, 5, 6)
+    same = load_images(f"folder:{root}", (8, 8, 3), seed=1, validation_examples=5)
+    other = load_images(f"folder:{root}", (8, 8, 3), seed=2, validation_examples=5)
+    np.testing.assert_array_equal(one.validation.images, same.validation.images)
+    assert not np.array_equal(one.validation.images, other.validation.images)
+    with pytest.raises(UsageError, match="validation_examples is 40, but .* has 40"):
+        load_images(f"folder:{root}", (8, 8, 3), validation_examples=40)
+
+
+def test_a_folder_of_classes_is_cut_into_three(image_folder):
+    data = load_images(f"folder:{image_folder(count=20)}", (10, 12, 3))
+    assert data.classes == ("dark", "light")
+    assert (len(data.train), len(data.validation), len(data.test)) == (32, 4, 4)
+    for split in (data.train, data.validation, data.test):
+        brightness = split.images.mean(axis=(1, 2, 3))
+        np.testing.assert_array_equal(split.labels, brightness > 128)
+
+
+def test_large_sets_are_decoded_as_they_are_read(image_folder, monkeypatch):
+    root = image_folder(count=20)
+    kept = load_images(f"folder:{root}", (10, 12, 3))
+    monkeypatch.setattr("zoo.data.images.CACHE_LIMIT", 1000)
+    streamed = load_images(f"folder:{root}", (10, 12, 3))
+    assert streamed.train.images.dtype.kind == "U"
+    for ours, theirs in zip(kept.batches(kept.train, 7), streamed.batches(streamed.train, 7), strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        np.testing.assert_array_equal(ours[1], theirs[1])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda root: None, "no images"),
+        (lambda root: (root / "only").mkdir(), "no images"),
+    ],
+)
+def test_an_empty_folder_says_what_is_needed(tmp_path, spoil, said):
+    spoil(tmp_path)
+    with pytest.raises(ZooError, match=f"{said}.*two or more classes"):
+        load_images(f"folder:{tmp_path}", (8, 8, 1))
+
+
+def test_a_missing_folder_and_a_single_class(tmp_path, image_folder):
+    with pytest.raises(UsageError, match="no such folder"):
+        load_images(f"folder:{tmp_path / 'nowhere'}", (8, 8, 1))
+    with pytest.raises(ZooError, match="one class, 'dark'"):
+        load_images(f"folder:{image_folder(classes=('dark',))}", (8, 8, 1))
+
+
+def test_bad_images_are_named_or_left_out(image_folder):
+    root = image_folder()
+    (root / "dark" / "000.png").write_text("I am a text", encoding="utf-8")
+    picture = tf.io.encode_jpeg(np.zeros((40, 40, 3), np.uint8)).numpy()
+    (root / "light" / "broken.jpg").write_bytes(picture[: len(picture) // 2])
+    with pytest.raises(ZooError, match=r"(000\.png|broken\.jpg) and 1 more cannot be decoded.*--skip-bad-images"):
+        load_images(f"folder:{root}", (8, 8, 3))
+    data = load_images(f"folder:{root}", (8, 8, 3), skip_bad_images=True)
+    assert len(data.train) + len(data.validation) + len(data.test) == 23
+
+
+def test_unusual_but_legitimate_images_are_converted(tmp_path):
+    from PIL import Image
+
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "grey.png")
+    grey = decode_image(tf.io.read_file(str(tmp_path / "grey.png")), (16, 16, 1))
+    np.testing.assert_array_equal(grey[..., 0], ramp)
+    Image.new("CMYK", (9, 9), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg")  # red
+    Image.new("P", (9, 9), 1).save(tmp_path / "palette.png")
+    Image.fromarray(np.full((9, 9), 65535, np.uint16)).save(tmp_path / "deep.png")
+    Image.new("RGB", (1, 1), (255, 0, 0)).save(tmp_path / "dot.png")
+    Image.new("RGBA", (9, 9), (255, 0, 0, 10)).save(tmp_path / "see_through.png")
+    for channels in (1, 3):
+        pixels = {
+            path.stem: decode_image(tf.io.read_file(str(path)), (6, 6, channels)).numpy() for path in tmp_path.iterdir()
+        }
+        assert all(image.shape == (6, 6, channels) and image.dtype == np.uint8 for image in pixels.values())
+        assert (pixels["deep"] == 255).all()
+    assert pixels["cmyk"][..., 0].min() > 200 and pixels["cmyk"][..., 1:].max() < 60
+    assert (pixels["dot"] == [255, 0, 0]).all()
+
+
+def test_an_unknown_data_set_names_the_nearest():
+    with pytest.raises(UsageError, match="'mnits'.*'mnist'"):
+        load_images("mnits", (28, 28, 1))
+    with pytest.raises(UsageError, match="no image with a label"):
+        load_images("imdb_reviews", (28, 28, 1))
+
+
+def test_without_data_and_network_the_offline_choice_is_named(tmp_path):
+    code = """
+import socket
+def refuse(*arguments, **options): raise OSError("no network")
+socket.getaddrinfo = refuse
+from zoo.data.images import load_images
+from zoo.errors import ZooError
+try:
+    load_images("mnist", (28, 28, 1))
+except ZooError as error:
+    print(error)
+"""
+    done = run_python(code=code, env={"TFDS_DATA_DIR": str(tmp_path)}, timeout=300)
+    assert "mnist is not prepared" in done.stdout and "--dataset digits" in done.stdout, done.stdout + done.stderr
+
+
+def test_resize_leaves_images_of_the_right_size_alone():
+    images = np.random.default_rng(0).integers(0, 256, (3, 7, 9, 1), dtype=np.uint8)
+    np.testing.assert_array_equal(resize(tf.constant(images), (7, 9)), images)
+    assert resize(tf.constant(images), (14, 5)).shape == (3, 14, 5, 1)
+
+
+def image_recipe(**changes):
+    values = {"name": "r", "model": "mlp", "dataset": "digits", "epochs": 1, "batch_size": 4, "learning_rate": 0.1}
+    return ImageRecipe(**{**values, **changes})
+
+
+def test_preprocessing_pads_with_black_and_standardises():
+    images = np.array([[[[0], [255]]]], np.uint8)
+    got = preprocess(tf.constant(images), image_recipe(pad=1, pixel_mean=(20.0,), pixel_std=(200.0,))).numpy()
+    assert got.shape == (1, 3, 4, 1)
+    np.testing.assert_allclose(got[0, 1, :, 0], [-0.1, -0.1, 1.175, -0.1], rtol=1e-6)
+
+
+def test_augmentation_shifts_and_flips_as_the_seed_says():
+    images = np.random.default_rng(0).integers(1, 256, (50, 6, 5, 2), dtype=np.uint8)
+    seeds = tf.constant(np.stack([np.zeros(50), np.arange(50)], -1), tf.int64)
+    recipe = image_recipe(random_shift=2, random_flip=True)
+    got = augment(tf.constant(images), seeds, recipe).numpy()
+    np.testing.assert_array_equal(got, augment(tf.constant(images), seeds, recipe))
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    moves = set()
+    for i in range(50):
+        found = [
+            (y, x, flip)
+            for y in range(5)
+            for x in range(5)
+            for flip in (False, True)
+            if np.array_equal(got[i], padded[i, y : y + 6, x : x + 5][:, :: -1 if flip else 1])
+        ]
+        assert len(found) == 1
+        moves.update(found)
+    assert len({(y, x) for y, x, _ in moves}) > 15 and len({flip for *_, flip in moves}) == 2
+    one = augment(tf.constant(images[7:8]), seeds[7:8], recipe)
+    np.testing.assert_array_equal(one[0], got[7])  # whatever else is in the batch
+
+
+def test_a_mean_for_the_wrong_number_of_channels_is_named():
+    from zoo.registry import describe
+
+    recipe = image_recipe(pixel_mean=(1.0, 2.0))
+    with pytest.raises(UsageError, match="pixel_mean has 2 values"):
+        ImageClassification(recipe, describe("mlp"), print)

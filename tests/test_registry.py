@@ -1,0 +1,114 @@
+"""Names, cards and builders."""
+
+import inspect
+import json
+
+import pytest
+
+import zoo
+from conftest import run_python
+from zoo import registry
+from zoo.recipe import list_recipes
+
+
+@pytest.fixture
+def clean_registry():
+    yield
+    registry._registered.clear()
+
+
+def test_listing_and_describing_load_neither_tensorflow_nor_keras():
+    code = """
+import sys, json, zoo
+zoo.list_models("le*"), zoo.describe("lenet5"), str(zoo.describe("lenet5")), zoo.Recipe, zoo.ImageRecipe
+print(json.dumps(sorted(name for name in ("tensorflow", "keras", "numpy", "tyro", "rich") if name in sys.modules)))
+"""
+    assert json.loads(run_python(code=code).stdout) == []
+
+
+def test_import_loads_the_standard_library_alone():
+    code = "import sys; import zoo; print([name for name in sys.modules if name.startswith('zoo.')])"
+    assert run_python(code=code).stdout.strip() == "[]"
+
+
+def test_list_models_filters():
+    assert zoo.list_models("lenet5*") == ["lenet5", "lenet5_modern"]
+    assert zoo.list_models(family="mlp") == ["mlp", "mlp_nielsen"]
+    assert "lenet5" in zoo.list_models(task="image_classification")
+    assert zoo.list_models("no such*") == []
+    assert set(zoo.list_models(pretrained=True)) < set(zoo.list_models())
+    with pytest.raises(zoo.UsageError, match="'image_clasification'.*'image_classification'"):
+        zoo.list_models(task="image_clasification")
+
+
+def test_a_family_stands_for_its_default():
+    assert zoo.describe("lenet").name == "lenet5"
+    assert zoo.build("mlp", hidden=(3,)).name == "mlp"
+
+
+def test_unknown_names_and_arguments_name_the_nearest():
+    with pytest.raises(zoo.UsageError, match="'lenet6'.*'lenet5'"):
+        zoo.build("lenet6")
+    with pytest.raises(zoo.UsageError, match="'hiden'.*'hidden'"):
+        zoo.build("mlp", hiden=(3,))
+    with pytest.raises(zoo.UsageError, match="weights 'mnits'"):
+        zoo.build("lenet5", weights="mnits")
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"num_classes": 0}, "num_classes is 0.*at least 1"),
+        ({"num_classes": 2.5}, "num_classes is 2.5"),
+        ({"input_shape": (28, 28)}, "input_shape is .28, 28.*height, width, channels"),
+        ({"input_shape": (28, 0, 1)}, "input_shape is"),
+        ({"drop_rate": 1.0}, "drop_rate is 1.0.*below 1"),
+        ({"hidden": (0,)}, "hidden is .0,..*positive"),
+        ({"dtype": "float31"}, "dtype is 'float31'"),
+    ],
+)
+def test_impossible_values_are_named(config, said):
+    with pytest.raises(zoo.UsageError, match=said):
+        zoo.build("mlp", **config)
+
+
+def test_register_adds_a_builder_of_ones_own(clean_registry):
+    def tiny(*, units: int = 3, name: str = "tiny"):
+        import keras
+
+        return keras.Sequential([keras.Input((2,)), keras.layers.Dense(units)], name=name)
+
+    zoo.register("tiny", tiny, summary="mine")
+    assert zoo.build("tiny", units=5).output_shape == (None, 5)
+    assert "tiny" in zoo.list_models() and zoo.describe("tiny").summary == "mine"
+    for taken in ("tiny", "lenet5", "lenet"):
+        with pytest.raises(zoo.UsageError, match="already taken"):
+            zoo.register(taken, tiny)
+    with pytest.raises(zoo.UsageError, match="'sumary'.*'summary'"):
+        zoo.register("other", tiny, sumary="")
+
+
+def test_a_card_whose_builder_is_missing_says_so(clean_registry):
+    zoo.register("ghost", "zoo.models.ghost:ghost")
+    with pytest.raises(zoo.ZooError, match="'ghost'.*zoo.models.ghost:ghost.*missing"):
+        zoo.build("ghost")
+
+
+@pytest.mark.parametrize("name", zoo.list_models())
+def test_cards_are_whole_and_builders_documented(name):
+    card = zoo.describe(name)
+    for field in ("title", "authors", "year", "venue", "link", "summary", "input_shape", "parameters", "macs"):
+        assert getattr(card, field), field
+    assert name in str(card) and card.title in str(card)
+    builder = registry.builder_of(card)
+    assert inspect.getdoc(builder)
+    assert all(p.kind is p.KEYWORD_ONLY for p in inspect.signature(builder).parameters.values())
+    assert set(card.recipes) <= set(list_recipes())
+
+
+def test_a_float64_build_has_float64_weights_and_leaves_the_policy():
+    import keras
+
+    before = keras.config.dtype_policy().name
+    assert zoo.build("perceptron", dtype="float64").weights[0].dtype == "float64"
+    assert keras.config.dtype_policy().name == before
