@@ -149,7 +149,7 @@ def test_losses_against_numpy():
 
 
 def train_perceptron(x, labels, epochs, num_classes):
-    """Our perceptron on examples in the order given, one at a time; the weights after every update, and its callback."""
+    """Our perceptron on examples in the order given, one at a time: the model, its weights after each, its history."""
     history = []
     model = zoo.build("perceptron", input_shape=(1, x.shape[1], 1), num_classes=num_classes, dtype="float64")
     model.compile(

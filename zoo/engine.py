@@ -325,7 +325,7 @@ class _Training:
         now = time.monotonic()
         self.seconds, self.started_at = self.seconds + now - self.started_at, now
         state = {
-            "rows": len(self.rows),
+            "rows": self.rows,
             "seconds": self.seconds,
             "best_value": self.best_value if self.best else None,
             "finished": finished,
@@ -342,9 +342,8 @@ class _Training:
 
     def _restore(self) -> bool:
         """Goes back to the last checkpoint, if there is one. True if it is that of a finished training."""
-        history = self.folder / "metrics.jsonl"
         if self.manager.latest_checkpoint is None:
-            history.write_text("", encoding="utf-8")
+            write_text(self.folder / "metrics.jsonl", "")
             return False
         try:
             self.manager.checkpoint.restore(self.manager.latest_checkpoint).assert_existing_objects_matched()
@@ -354,9 +353,8 @@ class _Training:
                 f"({_reason(error)}). Choose another --run-dir, or begin anew with --restart."
             ) from error
         state = json.loads(self.state.numpy().decode())
-        kept = history.read_text(encoding="utf-8").splitlines()[: state["rows"]]
-        history.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        self.rows = [json.loads(line) for line in kept]
+        self.rows = state["rows"]
+        write_text(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
         self.seconds = state["seconds"]
         if state["best_value"] is not None:
             self.best_value = state["best_value"]
@@ -488,11 +486,16 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
     scratch = path.with_name(f".{path.name}.writing")
-    scratch.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    scratch.write_text(text, encoding="utf-8")
     scratch.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _reason(error: BaseException) -> str:

@@ -61,13 +61,13 @@ class ImageData:
     ) -> tf.data.Dataset:
         """Full batches without end from `first_step` on: transformed images (B, …) and labels (B,).
 
-        `transform` takes uint8 images (n, H, W, C) and one seed for each, (n, 2), and works on many images at once.
+        `transform` takes uint8 images (n, H, W, C) and a random seed (2,) for all of them.
         """
         fetch = self._fetcher(self.train)
 
-        def batches_of(indices: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def batches_of(indices: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             images, labels = fetch(indices)
-            return transform(images, seeds), labels
+            return transform(images, seed), labels
 
         return order.batches(first_step, batches_of)
 

@@ -23,14 +23,13 @@ class Order:
     def batches(self, first_step: int, fetch: Callable[[tf.Tensor, tf.Tensor], Any]) -> tf.data.Dataset:
         """Batches without end from `first_step` on.
 
-        `fetch` gets the indices (n,) of n examples and one random seed (n, 2) for each, which depends on
-        (seed, epoch, example) alone; it returns tensors of n rows.
+        `fetch` gets the indices (n,) of n examples and a random seed (2,) for all of them, which depends on this
+        order's seed and the step alone; it returns tensors of n rows.
         """
         steps = max(1, CHUNK // self.batch_size)
 
         def chunk(number: tf.Tensor) -> Any:
-            first = (first_step + number * steps) * self.batch_size
-            positions = first + tf.range(steps * self.batch_size, dtype=tf.int64)
+            positions = number * steps * self.batch_size + tf.range(steps * self.batch_size, dtype=tf.int64)
             epochs, places = positions // self.count, positions % self.count
             seed = tf.fill(tf.shape(epochs), tf.constant(self.seed, tf.int64))
             # A bijection of 0 … count − 1 that is computed place by place: no list of the epoch's order is held.
@@ -41,8 +40,11 @@ class Order:
                 max_index=tf.constant(self.count - 1, tf.int64),
                 rounds=4,
             )
-            rows = fetch(indices, tf.stack([seed * 1_000_003 + epochs, indices], axis=1))
+            rows = fetch(indices, tf.stack([tf.constant(self.seed, tf.int64), number]))
             return tf.nest.map_structure(lambda row: tf.reshape(row, [steps, self.batch_size, *row.shape[1:]]), rows)
 
-        chunks = tf.data.Dataset.counter().map(chunk, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return chunks.unbatch().prefetch(tf.data.AUTOTUNE)
+        # Chunks begin where they would have begun had the run never stopped, so that their seeds are the same.
+        chunks = tf.data.Dataset.counter(first_step // steps).map(
+            chunk, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        return chunks.unbatch().skip(first_step % steps).prefetch(tf.data.AUTOTUNE)

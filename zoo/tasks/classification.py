@@ -83,12 +83,12 @@ def preprocess(images: tf.Tensor, recipe: ImageRecipe) -> tf.Tensor:
     return (tf.cast(images, dtype) - tf.constant(recipe.pixel_mean, dtype)) / tf.constant(recipe.pixel_std, dtype)
 
 
-def augment(images: tf.Tensor, seeds: tf.Tensor, recipe: ImageRecipe) -> tf.Tensor:
-    """Random shifts and mirror images: uint8 (N, H, W, C) and seeds (N, 2) → uint8 of the same shape."""
+def augment(images: tf.Tensor, seed: tf.Tensor, recipe: ImageRecipe) -> tf.Tensor:
+    """Random shifts and mirror images: uint8 (N, H, W, C) and a seed (2,) → uint8 of the same shape."""
     shift = recipe.random_shift
     height, width = images.shape[1], images.shape[2]
     if recipe.random_flip or shift:
-        draws = tf.vectorized_map(lambda seed: tf.random.stateless_uniform([3], seed), seeds)
+        draws = tf.random.stateless_uniform([tf.shape(images)[0], 3], seed)
     if shift:
         offsets = tf.cast(draws[:, :2] * (2 * shift + 1), tf.int32)  # (N, 2), each from 0 to 2·shift
         padded = tf.pad(images, [[0, 0], [shift] * 2, [shift] * 2, [0, 0]])
@@ -169,7 +169,7 @@ class ImageClassification:
     def training_batches(self, first_step: int) -> tf.data.Dataset:
         order = Order(len(self.data.train), self.recipe.batch_size, self.recipe.seed)
         return self.data.training_batches(
-            order, first_step, lambda images, seeds: preprocess(augment(images, seeds, self.recipe), self.recipe)
+            order, first_step, lambda images, seed: preprocess(augment(images, seed, self.recipe), self.recipe)
         )
 
     def validation_batches(self) -> tf.data.Dataset | None:

@@ -1,0 +1,314 @@
+"""Runs: what they write, that they repeat, and that they survive being killed, stopped and fed nonsense."""
+
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from zoo import engine
+from zoo.recipe import load_recipe
+
+pytestmark = pytest.mark.usefixtures("unchecked_export")
+
+
+@pytest.fixture(autouse=True)
+def ordinary_determinism():
+    yield
+    from tensorflow.python.framework import config
+
+    config.disable_op_determinism()
+
+
+def weights(result):
+    return [weight.numpy() for weight in result.model.weights]
+
+
+def rows(folder):
+    return (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+
+
+def test_a_run_leaves_what_it_should(small_recipe, tmp_path, capsys):
+    result = engine.run(small_recipe(paper={"test_accuracy": 0.5}), run_dir=tmp_path / "run")
+    assert 0.8 < result.metrics["test_accuracy"] <= 1
+    kept = {path.name for path in result.folder.iterdir()}
+    assert kept == {
+        "recipe.json", "environment.json", "metrics.jsonl", "tensorboard", "curves.png", "confusion.png",
+        "checkpoint", "export", "result.json",
+    }  # fmt: skip
+    history = [json.loads(line) for line in rows(result.folder)]
+    assert [row["epoch"] for row in history] == [1, 2] and [row["step"] for row in history] == [25, 50]
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"} <= set(history[0])
+    environment = json.loads((result.folder / "environment.json").read_text())
+    assert environment["versions"]["tensorflow"] == tf.__version__
+    said = capsys.readouterr().out
+    assert "50.00%" in said and str(result.export) in said  # the paper's number, the place of the export
+    row = json.loads((result.folder / "result.json").read_text())["rows"]
+    assert {r["metric"]: r["value"] for r in row}["test_accuracy"] == result.metrics["test_accuracy"]
+
+    again = engine.run(small_recipe(paper={"test_accuracy": 0.5}), run_dir=result.folder)
+    assert again.metrics == result.metrics and "finished" in capsys.readouterr().out
+
+
+def test_the_accuracy_is_that_of_every_test_image(small_recipe, tmp_path, digits):
+    result = engine.run(small_recipe(batch_size=64), run_dir=tmp_path / "run")
+    logits = result.model.predict(digits.test.images / np.float32(255), verbose=0)
+    assert result.metrics["test_accuracy"] == np.mean(logits.argmax(-1) == digits.test.labels)
+    validation = result.model(digits.validation.images / np.float32(255)).numpy()
+    right = validation[np.arange(250), digits.validation.labels]
+    loss = np.mean(np.log(np.exp(validation).sum(-1)) - right)
+    last = json.loads(rows(result.folder)[-1])
+    assert last["val_loss"] == pytest.approx(loss, rel=1e-5)  # 250 is no multiple of the batch
+    assert last["val_accuracy"] == pytest.approx(np.mean(validation.argmax(-1) == digits.validation.labels))
+
+
+def test_two_deterministic_runs_end_with_the_same_weights(small_recipe, tmp_path):
+    recipe = small_recipe(
+        model="lenet5_modern",
+        model_args={"input_shape": (16, 16, 1), "drop_rate": 0.3},
+        optimizer="adam",
+        learning_rate=0.003,
+        random_shift=1,
+        deterministic=True,
+    )
+    one, two = (engine.run(recipe, run_dir=tmp_path / name) for name in ("one", "two"))
+    for ours, theirs in zip(weights(one), weights(two), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert rows(one.folder) == rows(two.folder)
+    other = engine.run(replace(recipe, seed=1), run_dir=tmp_path / "other")
+    assert not np.array_equal(weights(one)[0], weights(other)[0])
+
+
+KILLED = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from zoo import engine, export
+from zoo.recipe import ImageRecipe
+engine.SAVE_SECONDS = 0.0  # after each execution, so that kills fall into the middle of epochs
+export._check = lambda *arguments: None
+recipe = ImageRecipe(
+    name="killed", model="lenet5_modern", model_args={"input_shape": (16, 16, 1), "drop_rate": 0.3}, dataset="digits",
+    epochs=4, batch_size=50, optimizer="adam", learning_rate=0.003, schedule="cosine", random_shift=1,
+    steps_per_execution=5, keep=sys.argv[2], deterministic=True,
+)
+engine.run(recipe, run_dir=sys.argv[1])
+"""
+
+
+def final_weights(folder):
+    checkpoint = tf.train.load_checkpoint(str(folder / "checkpoint"))
+    names = [name for name in checkpoint.get_variable_to_shape_map() if name.startswith(("model", "optimizer"))]
+    return {name: checkpoint.get_tensor(name) for name in sorted(names)}
+
+
+@pytest.mark.parametrize("keep", ["last", pytest.param("best", marks=pytest.mark.full), "average"])
+def test_killed_at_three_random_moments_a_run_ends_as_if_never_killed(keep, tmp_path):
+    script = [sys.executable, "-W", "ignore", "-c", KILLED]
+    subprocess.run([*script, str(tmp_path / "calm"), keep], check=True, capture_output=True)
+
+    state = tmp_path / "killed" / "checkpoint" / "checkpoint"
+    moments = random.Random(7 + len(keep))
+    resumed = 0
+    for _ in range(3):
+        process = subprocess.Popen([*script, str(tmp_path / "killed"), keep], stdout=subprocess.PIPE, text=True)
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        while process.poll() is None and not (state.exists() and state.stat().st_mtime_ns != before):
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.4))
+        process.send_signal(signal.SIGKILL)
+        resumed += "Going on from step" in process.communicate()[0]
+    last = subprocess.run([*script, str(tmp_path / "killed"), keep], check=True, capture_output=True, text=True)
+    assert "Going on from step" in last.stdout and resumed
+
+    calm, killed = final_weights(tmp_path / "calm"), final_weights(tmp_path / "killed")
+    assert calm.keys() == killed.keys()
+    for name, value in calm.items():
+        np.testing.assert_array_equal(value, killed[name], err_msg=name)
+    assert rows(tmp_path / "calm") == rows(tmp_path / "killed")
+
+
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(small_recipe, tmp_path):
+    import keras
+
+    class Impatient(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations.numpy()) == 30:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(1)
+
+    recipe = small_recipe(steps_per_execution=5, deterministic=True)
+    calm = engine.run(recipe, run_dir=tmp_path / "calm")
+    with pytest.raises(zoo.ZooError, match="Stopped at step 30 of 50; the same command goes on") as stopped:
+        engine.run(recipe, run_dir=tmp_path / "run", callbacks=[Impatient()])
+    assert stopped.value.exit_status == 130
+    result = engine.run(recipe, run_dir=tmp_path / "run")
+    np.testing.assert_array_equal(weights(calm)[0], weights(result)[0])
+    assert rows(calm.folder) == rows(result.folder)
+
+
+def test_best_keeps_the_weights_that_were_best_on_validation(small_recipe, tmp_path, digits):
+    # The rate explodes in the second half, so that the last weights are not the best.
+    recipe = small_recipe(keep="best", epochs=4, schedule="piecewise", schedule_epochs=(2,), schedule_factors=(1000.0,))
+    result = engine.run(recipe, run_dir=tmp_path / "run")
+    history = [json.loads(line)["val_accuracy"] for line in rows(result.folder)]
+    assert max(history) > history[-1]
+    assert result.metrics["validation_accuracy"] == pytest.approx(max(history))
+
+
+def test_average_keeps_the_moving_average(small_recipe, tmp_path):
+    recipe = small_recipe(keep="average", average_momentum=0.9, deterministic=True)
+    averaged = weights(engine.run(recipe, run_dir=tmp_path / "average"))[0]
+
+    import keras
+
+    class Steps(keras.callbacks.Callback):
+        seen = []
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.seen.append(self.model.weights[0].numpy())
+
+    engine.run(replace(recipe, keep="last", steps_per_execution=1), run_dir=tmp_path / "last", callbacks=[Steps()])
+    expected = np.zeros_like(averaged)  # softmax regression starts at zero
+    for value in Steps.seen:
+        expected = 0.9 * expected + 0.1 * value
+    np.testing.assert_allclose(averaged, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_weight_decay_is_coupled_and_spares_biases(small_recipe, tmp_path):
+    plain, decayed = (
+        engine.run(small_recipe(limit_steps=1, momentum=0.0, model="mlp_nielsen", weight_decay=decay,
+                                model_args={"input_shape": (8, 8, 1)}), run_dir=tmp_path / str(decay))
+        for decay in (0.0, 0.5)
+    )  # fmt: skip
+    import keras
+
+    keras.utils.set_random_seed(0)
+    start = zoo.build("mlp_nielsen", input_shape=(8, 8, 1)).weights
+    for before, without, with_decay in zip(start, weights(plain), weights(decayed), strict=True):
+        expected = 0.1 * 0.5 * before.numpy() if before.name == "kernel" else 0 * before.numpy()
+        np.testing.assert_allclose(without - with_decay, expected, rtol=1e-3, atol=2e-6)
+
+
+def test_numbers_that_are_none_stop_the_run_and_keep_the_last_good_checkpoint(small_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "SAVE_SECONDS", 0.0)
+    recipe = small_recipe(
+        schedule="piecewise", schedule_epochs=(1,), schedule_factors=(1e38,), steps_per_execution=1, epochs=3
+    )
+    with pytest.raises(
+        zoo.ZooError, match=r"no number any more: (nan|inf) at step (\d+)\. The last good checkpoint"
+    ) as stop:
+        engine.run(recipe, run_dir=tmp_path / "run")
+    step = int(str(stop.value).split("at step ")[1].split(".")[0])
+    assert step > 25
+    kept = tf.train.latest_checkpoint(str(tmp_path / "run" / "checkpoint"))
+    assert kept.endswith(f"ckpt-{step - 1}")
+    values = final_weights(tmp_path / "run")
+    assert all(np.isfinite(value).all() for name, value in values.items() if name.startswith("model"))
+
+
+def test_another_recipes_folder_is_not_touched(small_recipe, tmp_path):
+    folder = tmp_path / "run"
+    engine.run(small_recipe(limit_steps=2), run_dir=folder)
+    with pytest.raises(zoo.UsageError, match="another run .learning_rate is 0.1 there, 0.2 here.*--restart"):
+        engine.run(small_recipe(limit_steps=2, learning_rate=0.2), run_dir=folder)
+    assert engine.run(small_recipe(limit_steps=3), run_dir=folder, restart=True).metrics
+
+
+def test_the_checkpoint_of_another_model_is_refused(small_recipe, tmp_path):
+    engine.run(small_recipe(limit_steps=2), run_dir=tmp_path / "run")
+    other = small_recipe(limit_steps=2, model="mlp_nielsen")
+    (tmp_path / "run" / "result.json").unlink()
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(other.to_dict()))
+    with pytest.raises(zoo.ZooError, match="not one of this model"):
+        engine.run(other, run_dir=tmp_path / "run")
+
+
+def test_a_folder_that_is_no_runs_is_left_alone(small_recipe, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(zoo.UsageError, match="not empty"):
+        engine.run(small_recipe(), run_dir=tmp_path)
+    with pytest.raises(zoo.UsageError, match="no run's folder"):
+        engine.run(small_recipe(), run_dir=tmp_path, restart=True)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_run_that_cannot_be_written_says_so(small_recipe, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(zoo.ZooError, match="cannot be written"):
+        engine.run(small_recipe(), run_dir=tmp_path / "file" / "run")
+    with pytest.raises(zoo.ZooError, match="cannot be written"):
+        engine.run(small_recipe(), run_dir="/proc/run")
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(small_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "SAVE_SECONDS", 0.0)
+    save, saved = tf.train.CheckpointManager.save, []
+
+    def full(self, **options):
+        if len(saved) == 3:
+            raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+        saved.append(save(self, **options))
+        return saved[-1]
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", full)
+    recipe = small_recipe(steps_per_execution=5, deterministic=True)
+    with pytest.raises(zoo.ZooError, match="checkpoint of step 20 cannot be written.*No space left.*make room"):
+        engine.run(recipe, run_dir=tmp_path / "run")
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", save)
+    result = engine.run(recipe, run_dir=tmp_path / "run")
+    calm = engine.run(recipe, run_dir=tmp_path / "calm")
+    np.testing.assert_array_equal(weights(calm)[0], weights(result)[0])
+
+
+def test_a_dry_run_leaves_nothing(small_recipe, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    engine.run(small_recipe(), dry_run=True)
+    assert list(tmp_path.iterdir()) == [] and "trained for 2 steps" in capsys.readouterr().out
+
+
+def test_a_recipe_that_asks_for_a_split_that_is_not_there(small_recipe, tmp_path, image_folder):
+    root = image_folder(count=8)
+    for part in ("train", "test"):
+        (root / part).mkdir()
+        image_folder(root / part, count=4)
+    for name in ("dark", "light"):
+        shutil.rmtree(root / name)
+    recipe = small_recipe(dataset=f"folder:{root}", keep="best", batch_size=4, model_args={"input_shape": (8, 8, 3)})
+    with pytest.raises(zoo.UsageError, match="keep is 'best', but there is no validation split"):
+        engine.run(recipe, run_dir=tmp_path / "run")
+
+
+def test_a_folder_of_images_trains(small_recipe, tmp_path, image_folder):
+    root = image_folder(count=20)
+    recipe = small_recipe(dataset=f"folder:{root}", batch_size=8, model_args={"input_shape": (8, 8, 3)}, epochs=5)
+    assert engine.run(recipe, run_dir=tmp_path / "run").metrics["test_accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("examples", "batch", "limit", "expected"),
+    [(60_000, 128, 50, (468, 39)), (60_000, 1, 1000, (60_000, 1000)), (60_000, 64, 50, (936, 39)), (7, 8, 50, (1, 1))],
+)
+def test_an_epoch_is_cut_into_executions_that_divide_it(small_recipe, examples, batch, limit, expected):
+    steps, execution = engine._divide(small_recipe(batch_size=batch, steps_per_execution=limit), examples)
+    assert (steps, execution) == expected and steps % execution == 0
+    assert steps >= math.floor(0.995 * (examples // batch))
+
+
+@pytest.mark.parametrize(
+    "name", ["lenet5_mnist", "lenet5_modern_mnist", "mlp_mnist", "perceptron_mnist", "softmax_mnist"]
+)
+def test_recipes_learn_in_a_few_steps(name, mnist, tmp_path):
+    recipe = replace(load_recipe(name), limit_steps=60 if "perceptron" not in name else 500)
+    accuracy = engine.run(recipe, run_dir=tmp_path / "run").metrics["test_accuracy"]
+    assert accuracy > (0.5 if name != "lenet5_mnist" else 0.3)
