@@ -79,6 +79,15 @@ def test_a_validation_split_is_cut_by_the_seed(image_folder):
         load_images(f"folder:{root}", (8, 8, 3), validation_examples=40)
 
 
+def test_the_published_order_of_mnist_is_known(mnist):
+    from zoo.data.images import _published_order
+
+    labels = mnist.train.labels[_published_order(60_000)]
+    assert labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # as everyone knows them
+    data = load_images("mnist", (28, 28, 1), validation_examples=10_000, validation_cut="end")
+    assert sorted(data.validation.labels) == sorted(labels[50_000:])
+
+
 def test_a_folder_of_classes_is_cut_into_three(image_folder):
     data = load_images(f"folder:{image_folder(count=20)}", (10, 12, 3))
     assert data.classes == ("dark", "light")

@@ -116,7 +116,9 @@ class ImageRecipe(Recipe):
     """cross_entropy: softmax over the logits; sigmoid_cross_entropy: one binary problem a class, summed;
     perceptron: Rosenblatt's criterion; rbf_map: LeCun's maximum a posteriori criterion for LeNet-5."""
     validation_examples: int = 0
-    """Cut from the training split by the seed where the data set has no validation split of its own."""
+    """Cut from the training split where the data set has no validation split of its own."""
+    validation_cut: Literal["random", "end"] = "random"
+    """random: drawn by the seed; end: the last ones in the order in which the data set's authors published it."""
     pixel_mean: tuple[float, ...] = (0.0,)
     """Subtracted from the pixels, which run from 0 to 255; one value, or one a channel."""
     pixel_std: tuple[float, ...] = (255.0,)
@@ -144,8 +146,13 @@ def from_dict(plain: Mapping[str, Any]) -> Recipe:
     if not kinds:
         raise UsageError(f"There is no task {plain['task']!r} here; the export is of a newer version.")
     names = {entry.name for entry in fields(kinds[0])}
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items() if key in names}
-    return kinds[0](**values)
+    return kinds[0](**{key: _with_tuples(value) for key, value in plain.items() if key in names})
+
+
+def _with_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_tuples(part) for key, part in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def recipes_folder() -> Path:

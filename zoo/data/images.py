@@ -115,6 +115,7 @@ def load_images(
     *,
     seed: int = 0,
     validation_examples: int = 0,
+    validation_cut: str = "random",
     skip_bad_images: bool = False,
     say: Callable[[str], None] = print,
 ) -> ImageData:
@@ -122,7 +123,8 @@ def load_images(
 
     `dataset` is a TFDS name (`"mnist"`), an embedded set (`"digits"`, which needs no network) or `"folder:PATH"`:
     a folder with a subfolder of PNG and JPEG files for each class, or with train, validation and test above those.
-    Where there is no validation split, `validation_examples` are cut from train by the seed. Raises `UsageError` for
+    Where there is no validation split, `validation_examples` are cut from train, `"random"` by the seed or from the
+    `"end"` of the authors' own order, which TFDS sets alone have. Raises `UsageError` for
     an unknown name, `ZooError` for data that cannot be read or had.
     """
     if dataset.startswith("folder:"):
@@ -136,7 +138,12 @@ def load_images(
             raise UsageError(
                 f"validation_examples is {validation_examples}, but {dataset} has {len(data.train)} training examples."
             )
-        cut = np.random.default_rng([seed, 1]).permutation(len(data.train))
+        if validation_cut == "random":
+            cut = np.random.default_rng([seed, 1]).permutation(len(data.train))
+        elif dataset.startswith("folder:"):
+            raise UsageError(f"validation_cut is 'end', but the files of {dataset} have no published order.")
+        else:
+            cut = _published_order(len(data.train))[::-1]
         validation, train = np.sort(cut[:validation_examples]), np.sort(cut[validation_examples:])
         data = replace(data, train=data.train.take(train), validation=data.train.take(validation))
     return data
@@ -180,6 +187,20 @@ def _tfds(name: str, shape: tuple[int, int, int], say: Callable[[str], None]) ->
         raise UsageError(f"{name} has the splits {', '.join(builder.info.splits)}; train and test are needed.")
     test = splits.get("test") or splits.pop("validation")
     return ImageData(name, shape, tuple(label.names), splits["train"], splits.get("validation"), test)
+
+
+def _published_order(count: int) -> np.ndarray:
+    """The places of a TFDS training split's examples, in the order of their keys.
+
+    TFDS shuffles once, when it prepares a set: it sorts by a hash of each example's key. Where the keys number the
+    examples of the authors' file, as in MNIST and most small sets, the same hash gives the file's order back.
+    """
+    from tensorflow_datasets.core.hashing import Hasher
+
+    hasher = Hasher("train")
+    places = np.empty(count, np.int64)
+    places[np.argsort([hasher.hash_key(key) for key in range(count)])] = np.arange(count)
+    return places
 
 
 def _tfds_split(builder, split: str, shape: tuple[int, int, int], say: Callable[[str], None]) -> ImageSplit:

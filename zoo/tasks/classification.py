@@ -128,6 +128,7 @@ class ImageClassification:
             self.image_shape,
             seed=recipe.seed,
             validation_examples=recipe.validation_examples,
+            validation_cut=recipe.validation_cut,
             skip_bad_images=recipe.skip_bad_images,
             say=say,
         )

@@ -1,0 +1,166 @@
+"""The command line as a user calls it: what it prints, what it refuses, its exit status."""
+
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT, run_python, zoo
+
+from zoo import cli
+from zoo.errors import UsageError
+from zoo.recipe import list_recipes, load_recipe
+
+
+def call(monkeypatch, *arguments):
+    """The exit status of the `zoo` command, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["zoo", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.console()
+    return stopped.value.code
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A run of the digits' recipe through the command, cut short."""
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    done = zoo("train", "lenet5_digits", "--epochs", "6", "--run-dir", folder)
+    assert done.returncode == 0, done.stderr
+    assert "97" in done.stdout or "9" in done.stdout
+    return folder
+
+
+def test_list_and_show(monkeypatch, capsys):
+    assert call(monkeypatch, "list", "lenet5*") == 0
+    said = capsys.readouterr().out
+    assert "60,000" in said and "61,706" in said and "softmax" not in said.splitlines()[1].split()[0]
+    assert call(monkeypatch, "show", "lenet5") == 0
+    said = capsys.readouterr().out
+    assert "Gradient-based learning" in said and "325,680" in said
+    assert call(monkeypatch, "show", "lenet5_mnist") == 0
+    assert "batch_size" in capsys.readouterr().out
+    assert call(monkeypatch, "--version") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("lst",), 2, "no command 'lst'.*'list'"),
+        (("list", "lenet9"), 1, "No model matches 'lenet9'.*lenet5"),
+        (("list", "--tsk", "x"), 2, "--task"),
+        (("show", "lenet55"), 2, "'lenet55'.*'lenet5'"),
+        (("train", "lenet5_mnits"), 2, "'lenet5_mnits'.*'lenet5_mnist'"),
+        (("train", "lenet5_digits", "--dataset", "digtis"), 2, "'digtis'.*'digits'"),
+        (("train", "lenet5_digits", "--model", "lenet6"), 2, "'lenet6'.*'lenet5'"),
+        (("train", "lenet5_digits", "--batch-size", "0"), 2, "batch_size is 0"),
+        (("train", "lenet5_digits", "--dataset", "folder:nowhere"), 2, "no such folder"),
+        (("evaluate", "nowhere"), 2, "no folder nowhere"),
+        (("predict", "nowhere", "x.png"), 2, "no folder nowhere"),
+    ],
+)
+def test_wrong_usage_is_one_clear_line(arguments, status, said, monkeypatch, capsys, tmp_path):
+    import re
+
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *arguments) == status
+    error = capsys.readouterr().err.strip()
+    assert re.search(said, error) and len(error.splitlines()) == 1, error
+
+
+def test_an_unknown_flag_is_refused_with_the_nearest(monkeypatch, capsys):
+    for flag in ("--epoch-count", "--model.unitz"):
+        assert call(monkeypatch, "train", "mlp_mnist", flag, "3") == 2
+        assert flag in capsys.readouterr().err
+
+
+def test_flags_are_the_recipes_fields_and_the_builders_arguments():
+    recipe, options = cli.parse(
+        load_recipe("mlp_mnist"),
+        ["--epochs", "3", "--learning-rate", "0.01", "--model.hidden", "7", "8", "--dry-run", "--dataset", "digits"],
+    )
+    assert (recipe.epochs, recipe.learning_rate, recipe.dataset) == (3, 0.01, "digits")
+    assert recipe.model_args["hidden"] == (7, 8) and recipe.model_args["drop_rate"] == 0.3
+    assert options == {"run_dir": None, "restart": False, "dry_run": True}
+    assert recipe.batch_size == load_recipe("mlp_mnist").batch_size
+    other, _ = cli.parse(load_recipe("mlp_mnist"), ["--model", "lenet5_modern", "--model.pool", "avg"])
+    assert dict(other.model_args) == {"pool": "avg"}
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_recipes_are_whole(name):
+    from zoo.recipe import from_dict, load_script
+    from zoo.registry import describe
+
+    module = load_script(name)
+    recipe = module.recipe
+    assert recipe.name == name and f"python recipes/{name}.py" in module.__doc__
+    assert name in describe(recipe.model).recipes
+    assert from_dict(recipe.to_dict()) == recipe
+    unchanged, _ = cli.parse(recipe, [])
+    assert unchanged == recipe and unchanged.fingerprint() == recipe.fingerprint()
+
+
+def test_a_script_and_the_command_are_the_same_thing(tmp_path):
+    flags = ("--limit-steps", "3", "--dry-run")
+    by_script = run_python(ROOT / "recipes" / "lenet5_digits.py", *flags, cwd=tmp_path)
+    by_name = zoo("train", "lenet5_digits", *flags, cwd=tmp_path)
+    assert by_script.returncode == by_name.returncode == 0, by_script.stderr + by_name.stderr
+    assert list(tmp_path.iterdir()) == []
+
+    def table(done):
+        return [line for line in done.stdout.splitlines() if "accuracy" in line and "│" in line]
+
+    assert table(by_script) == table(by_name) != []
+    assert by_name.stderr == ""
+
+
+def test_training_lists_the_recipes(monkeypatch, capsys):
+    assert call(monkeypatch, "train") == 2
+    assert "lenet5_mnist" in capsys.readouterr().out
+
+
+def test_evaluate_scores_a_run_and_an_export(run_folder, monkeypatch, capsys, image_folder):
+    assert call(monkeypatch, "evaluate", run_folder, "--json") == 0
+    scored = json.loads(capsys.readouterr().out)
+    trained = json.loads((run_folder / "result.json").read_text())["metrics"]
+    assert scored["test_accuracy"] == trained["test_accuracy"] and scored["test_examples"] == 250
+    assert call(monkeypatch, "evaluate", run_folder / "export" / "lenet5_digits" / "1") == 0
+    assert f"{trained['test_accuracy']:.2%}" in capsys.readouterr().out
+    assert call(monkeypatch, "evaluate", run_folder, "--dataset", f"folder:{image_folder(count=20)}") == 2
+    assert "knows 10 classes" in capsys.readouterr().err
+
+
+def test_predict_answers_files_folders_and_stdin(run_folder, tmp_path, monkeypatch, capsys, digits):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(8):
+        (folder / f"{i}.png").write_bytes(tf.io.encode_png(digits.test.images[i]).numpy())
+    (tmp_path / "one.jpg").write_bytes(tf.io.encode_jpeg(digits.test.images[8], quality=100).numpy())
+    monkeypatch.setattr("sys.stdin", type("In", (), {"buffer": io.BytesIO((folder / "0.png").read_bytes())})())
+    assert call(monkeypatch, "predict", run_folder, folder, tmp_path / "one.jpg", "-", "--json") == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["file"] for answer in answers][-2:] == [str(tmp_path / "one.jpg"), "-"]
+    assert answers[-1]["label"] == answers[0]["label"]
+    right = [answer["class"] == label for answer, label in zip(answers, digits.test.labels[:9], strict=False)]
+    assert np.mean(right) > 0.7 and all(0 <= answer["probability"] <= 1 for answer in answers)
+
+    assert call(monkeypatch, "predict", run_folder, folder / "0.png") == 0
+    assert "%" in capsys.readouterr().out
+
+
+def test_predict_goes_on_past_what_it_cannot_read(run_folder, tmp_path, monkeypatch, capsys, digits):
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "good.png").write_bytes(tf.io.encode_png(digits.test.images[0]).numpy())
+    (tmp_path / "empty").mkdir()
+    files = [tmp_path / name for name in ("text.png", "missing.png", "empty", "good.png")]
+    assert call(monkeypatch, "predict", run_folder, *files) == 1
+    said = capsys.readouterr()
+    assert "good.png" in said.out
+    assert "text.png: not a PNG or JPEG" in said.err and "missing.png: No such file" in said.err
+    assert "the folder holds no PNG" in said.err
+
+
+def test_errors_of_the_library_are_errors_to_catch():
+    assert issubclass(UsageError, ValueError)

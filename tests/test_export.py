@@ -1,0 +1,209 @@
+"""Exports: what they answer, that strangers can load them, that they are whole, that their weights can be taken."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import run_python
+
+import zoo
+from zoo import engine, export
+from zoo.recipe import load_recipe
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """LeNet-5 after a pass over the digits, exported and checked."""
+    recipe = replace(load_recipe("lenet5_digits"), epochs=2, schedule="constant")
+    return engine.run(recipe, run_dir=tmp_path_factory.mktemp("trained") / "run")
+
+
+@pytest.fixture(scope="module")
+def signatures(trained):
+    return tf.saved_model.load(str(trained.export)).signatures
+
+
+def scans(digits, count=6):
+    return digits.test.images[:count]
+
+
+def test_signatures_have_the_agreed_names_types_and_shapes(signatures):
+    assert set(signatures) == {"serving_default", "image_bytes", "features"}
+    expected = {
+        "serving_default": ("images", tf.uint8, [None, None, None, 1]),
+        "image_bytes": ("image_bytes", tf.string, [None]),
+        "features": ("images", tf.uint8, [None, None, None, 1]),
+    }
+    for name, (argument, dtype, shape) in expected.items():
+        spec = signatures[name].structured_input_signature[1]
+        assert list(spec) == [argument] and spec[argument].dtype == dtype and spec[argument].shape.as_list() == shape
+    answers = {
+        key: (spec.dtype, spec.shape.as_list())
+        for key, spec in signatures["serving_default"].structured_outputs.items()
+    }
+    assert answers == {
+        "classes": (tf.int64, [None]),
+        "labels": (tf.string, [None]),
+        "probabilities": (tf.float32, [None, 10]),
+    }
+
+
+def test_answers_are_the_models(trained, signatures, digits):
+    from zoo.data.images import resize
+    from zoo.tasks.classification import preprocess
+
+    recipe = load_recipe("lenet5_digits")
+    logits = trained.model(preprocess(resize(tf.constant(scans(digits)), (28, 28, 1)), recipe)).numpy()
+    answer = signatures["serving_default"](images=scans(digits))
+    np.testing.assert_array_equal(answer["classes"], logits.argmax(-1))
+    assert [label.decode() for label in answer["labels"].numpy()] == [str(c) for c in logits.argmax(-1)]
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    np.testing.assert_allclose(answer["probabilities"], shifted / shifted.sum(-1, keepdims=True), rtol=1e-4, atol=1e-6)
+    features = signatures["features"](images=scans(digits))["features"]
+    assert features.shape == (6, 84)
+    files = tf.constant([tf.io.encode_png(image).numpy() for image in scans(digits)])
+    by_file = signatures["image_bytes"](image_bytes=files)
+    np.testing.assert_allclose(by_file["probabilities"], answer["probabilities"], atol=1e-6)
+
+
+def test_a_rows_answer_does_not_depend_on_the_rows_beside_it(signatures, digits):
+    together = signatures["serving_default"](images=scans(digits))["probabilities"].numpy()
+    for i, image in enumerate(scans(digits)):
+        alone = signatures["serving_default"](images=image[None])["probabilities"].numpy()[0]
+        np.testing.assert_allclose(alone, together[i], atol=1e-6)
+
+
+def test_any_size_is_answered(signatures):
+    for size in ((1, 1), (3, 500), (28, 28)):
+        images = np.zeros((2, *size, 1), np.uint8)
+        assert signatures["serving_default"](images=images)["probabilities"].shape == (2, 10)
+
+
+def test_a_stranger_can_load_it(trained, digits, tmp_path):
+    np.save(tmp_path / "images.npy", scans(digits))
+    code = f"""
+import sys; sys.modules["zoo"] = None
+import numpy as np, tensorflow as tf
+answer = tf.saved_model.load({str(trained.export)!r}).signatures["serving_default"]
+print(answer(images=tf.constant(np.load({str(tmp_path / "images.npy")!r})))["classes"].numpy().tolist())
+assert not any(name.startswith("keras") for name in sys.modules)
+"""
+    done = run_python(code=code)
+    here = tf.saved_model.load(str(trained.export)).signatures["serving_default"](images=scans(digits))
+    assert json.loads(done.stdout) == here["classes"].numpy().tolist(), done.stderr
+
+
+def test_what_lies_beside_the_graph(trained):
+    extras = trained.export / "assets.extra"
+    assert {path.name for path in extras.iterdir()} == {
+        "weights.json", "recipe.json", "card.json", "sha256sums.txt", "tf_serving_warmup_requests",
+    }  # fmt: skip
+    assert export.recipe_of(trained.export)["name"] == "lenet5_digits"
+    assert export.about(trained.export)["metrics"] == dict(trained.metrics)
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    record = next(iter(tf.data.TFRecordDataset(str(extras / "tf_serving_warmup_requests")))).numpy()
+    request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+    assert tf.make_ndarray(request.inputs["images"]).shape == (1, 28, 28, 1)
+
+
+def test_weights_stand_once_and_can_be_taken(trained, tmp_path):
+    model = zoo.build("lenet5", weights=trained.export)
+    for ours, theirs in zip(model.weights, trained.model.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert not list(trained.export.rglob("*.h5")) + list(trained.export.rglob("*.keras"))
+    for path in (trained.export.parent, trained.folder):  # the newest version, the run
+        assert zoo.build("lenet5", weights=path).count_params() == 60_000
+    features = zoo.build("lenet5", weights=trained.export, include_top=False)
+    np.testing.assert_array_equal(features.weights[0], trained.model.weights[0])
+    with pytest.raises(zoo.UsageError, match="weights of 'lenet5', not of 'mlp'"):
+        zoo.build("mlp", weights=trained.export)
+
+
+def test_another_number_of_classes_keeps_all_but_the_head(small_recipe, tmp_path, capsys, unchecked_export):
+    recipe = small_recipe(model="mlp", model_args={"input_shape": (8, 8, 1), "hidden": (16,)})
+    result = engine.run(recipe, run_dir=tmp_path / "run")
+    model = zoo.build("mlp", weights=result.export, num_classes=3)
+    assert model.output_shape == (None, 3) and "the head for 3 classes is new" in capsys.readouterr().out
+    np.testing.assert_array_equal(model.weights[0], result.model.weights[0])
+    with pytest.raises(zoo.UsageError, match="hidden1/kernel has shape .64, 17. here and .64, 16."):
+        zoo.build("mlp", weights=result.export, hidden=(17,))
+    with pytest.raises(zoo.UsageError, match="logits/kernel|no weight 'hidden2/kernel'"):
+        zoo.build("mlp", weights=result.export, hidden=(16, 4))
+
+
+def test_preprocessing_is_what_the_weights_expect(trained, digits):
+    ready = zoo.preprocessing("lenet5", trained.export)(scans(digits))
+    assert ready.shape == (6, 32, 32, 1)
+    assert np.isclose(ready.numpy().min(), -0.1) and ready.numpy().max() <= 1.1751
+    model = zoo.build("lenet5", weights=trained.export)
+    classes = tf.saved_model.load(str(trained.export)).signatures["serving_default"](images=scans(digits))["classes"]
+    np.testing.assert_array_equal(model(ready).numpy().argmax(-1), classes)
+
+
+def test_versions_count_on_and_appear_whole(trained, tmp_path, unchecked_export):
+    from zoo.registry import describe
+    from zoo.tasks.classification import ImageClassification
+
+    recipe, card = load_recipe("lenet5_digits"), describe("lenet5")
+    task = ImageClassification(recipe, card, print)
+
+    def write():
+        serving = task.serving(trained.model)
+        return export.write(tmp_path / "m", serving, trained.model, recipe, card, task.serving_examples(), {})
+
+    assert write() == tmp_path / "m" / "1"
+    (tmp_path / "m" / "7").mkdir()
+    (tmp_path / "m" / ".writing-killed").mkdir()
+    assert write() == tmp_path / "m" / "8"
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["1", "7", "8"]
+
+
+def test_an_export_that_does_not_answer_alike_is_not_kept(trained, tmp_path):
+    from zoo.registry import describe
+    from zoo.tasks.classification import ImageClassification
+
+    recipe, card = load_recipe("lenet5_digits"), describe("lenet5")
+    task = ImageClassification(recipe, card, print)
+    serving = task.serving(trained.model)
+    save = tf.saved_model.save
+
+    def spoil(module, folder, signatures):
+        save(module, folder, signatures=signatures)
+        trained.model.weights[-1].assign_add(tf.ones_like(trained.model.weights[-1]))
+
+    before = trained.model.weights[-1].numpy()
+    try:
+        tf.saved_model.save = spoil
+        with pytest.raises(zoo.ZooError, match="does not answer as the trained model does"):
+            export.write(tmp_path / "m", serving, trained.model, recipe, card, task.serving_examples(), {})
+    finally:
+        tf.saved_model.save = save
+        trained.model.weights[-1].assign(before)
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+@pytest.mark.parametrize("lost", ["saved_model.pb", "variables/variables.index", "assets.extra/sha256sums.txt"])
+def test_an_export_that_was_cut_short_is_refused(trained, tmp_path, lost):
+    shutil.copytree(trained.export, tmp_path / "m" / "1")
+    (tmp_path / "m" / "1" / lost).unlink()
+    with pytest.raises(zoo.ZooError, match="incomplete.*is missing"):
+        export.find(tmp_path / "m")
+
+
+def test_an_export_that_was_changed_is_refused(trained, tmp_path):
+    shutil.copytree(trained.export, tmp_path / "1")
+    with (tmp_path / "1" / "saved_model.pb").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(zoo.ZooError, match="damaged: saved_model.pb"):
+        export.find(tmp_path / "1")
+
+
+def test_what_is_no_export_says_so(tmp_path):
+    with pytest.raises(zoo.UsageError, match="no folder"):
+        export.find(tmp_path / "nowhere")
+    with pytest.raises(zoo.UsageError, match="holds no export"):
+        export.find(tmp_path)
