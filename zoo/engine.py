@@ -278,9 +278,14 @@ class _Training:
             if epoch < epochs and not self.ended:
                 self._fit(epoch, epochs, self.steps_per_epoch)
         except KeyboardInterrupt:
-            self.save()
+            step = self.step
+            if step % self.steps_per_epoch or len(self.rows) * self.steps_per_epoch == step:
+                self.save()
+                where = "from there"
+            else:  # in the midst of validation, whose epoch has no row yet
+                where = "from the last checkpoint"
             raise Interrupted(
-                f"Stopped at step {self.step:,} of {self.total:,}; the same command goes on from there ({self.folder})."
+                f"Stopped at step {step:,} of {self.total:,}; the same command goes on {where} ({self.folder})."
             ) from None
         if self.best:
             for variable, value in zip(self.model.variables, self.best, strict=True):
@@ -339,6 +344,11 @@ class _Training:
                 "before is whole; make room and start the same command again."
             ) from error
         self.saved_at = time.monotonic()
+
+    def save_by_the_clock(self) -> None:
+        """Writes a checkpoint if the last one is old enough."""
+        if time.monotonic() - self.saved_at > SAVE_SECONDS:
+            self.save()
 
     def _restore(self) -> bool:
         """Goes back to the last checkpoint, if there is one. True if it is that of a finished training."""
@@ -414,11 +424,12 @@ class _Bookkeeping(keras.callbacks.Callback):
                 f"The loss is no number any more: {float(logs['loss'])} {where}. {kept} Try a smaller --learning-rate."
             )
         self.good_step = step
-        if time.monotonic() - training.saved_at > SAVE_SECONDS:
-            training.save()
+        if step % training.steps_per_epoch:  # an epoch's last step is saved with its row, after validation
+            training.save_by_the_clock()
 
     def on_epoch_end(self, epoch, logs=None):
         self.training.record(epoch, logs)
+        self.training.save_by_the_clock()
 
 
 class _Snapshot(keras.callbacks.Callback):
