@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, run_python, zoo
 
+from conftest import ROOT, run_python, zoo
 from zoo import cli
 from zoo.errors import UsageError
 from zoo.recipe import list_recipes, load_recipe

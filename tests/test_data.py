@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import run_python
 
+from conftest import run_python
 from zoo.data.images import decode_image, load_images, resize
 from zoo.data.stream import Order
 from zoo.errors import UsageError, ZooError

@@ -271,6 +271,25 @@ def test_a_full_disk_keeps_the_last_checkpoint(small_recipe, tmp_path, monkeypat
     np.testing.assert_array_equal(weights(calm)[0], weights(result)[0])
 
 
+@pytest.mark.parametrize("limit", [10, 60])
+def test_a_limit_ends_the_run_where_the_whole_run_would_have_been(limit, small_recipe, tmp_path):
+    import keras
+
+    class Watch(keras.callbacks.Callback):
+        seen = None
+
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations.numpy()) == limit:
+                Watch.seen = self.model.weights[0].numpy()
+
+    recipe = small_recipe(epochs=3, schedule="cosine", steps_per_execution=5, deterministic=True)
+    engine.run(recipe, run_dir=tmp_path / "whole", callbacks=[Watch()])
+    limited = engine.run(replace(recipe, limit_steps=limit), run_dir=tmp_path / "limited")
+    np.testing.assert_array_equal(weights(limited)[0], Watch.seen)
+    steps = [json.loads(line)["step"] for line in rows(limited.folder)]
+    assert steps == ([10] if limit == 10 else [25, 50, 60])
+
+
 def test_a_dry_run_leaves_nothing(small_recipe, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     engine.run(small_recipe(), dry_run=True)

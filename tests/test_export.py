@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import run_python
 
 import zoo
+from conftest import run_python
 from zoo import engine, export
 from zoo.recipe import load_recipe
 

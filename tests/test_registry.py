@@ -4,9 +4,9 @@ import inspect
 import json
 
 import pytest
-from conftest import run_python
 
 import zoo
+from conftest import run_python
 from zoo import registry
 from zoo.recipe import list_recipes
 

@@ -109,7 +109,8 @@ class _Run:
         _say(f"{model.name}: {model.count_params():,} weights; on {distribute.hardware()}")
         training = _Training(recipe, task, model, self.folder, self.callbacks)
         training.fit()
-        metrics = self._evaluate(task, model, training)
+        _say("Evaluating")
+        metrics = task.evaluate(model, self.folder)
         if training.rows:
             report.curves(training.rows, self.folder / "curves.png")
         _say("Exporting, and checking the export in a fresh process")
@@ -141,10 +142,10 @@ class _Run:
                     )
                 return
             self.folder.mkdir(parents=True, exist_ok=True)
-            if any(self.folder.iterdir()):
+            if any(not other.name.startswith(".") for other in self.folder.iterdir()):
                 raise UsageError(f"{self.folder} is not empty and no run's folder; choose another --run-dir.")
-            write_json(self.folder / "environment.json", environment())
             write_json(path, self.recipe.to_dict())
+            write_json(self.folder / "environment.json", environment())
         except OSError as error:
             raise ZooError(f"The run's folder {self.folder} cannot be written: {error.strerror}.") from error
 
@@ -169,10 +170,6 @@ class _Run:
                 f"{recipe.name}: keep is 'best', but there is no validation split; set validation_examples."
             )
         return task, model
-
-    def _evaluate(self, task, model: keras.Model, training: "_Training") -> dict[str, float]:
-        _say("Evaluating")
-        return task.evaluate(model, self.folder)
 
     def _write_result(self, metrics: dict[str, float], training: "_Training", exported: Path) -> None:
         recipe, setting = self.recipe, environment()
@@ -221,7 +218,7 @@ class _Training:
         self.recipe, self.task, self.model, self.folder = recipe, task, model, folder
         self.callbacks = callbacks
         self.steps_per_epoch, self.execution = _divide(recipe, task.train_examples)
-        self.total = recipe.epochs * self.steps_per_epoch
+        self.total = min(recipe.epochs * self.steps_per_epoch, recipe.limit_steps or sys.maxsize)
         self.rows: list[dict[str, float]] = []
         self.seconds = 0.0
         self._compile()
@@ -269,14 +266,12 @@ class _Training:
         finished = self._restore()
         if finished:
             return
-        epochs = self.recipe.epochs
+        segments = self._segments()
         try:
-            epoch, done = divmod(self.step, self.steps_per_epoch)
-            if done:  # the rest of the epoch in which the run was stopped
-                self._fit(epoch, epoch + 1, self.steps_per_epoch - done)
-                epoch += 1
-            if epoch < epochs and not self.ended:
-                self._fit(epoch, epochs, self.steps_per_epoch)
+            for number, segment in enumerate(segments, start=1):
+                self._fit(*segment, last=number == len(segments))
+                if self.model.stop_training:  # a callback has had enough
+                    break
         except KeyboardInterrupt:
             step = self.step
             if step % self.steps_per_epoch or len(self.rows) * self.steps_per_epoch == step:
@@ -292,18 +287,23 @@ class _Training:
                 variable.assign(value)
         self.save(finished=True)
 
-    @property
-    def ended(self) -> bool:
-        """Whether a callback has stopped the training for good."""
-        return bool(self.model.stop_training)
+    def _segments(self) -> list[tuple[int, int, int]]:
+        """What is left to do, as calls of `fit`: the first epoch, the epoch to end before, the steps of each."""
+        size, step, end = self.steps_per_epoch, self.step, self.total
+        segments = []
+        if step % size and step < end:  # the rest of the epoch in which the run was stopped
+            steps = min(size - step % size, end - step)
+            segments.append((step // size, step // size + 1, steps))
+            step += steps
+        if whole := (end - step) // size:
+            segments.append((step // size, step // size + whole, size))
+            step += whole * size
+        if step < end:  # limit_steps ends within an epoch
+            segments.append((step // size, step // size + 1, end - step))
+        return segments
 
-    def _fit(self, first_epoch: int, epochs: int, steps: int) -> None:
-        recipe, limit = self.recipe, self.recipe.limit_steps
-        if limit is not None:
-            steps = min(steps, limit - self.step)
-            epochs = first_epoch + 1
-        averaging = recipe.keep == "average" and epochs < recipe.epochs
-        raw = _Snapshot(self.model) if averaging else None
+    def _fit(self, first_epoch: int, epochs: int, steps: int, *, last: bool) -> None:
+        raw = _Snapshot(self.model) if self.recipe.keep == "average" and not last else None
         self.model.fit(
             self.task.training_batches(self.step),
             initial_epoch=first_epoch,
@@ -314,10 +314,8 @@ class _Training:
             shuffle=False,
             verbose="auto" if sys.stdout.isatty() else 2,
         )
-        if raw:  # fit ends by putting the averaged weights into the model, too early here
+        if raw and not self.model.stop_training:  # fit has put the averaged weights into the model, too early here
             raw.restore()
-        if limit is not None and self.step >= limit:
-            self.model.stop_training = True
 
     def _callbacks(self) -> list[keras.callbacks.Callback]:
         callbacks = [*self.callbacks, *self.task.callbacks()]
@@ -454,14 +452,13 @@ def _divide(recipe: Recipe, examples: int) -> tuple[int, int]:
     shorter by up to half a per cent: what is left out opens the next one.
     """
     steps = recipe.steps_per_epoch or max(1, examples // recipe.batch_size)
-    limit = min(recipe.limit_steps or recipe.steps_per_execution, recipe.steps_per_execution)
-    if recipe.limit_steps is not None:
-        steps = min(steps, recipe.limit_steps)
+    limit = recipe.steps_per_execution
 
     def divisor(n: int) -> int:
+        n = math.gcd(n, recipe.limit_steps or n)
         return max(k for k in range(1, min(limit, n) + 1) if n % k == 0)
 
-    choices = [steps] if recipe.steps_per_epoch or recipe.limit_steps else range(steps, steps - steps // 200 - 1, -1)
+    choices = [steps] if recipe.steps_per_epoch else range(steps, steps - steps // 200 - 1, -1)
     for n in choices:
         if divisor(n) * 2 >= min(limit, n):
             return n, divisor(n)

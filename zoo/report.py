@@ -1,7 +1,7 @@
 """Pictures and tables of what was measured: curves, confusion matrices, the rows of results.csv, README's table.
 
-As a command, `python -m zoo.report RUN…` adds the results of finished runs to results.csv and README's table;
-without a run it only writes the table anew.
+As a command, `python -m zoo.report RUN…` adds the results of finished runs to results.csv, and writes the tables of
+README.md and saved_models/README.md anew.
 """
 
 import csv
@@ -20,7 +20,7 @@ COLUMNS = (
     "recipe", "model", "seed", "dataset", "metric", "value", "paper", "steps", "seconds",
     "trained_on", "evaluated_on", "versions", "commit", "command",
 )  # fmt: skip
-TABLE_START, TABLE_END = "<!-- results: written by `make results` -->", "<!-- end of results -->"
+TABLE_START, TABLE_END = "<!-- written by `make results` -->", "<!-- end -->"
 
 
 def _figure(width: float, height: float):
@@ -159,18 +159,34 @@ def results_table(rows: Sequence[Mapping[str, str]]) -> str:
     return "\n".join(text)
 
 
-def write_table(readme: Path, results: Path) -> None:
-    """Puts the table of results.csv between its two marks in README."""
-    text = readme.read_text(encoding="utf-8")
+def exports_table(saved_models: Path) -> str:
+    """The table of saved_models/README.md in Markdown: what each export is and what was measured of it."""
+    text = ["| export | model | trained on | test accuracy | weights | signatures |", "|---|---|---|---:|---:|---|"]
+    for card in sorted(saved_models.glob("*/*/assets.extra/card.json")):
+        folder = card.parent.parent
+        about = json.loads(card.read_text(encoding="utf-8"))
+        recipe = json.loads((card.parent / "recipe.json").read_text(encoding="utf-8"))
+        size = (folder / "variables" / "variables.data-00000-of-00001").stat().st_size
+        text.append(
+            f"| `{folder.relative_to(saved_models)}` | `{about['name']}` | {recipe['dataset']} "
+            f"| {shown('accuracy', about['metrics']['test_accuracy'])} | {size / 1e6:.2f} MB "
+            "| `serving_default`, `image_bytes`, `features` |"
+        )
+    return "\n".join(text)
+
+
+def write_table(document: Path, table_: str) -> None:
+    """Puts a table between the two marks in a document."""
+    text = document.read_text(encoding="utf-8")
     before, mark, rest = text.partition(TABLE_START)
     _, end, after = rest.partition(TABLE_END)
     if not mark or not end:
-        raise ZooError(f"{readme} lacks the marks {TABLE_START!r} and {TABLE_END!r}.")
-    table_ = results_table(read_results(results))
-    readme.write_text(f"{before}{mark}\n\n{table_}\n\n{end}{after}", encoding="utf-8")
+        raise ZooError(f"{document} lacks the marks {TABLE_START!r} and {TABLE_END!r}.")
+    document.write_text(f"{before}{mark}\n\n{table_}\n\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
     root = Path(__file__).parent.parent
     add_results([Path(run) for run in sys.argv[1:]], root / "results.csv")
-    write_table(root / "README.md", root / "results.csv")
+    write_table(root / "README.md", results_table(read_results(root / "results.csv")))
+    write_table(root / "saved_models" / "README.md", exports_table(root / "saved_models"))

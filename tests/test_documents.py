@@ -1,0 +1,93 @@
+"""What is written down agrees with the code and with what was measured."""
+
+import re
+import subprocess
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from conftest import ROOT
+from zoo import export, report
+from zoo.cli import COMMANDS
+from zoo.recipe import list_recipes
+from zoo.registry import describe, list_models
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXPORTS = sorted(path.parent for path in (ROOT / "saved_models").glob("*/*/saved_model.pb"))
+PRETRAINED = [(name, tag) for name in list_models() for tag in describe(name).weights]
+
+
+def between_marks(path):
+    text = path.read_text(encoding="utf-8")
+    return text.partition(report.TABLE_START)[2].partition(report.TABLE_END)[0].strip()
+
+
+def test_the_tables_are_the_measured_rows():
+    rows = report.read_results(ROOT / "results.csv")
+    assert between_marks(ROOT / "README.md") == report.results_table(rows)
+    assert between_marks(ROOT / "saved_models" / "README.md") == report.exports_table(ROOT / "saved_models")
+    for row in rows:
+        assert row["recipe"] in list_recipes()
+        assert 0 <= float(row["value"]) and row["commit"] and row["versions"] and row["trained_on"] and row["command"]
+        assert "dirty" not in row["commit"]
+
+
+def test_readmes_commands_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"make ([a-z-]+)", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for command, argument in re.findall(r"zoo (list|show|train|evaluate|predict|\w+) +([\w\"*/.…]+)?", README):
+        if command in COMMANDS and argument and command == "train":
+            assert argument in list_recipes() or argument == "NAME"
+
+
+def test_readmes_python_runs(monkeypatch, capsys):
+    ran = []
+    monkeypatch.setattr(zoo, "run", ran.append, raising=False)
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        exec(block, names)
+    assert ran[0].model == "lenet5_modern" and names["model"].output_shape == (None, 26)
+    assert "Gradient-based learning" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"), [(n, t) for n, t in PRETRAINED if describe(n).weights[t] != "keras-applications"]
+)
+def test_every_tag_of_a_card_loads(name, tag):
+    model = zoo.build(name, weights=tag)
+    assert model.count_params() == describe(name).parameters
+    assert zoo.build(name, weights="default").name == name
+
+
+@pytest.mark.parametrize("folder", EXPORTS, ids=lambda path: path.parent.name)
+def test_every_export_is_whole_small_and_named_by_a_card(folder):
+    assert export.find(folder) == folder
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 8 * 2**20
+    about = export.about(folder)
+    assert folder.parent.name in describe(about["name"]).weights.values()
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        pytest.param(
+            folder, id=folder.parent.name, marks=[] if folder.parent.name == "lenet5_mnist" else pytest.mark.full
+        )
+        for folder in EXPORTS
+    ],
+)
+def test_every_export_scores_what_its_card_says(folder, mnist):
+    answer = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    classes = [answer(images=images)["classes"].numpy() for images, _ in mnist.batches(mnist.test, 500)]
+    accuracy = np.mean(np.concatenate(classes) == mnist.test.labels)
+    assert accuracy == pytest.approx(export.about(folder)["metrics"]["test_accuracy"], abs=1e-9)
+
+
+def test_nothing_committed_is_a_pickle_or_too_large():
+    done = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True)
+    files = [ROOT / name for name in done.stdout.split("\0") if name]
+    assert all(path.stat().st_size < 8 * 2**20 for path in files if path.exists())
+    assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".h5", ".keras")]
