@@ -123,7 +123,7 @@ def add_results(runs: Sequence[Path], results: Path) -> None:
             key = [str(row[column]) for column in ("recipe", "model", "seed", "dataset", "metric")]
             rows = [old for old in rows if [old[c] for c in ("recipe", "model", "seed", "dataset", "metric")] != key]
             rows.append({column: "" if row[column] is None else str(row[column]) for column in COLUMNS})
-    rows.sort(key=lambda row: (row["recipe"], row["model"], row["metric"], int(row["seed"])))
+    rows.sort(key=lambda row: (row["recipe"], len(row["model"]), row["model"], row["metric"], int(row["seed"])))
     with results.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -144,16 +144,16 @@ def results_table(rows: Sequence[Mapping[str, str]]) -> str:
     for row in rows:
         groups.setdefault((row["recipe"], row["model"], row["dataset"], row["metric"]), []).append(row)
     text = [
-        "| recipe | data | metric | paper | ours | runs | minutes each | hardware |",
-        "|---|---|---|---:|---:|---:|---:|---|",
+        "| recipe | model | data | metric | paper | ours | runs | minutes each | hardware |",
+        "|---|---|---|---|---:|---:|---:|---:|---|",
     ]
-    for (recipe, _, dataset, metric), group in groups.items():
+    for (recipe, model, dataset, metric), group in groups.items():
         values = [float(row["value"]) for row in group]
         paper = shown(metric, float(group[0]["paper"]) if group[0]["paper"] else None)
         spread = f" ± {shown(metric, stdev(values))}" if len(values) > 1 else ""
         minutes = mean(float(row["seconds"]) for row in group) / 60
         text.append(
-            f"| `{recipe}` | {dataset} | {metric.replace('_', ' ')} | {paper} | {shown(metric, mean(values))}{spread} "
+            f"| `{recipe}` | `{model}` | {dataset} | {metric.replace('_', ' ')} | {paper} | {shown(metric, mean(values))}{spread} "
             f"| {len(values)} | {minutes:.1f} | {group[0]['trained_on']} |"
         )
     return "\n".join(text)
