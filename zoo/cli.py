@@ -36,7 +36,7 @@ def guarded(command: Callable[[], int | None]) -> int:
         print(f"{'stopped' if error.exit_status == 130 else 'error'}: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print("stopped: before the training began; nothing is lost.", file=sys.stderr)
+        print("stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -71,16 +71,11 @@ def _dispatch(arguments: list[str]) -> int:
 
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         raise UsageError(f"There is no command {arguments[0]!r}. {nearest(arguments[0], COMMANDS)}")
-    options, rest = parser.parse_known_args(arguments)
-    if options.command == "train":
+    if arguments[:1] == ["train"]:
         return _train_by_name(arguments[1:])
+    options, rest = parser.parse_known_args(arguments)
     if rest:
-        known = (
-            [flag for action in commands.choices[options.command]._actions for flag in action.option_strings]
-            if options.command
-            else ["--version", "--help"]
-        )
-        raise UsageError(f"Unknown argument {rest[0]!r}. {nearest(rest[0], known)}")
+        raise UsageError(f"Unknown argument {rest[0]!r}; `zoo {options.command or ''} --help` lists the right ones.")
     if options.version:
         import zoo
 
@@ -124,7 +119,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _show(name: str) -> None:
-    from zoo.registry import _resolve, describe, list_models
+    from zoo.registry import describe, list_models
 
     if name in list_recipes():
         module = load_script(name)
@@ -133,12 +128,11 @@ def _show(name: str) -> None:
             print(f"  {key:<20} {value}")
         return
     try:
-        _resolve(name)
+        print(describe(name))
     except UsageError as error:
         raise UsageError(
             f"There is no model or recipe {name!r}. {nearest(name, [*list_models(), *list_recipes()])}"
         ) from error
-    print(describe(name))
 
 
 def _evaluate(options: argparse.Namespace) -> int:

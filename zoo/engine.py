@@ -96,6 +96,14 @@ class _Run:
             shutil.rmtree(folder)
 
     def go(self) -> Result:
+        try:
+            return self._go()
+        except OSError as error:  # in whatever is read or written, TensorBoard's logs and the pictures among it
+            raise ZooError(
+                f"{error.filename or self.folder}: {_reason(error)}. When that is mended, the same command goes on."
+            ) from error
+
+    def _go(self) -> Result:
         recipe = self.recipe
         self._claim_folder()
         finished = self._finished()

@@ -153,8 +153,8 @@ def results_table(rows: Sequence[Mapping[str, str]]) -> str:
         spread = f" ± {shown(metric, stdev(values))}" if len(values) > 1 else ""
         minutes = mean(float(row["seconds"]) for row in group) / 60
         text.append(
-            f"| `{recipe}` | `{model}` | {dataset} | {metric.replace('_', ' ')} | {paper} | {shown(metric, mean(values))}{spread} "
-            f"| {len(values)} | {minutes:.1f} | {group[0]['trained_on']} |"
+            f"| `{recipe}` | `{model}` | {dataset} | {metric.replace('_', ' ')} | {paper} "
+            f"| {shown(metric, mean(values))}{spread} | {len(values)} | {minutes:.1f} | {group[0]['trained_on']} |"
         )
     return "\n".join(text)
 

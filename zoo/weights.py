@@ -237,7 +237,7 @@ def build_with_weights(
     load_export(model, folder, head=not fresh_head)
     if fresh_head:
         print(
-            f"{card.name}: weights of {tag} for all but the last layer; the head for "
+            f"{card.name}: weights of {tag} for all but the classifier; the head for "
             f"{config['num_classes']} classes is new (the weights have {saved['num_classes']})."
         )
     return model
@@ -260,14 +260,14 @@ def export_folder(card: Card, weights: str | os.PathLike[str]) -> Path:
 def load_export(model: "keras.Model", folder: Path, *, head: bool = True) -> None:
     """Reads a model's weights from the SavedModel's own checkpoint; no code of the export runs.
 
-    `head=False` leaves the last layer as it is. Raises `UsageError` where a weight is missing there or has another
+    `head=False` leaves the classifier as it is. Raises `UsageError` where a weight is missing there or has another
     shape; then `model` is unchanged.
     """
     import tensorflow as tf
 
     reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
     keys = json.loads((folder / "assets.extra" / "weights.json").read_text(encoding="utf-8"))
-    kept = set() if head else {id(variable) for variable in model.layers[-1].weights}
+    kept = set() if head else {id(variable) for variable in classifier(model).weights}
     values = []
     for variable in model.weights:
         if id(variable) in kept:
@@ -283,6 +283,14 @@ def load_export(model: "keras.Model", folder: Path, *, head: bool = True) -> Non
         values.append((variable, value))
     for variable, value in values:
         variable.assign(value)
+
+
+def classifier(model: "keras.Model") -> "keras.layers.Layer":
+    """The layer that makes the class scores: the last one, but for pooling and activations after it (All-CNN, NIN)."""
+    import keras
+
+    after = (keras.layers.GlobalAveragePooling2D, keras.layers.Activation, keras.layers.ReLU, keras.layers.Flatten)
+    return next(layer for layer in reversed(model.layers) if not isinstance(layer, after))
 
 
 def preprocessing(name: str, weights: str | os.PathLike[str] = "default") -> Callable[[Any], Any]:

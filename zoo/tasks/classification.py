@@ -16,6 +16,7 @@ from zoo.data.stream import Order
 from zoo.errors import UsageError
 from zoo.recipe import ImageRecipe, from_dict
 from zoo.registry import Card
+from zoo.weights import classifier
 
 # The constant of LeNet-5's criterion, which the paper leaves open: how far, in squared distance, a wrong class's code
 # is pushed away. Chosen on a validation split of MNIST.
@@ -156,7 +157,10 @@ class ImageClassification:
         return "val_accuracy"
 
     def loss(self) -> Callable[..., Any]:
-        return LOSSES[self.recipe.loss]
+        loss = LOSSES[self.recipe.loss]
+        if not self.recipe.precision.startswith("mixed"):
+            return loss
+        return lambda labels, logits: loss(labels, ops.cast(logits, "float32"))
 
     def metrics(self) -> list[keras.metrics.Metric]:
         metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
@@ -210,13 +214,13 @@ class ServingClassifier(tf.Module):
     * `serving_default`: `images` uint8 (N, any, any, C) → `classes` int64 (N,), `labels` string (N,) and
       `probabilities` float32 (N, K), which for a perceptron are its `scores`;
     * `image_bytes`: `image_bytes` string (N,), each a PNG or JPEG file → the same;
-    * `features`: `images` → `features` float32 (N, D), the input of the last layer.
+    * `features`: `images` → `features` float32 (N, D), what the classifier sees; a map is averaged.
     """
 
     def __init__(self, model: keras.Model, recipe: ImageRecipe, shape: tuple[int, int, int], classes: tuple[str, ...]):
         super().__init__()
         self.weights = [weight.value for weight in model.weights]  # what the export keeps, in the model's order
-        features = keras.Model(model.inputs, model.layers[-1].input)
+        features = keras.Model(model.inputs, classifier(model).input)
         images_spec = tf.TensorSpec((None, None, None, shape[2]), tf.uint8, "images")
         bytes_spec = tf.TensorSpec((None,), tf.string, "image_bytes")
 
@@ -240,8 +244,10 @@ class ServingClassifier(tf.Module):
 
         @tf.function(input_signature=[images_spec])
         def features_of(images):
-            vector = features(preprocess(resize(images, shape), recipe), training=False)
-            return {"features": tf.cast(tf.reshape(vector, (tf.shape(vector)[0], -1)), tf.float32)}
+            vectors = features(preprocess(resize(images, shape), recipe), training=False)
+            if len(vectors.shape) == 4:  # a net whose classifier is a convolution
+                vectors = tf.reduce_mean(vectors, axis=(1, 2))
+            return {"features": tf.cast(vectors, tf.float32)}
 
         self.endpoints = {"serving_default": serving_default, "image_bytes": image_bytes, "features": features_of}
 

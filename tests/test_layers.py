@@ -1,0 +1,227 @@
+"""The layers of the vision nets against NumPy and Keras's own."""
+
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from zoo.layers import BatchNormalization, IdentityShortcut, LocalResponseNormalization
+
+SHAPE = (4, 5, 6, 7)
+
+
+def pair(dtype="float32", **arguments):
+    """Keras's layer and ours with the same random weights."""
+    layers = []
+    for cls in (keras.layers.BatchNormalization, BatchNormalization):
+        layer = cls(dtype=dtype, momentum=0.9, **arguments)
+        layer.build((None, *SHAPE[1:]))
+        rng = np.random.default_rng(1)
+        for variable in layer.weights:
+            variable.assign(rng.uniform(0.5, 2.0, variable.shape))
+        layers.append(layer)
+    return layers
+
+
+def outcome(layer, x, *, training, jit_compile=False):
+    """Output, gradients of input and weights, and the moving statistics after one call."""
+    weights = [variable.value for variable in layer.trainable_variables]
+
+    @tf.function(jit_compile=jit_compile)
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=training)
+            loss = tf.reduce_mean(tf.cast(y, "float32") ** 3)
+        return [y, *tape.gradient(loss, [x, *weights])]
+
+    outputs = [np.asarray(tf.cast(value, "float64")) for value in step(tf.constant(x, layer.compute_dtype))]
+    return outputs, layer.moving_mean.numpy(), layer.moving_variance.numpy()
+
+
+def images(shape=SHAPE):
+    return np.random.default_rng(0).normal(1.0, 2.0, shape).astype("float32")
+
+
+TOLERANCES = {"float32": 1e-5, "float64": 1e-12, "mixed_float16": 2e-3, "mixed_bfloat16": 2e-2}
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "arguments"),
+    [
+        *[(dtype, {}) for dtype in TOLERANCES],
+        ("float32", {"scale": False}),
+        ("float32", {"center": False}),
+        ("float32", {"epsilon": 1e-7}),
+        ("float32", {"axis": 1}),
+        ("float32", {"synchronized": True}),
+    ],
+)
+def test_batch_normalization_equals_keras(dtype, arguments, jit_compile, training):
+    theirs, ours = (
+        outcome(layer, images(), training=training, jit_compile=jit_compile) for layer in pair(dtype, **arguments)
+    )
+    for a, b in zip(ours[0], theirs[0], strict=True):
+        np.testing.assert_allclose(a, b, rtol=TOLERANCES[dtype], atol=TOLERANCES[dtype])
+    np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-6)
+    # What the fused kernel collects is the unbiased variance; wherever Keras's own code runs it is the biased one.
+    n = np.prod(SHAPE[:3])
+    fused = dtype != "float64" and not {"axis", "synchronized"} & set(arguments)
+    old = pair(dtype, **arguments)[0].moving_variance.numpy()
+    batch = (theirs[2] - 0.9 * old) / 0.1 * (n / (n - 1) if fused and training else 1.0)
+    np.testing.assert_allclose(ours[2], 0.9 * old + 0.1 * batch, rtol=1e-5)
+
+
+def test_batch_normalization_by_hand():
+    """Against the paper's algorithm in NumPy, and its unbiased variance for inference."""
+    x = images().astype("float64")
+    layer = pair()[1]
+    gamma, beta = layer.gamma.numpy(), layer.beta.numpy()
+    mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    old_mean, old_variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
+    y = layer(x.astype("float32"), training=True)
+    np.testing.assert_allclose(y, (x - mean) / np.sqrt(variance + 1e-3) * gamma + beta, rtol=1e-4, atol=1e-5)
+    n = x.size / x.shape[-1]
+    np.testing.assert_allclose(layer.moving_mean.numpy(), 0.9 * old_mean + 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(
+        layer.moving_variance.numpy(), 0.9 * old_variance + 0.1 * variance * n / (n - 1), rtol=1e-5
+    )
+
+
+def test_frozen_batch_normalization_runs_in_inference_mode():
+    layer = pair()[1]
+    inference = layer(images(), training=False)
+    layer.trainable = False
+    before = layer.get_weights()
+    np.testing.assert_array_equal(layer(images(), training=True), inference)
+    for old, new in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("shape", [(8, 7), (8, 3, 7), (2, 3, 4, 5, 7)])
+def test_batch_normalization_of_other_ranks_is_keras(shape):
+    theirs, ours = keras.layers.BatchNormalization(), BatchNormalization()
+    for training in (True, False):
+        np.testing.assert_allclose(ours(images(shape), training=training), theirs(images(shape), training=training))
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b)
+
+
+def test_batch_normalization_with_a_mask_is_keras():
+    mask = np.random.default_rng(2).random(SHAPE[:3]) < 0.5
+    theirs, ours = pair()
+    np.testing.assert_allclose(
+        ours(images(), training=True, mask=mask), theirs(images(), training=True, mask=mask), rtol=1e-6
+    )
+    np.testing.assert_allclose(ours.moving_variance.numpy(), theirs.moving_variance.numpy(), rtol=1e-6)
+
+
+def test_batch_normalization_uses_the_fused_kernel():
+    def operations(layer):
+        graph = tf.function(lambda x: layer(x, training=True)).get_concrete_function(tf.TensorSpec(SHAPE)).graph
+        return {operation.type for operation in graph.get_operations()}
+
+    theirs, ours = pair()
+    assert "FusedBatchNormV3" in operations(ours)
+    assert "FusedBatchNormV3" not in operations(theirs)
+
+
+def test_batch_normalization_keeps_its_config():
+    layer = BatchNormalization(momentum=0.5, epsilon=1e-4, scale=False, name="bn")
+    again = keras.layers.deserialize(keras.layers.serialize(layer))
+    assert type(again) is BatchNormalization
+    assert again.get_config() == layer.get_config()
+
+
+MIRRORED = """
+    import numpy as np, tensorflow as tf
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    import keras
+    from zoo.layers import BatchNormalization
+
+    def train(norm):
+        with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+            images = keras.Input((5, 5, 3))
+            x = keras.layers.Conv2D(4, 3, kernel_initializer=keras.initializers.GlorotUniform(seed=1))(images)
+            x = norm(momentum=0.5)(x)
+            x = keras.layers.GlobalMaxPooling2D()(x)
+            x = keras.layers.Dense(2, kernel_initializer=keras.initializers.GlorotUniform(seed=2))(x)
+            model = keras.Model(images, x)
+            model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+        rng = np.random.default_rng(0)
+        x, y = rng.normal(1, 2, (32, 5, 5, 3)).astype("float32"), rng.normal(0, 1, (32, 2)).astype("float32")
+        history = model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+        return history.history["loss"], model.get_weights(), model.predict(x, verbose=0)
+
+    theirs, ours = train(keras.layers.BatchNormalization), train(BatchNormalization)
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5)
+    for a, b in zip(ours[1], theirs[1]):
+        np.testing.assert_allclose(a, b, rtol=4e-2 if a.shape == (4,) else 1e-4, atol=1e-5)
+    assert any(not np.array_equal(a, b) for a, b in zip(ours[1], theirs[1])), "the fused kernel did not run"
+    print("equal")
+"""
+
+
+def test_batch_normalization_under_a_mirrored_strategy():
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(MIRRORED)], capture_output=True, text=True, timeout=300
+    )
+    assert result.stdout.split()[-1:] == ["equal"], result.stderr[-3000:]
+
+
+def by_definition(x, size, k, alpha, beta, groups=1):
+    """The formula of section 3.3, term by term."""
+    out = np.zeros_like(x)
+    per_tower = x.shape[-1] // groups
+    for i in range(x.shape[-1]):
+        first, last = i // per_tower * per_tower, i // per_tower * per_tower + per_tower - 1
+        total = np.zeros(x.shape[:-1])
+        for j in range(max(first, i - size // 2), min(last, i + size // 2) + 1):
+            total += x[..., j] ** 2
+        out[..., i] = x[..., i] / (k + alpha * total) ** beta
+    return out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"size": 5, "k": 2.0, "alpha": 1e-4, "beta": 0.75},
+        {"size": 3, "k": 1.0, "alpha": 0.1, "beta": 0.5},
+        {"size": 5, "k": 2.0, "alpha": 0.1, "beta": 0.75, "groups": 2},
+    ],
+)
+def test_local_response_normalization_by_hand(arguments):
+    x = np.random.default_rng(0).normal(0, 20, (2, 3, 4, 8))
+    layer = LocalResponseNormalization(**arguments)
+    np.testing.assert_allclose(layer(x.astype("float32")), by_definition(x, **arguments), rtol=1e-5, atol=1e-6)
+    assert LocalResponseNormalization.from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+def test_local_response_normalization_equals_tensorflow():
+    x = np.random.default_rng(0).normal(0, 100, (2, 3, 4, 96)).astype("float32")
+    theirs = tf.nn.local_response_normalization(x, depth_radius=2, bias=2.0, alpha=1e-4, beta=0.75)
+    np.testing.assert_allclose(LocalResponseNormalization()(x), theirs, rtol=1e-5)
+
+
+def test_local_response_normalization_of_half_precision_does_not_overflow():
+    x = np.full((1, 2, 2, 8), 1000.0, "float16")  # its square is infinite in float16
+    y = np.asarray(LocalResponseNormalization(dtype="float16")(x), "float64")
+    np.testing.assert_allclose(y, by_definition(x.astype("float64"), 5, 2.0, 1e-4, 0.75), rtol=2e-3)
+
+
+@pytest.mark.parametrize(("height", "stride"), [(4, 2), (5, 2), (4, 1)])
+def test_identity_shortcut(height, stride):
+    x = np.random.default_rng(0).normal(0, 1, (2, height, 6, 3)).astype("float32")
+    layer = IdentityShortcut(5, stride)
+    y = np.asarray(layer(x))
+    assert y.shape == layer.compute_output_shape(x.shape)
+    np.testing.assert_array_equal(y[..., :3], x[:, ::stride, ::stride])
+    assert not y[..., 3:].any() and not layer.weights
+    assert IdentityShortcut.from_config(layer.get_config()).get_config() == layer.get_config()

@@ -1,0 +1,56 @@
+"""What the vision families share: the checks of their arguments and the way from the last map to the logits."""
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from zoo.errors import UsageError
+
+# He, Zhang, Ren & Sun 2015 (arXiv 1502.01852), section 2.2: N(0, 2/fan-in).
+HE_NORMAL = {
+    "class_name": "VarianceScaling",
+    "config": {"scale": 2.0, "mode": "fan_in", "distribution": "untruncated_normal"},
+}
+
+
+def check_images(
+    name: str,
+    input_shape: Sequence[int | None],
+    *,
+    smallest: int,
+    fixed: bool = False,
+) -> None:
+    """Raises `UsageError`, one line that names the argument, unless a graph can be drawn for these.
+
+    `smallest` is the least height and width that the graph's strides leave anything of; `fixed` says that the top
+    flattens a map, so that height and width must be known.
+    """
+    shape = tuple(input_shape) if isinstance(input_shape, Sequence) else (input_shape,)
+    if len(shape) != 3 or not all(n is None or (isinstance(n, int) and n > 0) for n in shape) or shape[2] is None:
+        raise UsageError(f"{name}: input_shape is {input_shape!r}; it must be (height, width, channels).")
+    if fixed and None in shape:
+        raise UsageError(
+            f"{name}: input_shape is {shape}; height and width must be numbers, as a dense layer takes the whole map."
+        )
+    if any(n is not None and n < smallest for n in shape[:2]):
+        raise UsageError(f"{name}: input_shape is {shape}; height and width must be at least {smallest}.")
+
+
+def pooled(x: keras.KerasTensor, pooling: str | None) -> keras.KerasTensor:
+    """The map (N, H, W, C) itself, or with `pooling` "avg" or "max" its vector (N, C)."""
+    if pooling == "avg":
+        return layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    if pooling == "max":
+        return layers.GlobalMaxPooling2D(name="max_pool")(x)
+    return x
+
+
+def average_and_classify(
+    x: keras.KerasTensor, num_classes: int, *, drop_rate: float = 0.0, name: str, **dense
+) -> keras.KerasTensor:
+    """Global average pooling, dropout and the linear classifier `name`: (N, H, W, C) → (N, num_classes)."""
+    x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    if drop_rate:
+        x = layers.Dropout(drop_rate, name="drop")(x)
+    return layers.Dense(num_classes, name=name, **dense)(x)
