@@ -4,8 +4,8 @@
 
 Each contender trains the same net with the same optimizer and batch in a process of its own, and the median of the
 epochs after the first counts. Plain Keras is `model.fit` on float32 arrays in memory, tried in the first round with
-each pair of `jit_compile` and `steps_per_execution` in PLAIN; its best goes into the later rounds and stands in the ratio. The
-engine decodes, shuffles, standardises, writes checkpoints, metrics and logs. PyTorch takes part where it is installed.
+each pair of `jit_compile` and `steps_per_execution` in PLAIN; its best goes on and stands in the ratio. The engine
+decodes, shuffles, standardises, writes checkpoints, metrics and logs. PyTorch takes part where it is installed.
 """
 
 import importlib.util

@@ -207,3 +207,18 @@ def test_what_is_no_export_says_so(tmp_path):
         export.find(tmp_path / "nowhere")
     with pytest.raises(zoo.UsageError, match="holds no export"):
         export.find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [("lenet5", "OUTPUT"), ("mlp", "logits"), ("all_cnn_c", None), ("nin_cifar", None), ("resnet20", "fc")],
+)
+def test_the_classifier_is_found_beneath_pooling(name, layer):
+    from zoo.weights import classifier
+
+    model = zoo.build(name) if name == "lenet5" else zoo.build(name, num_classes=3)
+    found = classifier(model)
+    if layer:
+        assert found.name == layer
+    else:  # a 1 × 1 convolution to the class maps
+        assert found.filters == 3 and found is not model.layers[-1]
