@@ -36,7 +36,9 @@ def test_the_tables_are_the_measured_rows():
 
 def test_readmes_commands_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"make ([a-z-]+)", README):
+    targets = re.findall(r"(?:^    |`)make ([a-z-]+)", README, re.MULTILINE)
+    assert {"demo", "test", "test-full"} <= set(targets)
+    for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     for command, argument in re.findall(r"zoo (list|show|train|evaluate|predict|\w+) +([\w\"*/.…]+)?", README):
         if command in COMMANDS and argument and command == "train":
