@@ -112,3 +112,12 @@ def test_a_float64_build_has_float64_weights_and_leaves_the_policy():
     before = keras.config.dtype_policy().name
     assert zoo.build("perceptron", dtype="float64").weights[0].dtype == "float64"
     assert keras.config.dtype_policy().name == before
+
+
+def test_reasons_are_short():
+    from zoo.errors import reason
+
+    graph = RuntimeError("{{function_node __wrapped__SaveV2}} /a/b.tmp; No space left on device [Op:SaveV2]\nmore")
+    assert reason(graph) == "No space left on device"
+    assert reason(FileNotFoundError(2, "No such file or directory", "x")) == "No such file or directory"
+    assert reason(KeyError()) == "KeyError"

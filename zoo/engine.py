@@ -24,7 +24,7 @@ import tensorflow as tf
 
 import zoo
 from zoo import distribute, export, optimizers, report
-from zoo.errors import UsageError, ZooError
+from zoo.errors import UsageError, ZooError, reason
 from zoo.recipe import Recipe
 from zoo.registry import Card, build, describe
 
@@ -100,7 +100,7 @@ class _Run:
             return self._go()
         except OSError as error:  # in whatever is read or written, TensorBoard's logs and the pictures among it
             raise ZooError(
-                f"{error.filename or self.folder}: {_reason(error)}. When that is mended, the same command goes on."
+                f"{error.filename or self.folder}: {reason(error)}. When that is mended, the same command goes on."
             ) from error
 
     def _go(self) -> Result:
@@ -155,7 +155,7 @@ class _Run:
             write_json(path, self.recipe.to_dict())
             write_json(self.folder / "environment.json", environment())
         except OSError as error:
-            raise ZooError(f"The run's folder {self.folder} cannot be written: {error.strerror}.") from error
+            raise ZooError(f"The run's folder {self.folder} cannot be written: {reason(error)}.") from error
 
     def _finished(self) -> Result | None:
         path = self.folder / "result.json"
@@ -346,8 +346,9 @@ class _Training:
             self.manager.save(checkpoint_number=self.step)
         except (OSError, tf.errors.OpError) as error:
             raise ZooError(
-                f"The checkpoint of step {self.step:,} cannot be written to {self.folder}: {_reason(error)}. The one "
-                "before is whole; make room and start the same command again."
+                f"The checkpoint of step {self.step:,} cannot be written to {self.folder}: {reason(error)}. "
+                f"{'The one before is whole; make' if self.manager.latest_checkpoint else 'Make'} room and start the "
+                "same command again."
             ) from error
         self.saved_at = time.monotonic()
 
@@ -366,7 +367,7 @@ class _Training:
         except (ValueError, AssertionError, tf.errors.OpError) as error:
             raise ZooError(
                 f"The checkpoint {self.manager.latest_checkpoint} is not one of this model "
-                f"({_reason(error)}). Choose another --run-dir, or begin anew with --restart."
+                f"({reason(error)}). Choose another --run-dir, or begin anew with --restart."
             ) from error
         state = json.loads(self.state.numpy().decode())
         self.rows = state["rows"]
@@ -393,7 +394,7 @@ class _Training:
             with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
         except OSError as error:
-            raise ZooError(f"{self.folder / 'metrics.jsonl'} cannot be written: {error.strerror}.") from error
+            raise ZooError(f"{self.folder / 'metrics.jsonl'} cannot be written: {reason(error)}.") from error
         if self.best and logs[self.task.monitor] > self.best_value:
             self.best_value = float(logs[self.task.monitor])
             for kept, variable in zip(self.best, self.model.variables, strict=True):
@@ -512,8 +513,3 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON, whole or not at all."""
     write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def _reason(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return getattr(error, "strerror", None) or (text[0][:200] if text else type(error).__name__)

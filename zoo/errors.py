@@ -1,6 +1,7 @@
 """The errors a user can mend. The command line prints them as one line and exits with their status."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -26,3 +27,10 @@ def nearest(name: str, known: Iterable[str], *, count: int = 3) -> str:
         return "Did you mean " + " or ".join(repr(other) for other in close) + "?"
     shown = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
     return f"Known: {shown or 'none'}."
+
+
+def reason(error: BaseException) -> str:
+    """What an error of the system or of TensorFlow says, in a few words."""
+    text = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
+    text = re.sub(r"\{\{.*?\}\} *|\s*\[Op:.*", "", text)  # TensorFlow's names of graph nodes
+    return text.rpartition("; ")[2][:200] or type(error).__name__

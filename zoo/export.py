@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo.errors import UsageError, ZooError
+from zoo.errors import UsageError, ZooError, reason
 from zoo.recipe import Recipe
 from zoo.registry import Card
 
@@ -44,7 +44,7 @@ def write(
             shutil.rmtree(left, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=base))
     except OSError as error:
-        raise ZooError(f"The export cannot be written to {base}: {error.strerror}.") from error
+        raise ZooError(f"The export cannot be written to {base}: {reason(error)}.") from error
     try:
         tf.saved_model.save(serving, str(folder), signatures=serving.endpoints)
         _write_extras(folder, serving, model, recipe, card, examples, metrics)
@@ -53,9 +53,7 @@ def write(
         folder.chmod(0o755)
         return _claim_version(base, folder)
     except (OSError, tf.errors.OpError) as error:
-        raise ZooError(
-            f"The export cannot be written to {base}: {getattr(error, 'strerror', None) or error}."
-        ) from error
+        raise ZooError(f"The export cannot be written to {base}: {reason(error)}.") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

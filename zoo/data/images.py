@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.data.stream import Order
-from zoo.errors import UsageError, ZooError, nearest
+from zoo.errors import UsageError, ZooError, nearest, reason
 
 EMBEDDED = ("digits",)
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -178,7 +178,7 @@ def _tfds(name: str, shape: tuple[int, int, int], say: Callable[[str], None]) ->
             builder.download_and_prepare()
         except Exception as error:  # whatever the network, the disk or the builder raise, the way out is the same
             raise ZooError(
-                f"{name} is not prepared in {builder.data_dir} and cannot be fetched ({_first_line(error)}). With no "
+                f"{name} is not prepared in {builder.data_dir} and cannot be fetched ({reason(error)}). With no "
                 "network, use --dataset digits, or folder:PATH, or set TFDS_DATA_DIR to where it is prepared."
             ) from error
     label = builder.info.features["label"]
@@ -313,8 +313,3 @@ def _progress(items: Iterable[Any], label: str, total: int) -> Iterable[Any]:
     from rich.progress import track
 
     return track(items, description=label, total=total, transient=True)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__

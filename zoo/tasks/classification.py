@@ -13,7 +13,7 @@ from keras import ops
 from zoo import report
 from zoo.data.images import SUFFIXES, ImageData, ImageSplit, decode_image, load_images, resize
 from zoo.data.stream import Order
-from zoo.errors import UsageError
+from zoo.errors import UsageError, reason
 from zoo.recipe import ImageRecipe, from_dict
 from zoo.registry import Card
 from zoo.weights import classifier
@@ -261,7 +261,7 @@ def predict(export: Path, sources: Sequence[str]) -> Iterator[dict[str, Any]]:
     signature = tf.saved_model.load(str(export)).signatures["image_bytes"]
     for name, content in _contents(sources):
         if isinstance(content, OSError):
-            yield {"file": name, "error": content.strerror or str(content)}
+            yield {"file": name, "error": reason(content)}
             continue
         try:
             answer = {key: value.numpy()[0] for key, value in signature(image_bytes=tf.constant([content])).items()}
