@@ -33,7 +33,7 @@ def guarded(command: Callable[[], int | None]) -> int:
     try:
         return command() or 0
     except ZooError as error:
-        print(f"{'stopped' if error.exit_status == 130 else 'error'}: {error}", file=sys.stderr)
+        print(error if error.exit_status == 130 else f"error: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
