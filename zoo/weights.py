@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import export
 from zoo.errors import UsageError, ZooError, nearest
+from zoo.recipe import carried_folder
 from zoo.registry import Card, describe
 
 if TYPE_CHECKING:
@@ -246,9 +247,7 @@ def build_with_weights(
 def export_folder(card: Card, weights: str | os.PathLike[str]) -> Path:
     """The export that a tag of the card, or a path, means."""
     if weights in card.weights:
-        inside = Path(__file__).parent / "saved_models"
-        root = inside if inside.is_dir() else inside.parent.parent / "saved_models"
-        return export.find(root / card.weights[weights])
+        return export.find(carried_folder("saved_models") / card.weights[weights])
     if not Path(weights).exists():
         known = [*card.weights, "default"] if card.weights else []
         raise UsageError(

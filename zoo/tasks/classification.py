@@ -40,15 +40,18 @@ def perceptron(labels, scores):
 
     A score of zero errs, else weights that start at zero would never move. Its gradient step is Rosenblatt's rule.
     """
-    targets = 2 * ops.one_hot(ops.reshape(labels, (-1,)), scores.shape[-1], dtype=scores.dtype) - 1
-    margins = targets * scores
+    margins = _margins(labels, scores)
     return ops.sum(ops.where(margins <= 0, -margins, ops.zeros_like(margins)), axis=-1)
 
 
 def mistakes(labels, scores):
     """How many units err, per example: those that Rosenblatt's rule corrects."""
-    targets = 2 * ops.one_hot(ops.reshape(labels, (-1,)), scores.shape[-1], dtype=scores.dtype) - 1
-    return ops.sum(ops.cast(targets * scores <= 0, scores.dtype), axis=-1)
+    return ops.sum(ops.cast(_margins(labels, scores) <= 0, scores.dtype), axis=-1)
+
+
+def _margins(labels, scores):
+    """t·s of each unit, one against the rest: positive where it is right."""
+    return (2 * ops.one_hot(ops.reshape(labels, (-1,)), scores.shape[-1], dtype=scores.dtype) - 1) * scores
 
 
 class EndWithoutMistakes(keras.callbacks.Callback):
