@@ -126,7 +126,7 @@ class ImageRecipe(Recipe):
     pad: int = 0
     """Pixels of background (black) added on each side after resizing, so that 28 × 28 digits fill 32 × 32."""
     random_shift: int = 0
-    """Training images are moved by up to so many pixels either way, filled with black."""
+    """Training images are moved by up to so many pixels either way, filled with zeros after the mean is subtracted."""
     random_flip: bool = False
     """Training images are mirrored left to right half of the time."""
     skip_bad_images: bool = False

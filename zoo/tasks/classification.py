@@ -88,7 +88,10 @@ def preprocess(images: tf.Tensor, recipe: ImageRecipe) -> tf.Tensor:
 
 
 def augment(images: tf.Tensor, seed: tf.Tensor, recipe: ImageRecipe) -> tf.Tensor:
-    """Random shifts and mirror images: uint8 (N, H, W, C) and a seed (2,) → uint8 of the same shape."""
+    """Random shifts and mirror images of preprocessed (N, H, W, C), which a seed (2,) decides; same shape.
+
+    Shifts bring in zeros, which are the mean where one is subtracted: He et al. 2016, section 4.2.
+    """
     shift = recipe.random_shift
     height, width = images.shape[1], images.shape[2]
     if recipe.random_flip or shift:
@@ -177,7 +180,7 @@ class ImageClassification:
     def training_batches(self, first_step: int) -> tf.data.Dataset:
         order = Order(len(self.data.train), self.recipe.batch_size, self.recipe.seed)
         return self.data.training_batches(
-            order, first_step, lambda images, seed: preprocess(augment(images, seed, self.recipe), self.recipe)
+            order, first_step, lambda images, seed: augment(preprocess(images, self.recipe), seed, self.recipe)
         )
 
     def validation_batches(self) -> tf.data.Dataset | None:
