@@ -159,12 +159,12 @@ class Clock:
 
 def arrays(recipe):
     """All of MNIST's training split, preprocessed to float32, and its labels."""
-    from zoo.data.images import load_images
     from zoo.registry import describe
-    from zoo.tasks.classification import image_shape, preprocess
+    from zoo.tasks.classification import ImageClassification
 
-    train = load_images("mnist", image_shape(recipe, describe(recipe.model).input_shape)).train
-    return preprocess(train.images, recipe).numpy(), train.labels
+    task = ImageClassification(recipe, describe(recipe.model), print)
+    train = task.data.train
+    return task.preprocessing(train.pictures).numpy(), train.labels
 
 
 def main() -> None:

@@ -42,11 +42,12 @@ def write_digits(folder: Path) -> None:
     import tensorflow as tf
 
     from zoo.data.images import load_images
+    from zoo.data.views import whole
 
-    test = load_images("digits", (8, 8, 1)).test
+    test = load_images("digits", whole((8, 8, 1))).test
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for number, (image, label) in enumerate(zip(test.images[:12], test.labels[:12], strict=True)):
+    for number, (image, label) in enumerate(zip(test.pictures[:12], test.labels[:12], strict=True)):
         (folder / f"digit{number:02}_is_{label}.png").write_bytes(tf.io.encode_png(image).numpy())
 
 

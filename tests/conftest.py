@@ -24,16 +24,18 @@ def mnist():
     if not (PREPARED / "mnist").is_dir():
         pytest.skip("MNIST is not prepared here; set TFDS_DATA_DIR")
     from zoo.data.images import load_images
+    from zoo.data.views import whole
 
-    return load_images("mnist", (28, 28, 1))
+    return load_images("mnist", whole((28, 28, 1)))
 
 
 @pytest.fixture(scope="session")
 def digits():
     """The embedded digits at 8 × 8."""
     from zoo.data.images import load_images
+    from zoo.data.views import whole
 
-    return load_images("digits", (8, 8, 1))
+    return load_images("digits", whole((8, 8, 1)))
 
 
 @pytest.fixture

@@ -136,8 +136,8 @@ def test_predict_answers_files_folders_and_stdin(run_folder, tmp_path, monkeypat
     folder = tmp_path / "pictures"
     folder.mkdir()
     for i in range(8):
-        (folder / f"{i}.png").write_bytes(tf.io.encode_png(digits.test.images[i]).numpy())
-    (tmp_path / "one.jpg").write_bytes(tf.io.encode_jpeg(digits.test.images[8], quality=100).numpy())
+        (folder / f"{i}.png").write_bytes(tf.io.encode_png(digits.test.pictures[i]).numpy())
+    (tmp_path / "one.jpg").write_bytes(tf.io.encode_jpeg(digits.test.pictures[8], quality=100).numpy())
     monkeypatch.setattr("sys.stdin", type("In", (), {"buffer": io.BytesIO((folder / "0.png").read_bytes())})())
     assert call(monkeypatch, "predict", run_folder, folder, tmp_path / "one.jpg", "-", "--json") == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -152,7 +152,7 @@ def test_predict_answers_files_folders_and_stdin(run_folder, tmp_path, monkeypat
 
 def test_predict_goes_on_past_what_it_cannot_read(run_folder, tmp_path, monkeypatch, capsys, digits):
     (tmp_path / "text.png").write_text("no picture")
-    (tmp_path / "good.png").write_bytes(tf.io.encode_png(digits.test.images[0]).numpy())
+    (tmp_path / "good.png").write_bytes(tf.io.encode_png(digits.test.pictures[0]).numpy())
     (tmp_path / "empty").mkdir()
     files = [tmp_path / name for name in ("text.png", "missing.png", "empty", "good.png")]
     assert call(monkeypatch, "predict", run_folder, *files) == 1

@@ -5,11 +5,12 @@ import pytest
 import tensorflow as tf
 
 from conftest import run_python
-from zoo.data.images import decode_image, load_images, resize
+from zoo.data.images import load_images
 from zoo.data.stream import Order
+from zoo.data.views import decode_image, resize, whole
 from zoo.errors import UsageError, ZooError
 from zoo.recipe import ImageRecipe
-from zoo.tasks.classification import ImageClassification, augment, preprocess
+from zoo.tasks.classification import ImageClassification, Preprocessing, augment
 
 
 def positions(order, first_step, steps):
@@ -42,10 +43,10 @@ def test_the_order_is_a_function_of_seed_and_step():
 
 def test_digits_have_a_fixed_split(digits):
     assert (len(digits.train), len(digits.validation), len(digits.test)) == (1297, 250, 250)
-    again = load_images("digits", (8, 8, 1), seed=9)
-    np.testing.assert_array_equal(digits.test.images, again.test.images)
-    assert digits.train.images.dtype == np.uint8 and digits.train.images.max() == 255
-    every = np.concatenate([split.images for split in (digits.train, digits.validation, digits.test)])
+    again = load_images("digits", whole((8, 8, 1)), seed=9)
+    np.testing.assert_array_equal(digits.test.pictures, again.test.pictures)
+    assert digits.train.pictures.dtype == np.uint8 and digits.train.pictures.max() == 255
+    every = np.concatenate([split.pictures for split in (digits.train, digits.validation, digits.test)])
     from sklearn.datasets import load_digits
 
     scans = load_digits().images
@@ -53,12 +54,12 @@ def test_digits_have_a_fixed_split(digits):
 
 
 def test_colour_and_size_are_the_models():
-    data = load_images("digits", (20, 30, 3))
-    assert data.train.images.shape == (1297, 20, 30, 3)
+    data = load_images("digits", whole((20, 30, 3)))
+    assert data.train.pictures.shape == (1297, 20, 30, 3)
 
 
 def test_evaluation_sees_every_example_once(digits):
-    seen = np.concatenate([labels for _, labels in digits.batches(digits.test, 64).as_numpy_iterator()])
+    seen = np.concatenate([labels for _, labels in digits.test.batches(64).as_numpy_iterator()])
     np.testing.assert_array_equal(seen, digits.test.labels)
 
 
@@ -69,14 +70,14 @@ def test_a_validation_split_is_cut_by_the_seed(image_folder):
     for name in ("dark", "light"):
         (root / name).rename(root / "train" / name)
     image_folder(root / "test", count=3)
-    one = load_images(f"folder:{root}", (8, 8, 3), seed=1, validation_examples=5)
+    one = load_images(f"folder:{root}", whole((8, 8, 3)), seed=1, validation_examples=5)
     assert (len(one.train), len(one.validation), len(one.test)) == (35, 5, 6)
-    same = load_images(f"folder:{root}", (8, 8, 3), seed=1, validation_examples=5)
-    other = load_images(f"folder:{root}", (8, 8, 3), seed=2, validation_examples=5)
-    np.testing.assert_array_equal(one.validation.images, same.validation.images)
-    assert not np.array_equal(one.validation.images, other.validation.images)
+    same = load_images(f"folder:{root}", whole((8, 8, 3)), seed=1, validation_examples=5)
+    other = load_images(f"folder:{root}", whole((8, 8, 3)), seed=2, validation_examples=5)
+    np.testing.assert_array_equal(one.validation.pictures, same.validation.pictures)
+    assert not np.array_equal(one.validation.pictures, other.validation.pictures)
     with pytest.raises(UsageError, match="validation_examples is 40, but .* has 40"):
-        load_images(f"folder:{root}", (8, 8, 3), validation_examples=40)
+        load_images(f"folder:{root}", whole((8, 8, 3)), validation_examples=40)
 
 
 def test_the_published_order_of_mnist_is_known(mnist):
@@ -84,26 +85,26 @@ def test_the_published_order_of_mnist_is_known(mnist):
 
     labels = mnist.train.labels[_published_order(60_000)]
     assert labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # as everyone knows them
-    data = load_images("mnist", (28, 28, 1), validation_examples=10_000, validation_cut="end")
+    data = load_images("mnist", whole((28, 28, 1)), validation_examples=10_000, validation_cut="end")
     assert sorted(data.validation.labels) == sorted(labels[50_000:])
 
 
 def test_a_folder_of_classes_is_cut_into_three(image_folder):
-    data = load_images(f"folder:{image_folder(count=20)}", (10, 12, 3))
+    data = load_images(f"folder:{image_folder(count=20)}", whole((10, 12, 3)))
     assert data.classes == ("dark", "light")
     assert (len(data.train), len(data.validation), len(data.test)) == (32, 4, 4)
     for split in (data.train, data.validation, data.test):
-        brightness = split.images.mean(axis=(1, 2, 3))
+        brightness = split.pictures.mean(axis=(1, 2, 3))
         np.testing.assert_array_equal(split.labels, brightness > 128)
 
 
 def test_large_sets_are_decoded_as_they_are_read(image_folder, monkeypatch):
     root = image_folder(count=20)
-    kept = load_images(f"folder:{root}", (10, 12, 3))
+    kept = load_images(f"folder:{root}", whole((10, 12, 3)))
     monkeypatch.setattr("zoo.data.images.CACHE_LIMIT", 1000)
-    streamed = load_images(f"folder:{root}", (10, 12, 3))
-    assert streamed.train.images.dtype.kind == "U"
-    for ours, theirs in zip(kept.batches(kept.train, 7), streamed.batches(streamed.train, 7), strict=True):
+    streamed = load_images(f"folder:{root}", whole((10, 12, 3)))
+    assert streamed.train.pictures.dtype.kind == "U"
+    for ours, theirs in zip(kept.train.batches(7), streamed.train.batches(7), strict=True):
         np.testing.assert_array_equal(ours[0], theirs[0])
         np.testing.assert_array_equal(ours[1], theirs[1])
 
@@ -118,14 +119,14 @@ def test_large_sets_are_decoded_as_they_are_read(image_folder, monkeypatch):
 def test_an_empty_folder_says_what_is_needed(tmp_path, spoil, said):
     spoil(tmp_path)
     with pytest.raises(ZooError, match=f"{said}.*two or more classes"):
-        load_images(f"folder:{tmp_path}", (8, 8, 1))
+        load_images(f"folder:{tmp_path}", whole((8, 8, 1)))
 
 
 def test_a_missing_folder_and_a_single_class(tmp_path, image_folder):
     with pytest.raises(UsageError, match="no such folder"):
-        load_images(f"folder:{tmp_path / 'nowhere'}", (8, 8, 1))
+        load_images(f"folder:{tmp_path / 'nowhere'}", whole((8, 8, 1)))
     with pytest.raises(ZooError, match="one class, 'dark'"):
-        load_images(f"folder:{image_folder(classes=('dark',))}", (8, 8, 1))
+        load_images(f"folder:{image_folder(classes=('dark',))}", whole((8, 8, 1)))
 
 
 def test_bad_images_are_named_or_left_out(image_folder):
@@ -134,8 +135,8 @@ def test_bad_images_are_named_or_left_out(image_folder):
     picture = tf.io.encode_jpeg(np.zeros((40, 40, 3), np.uint8)).numpy()
     (root / "light" / "broken.jpg").write_bytes(picture[: len(picture) // 2])
     with pytest.raises(ZooError, match=r"(000\.png|broken\.jpg) and 1 more cannot be decoded.*--skip-bad-images"):
-        load_images(f"folder:{root}", (8, 8, 3))
-    data = load_images(f"folder:{root}", (8, 8, 3), skip_bad_images=True)
+        load_images(f"folder:{root}", whole((8, 8, 3)))
+    data = load_images(f"folder:{root}", whole((8, 8, 3)), skip_bad_images=True)
     assert len(data.train) + len(data.validation) + len(data.test) == 23
 
 
@@ -144,7 +145,7 @@ def test_unusual_but_legitimate_images_are_converted(tmp_path):
 
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
     Image.fromarray(ramp).save(tmp_path / "grey.png")
-    grey = decode_image(tf.io.read_file(str(tmp_path / "grey.png")), (16, 16, 1))
+    grey = decode_image(tf.io.read_file(str(tmp_path / "grey.png")), 1)
     np.testing.assert_array_equal(grey[..., 0], ramp)
     Image.new("CMYK", (9, 9), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg")  # red
     Image.new("P", (9, 9), 1).save(tmp_path / "palette.png")
@@ -152,9 +153,9 @@ def test_unusual_but_legitimate_images_are_converted(tmp_path):
     Image.new("RGB", (1, 1), (255, 0, 0)).save(tmp_path / "dot.png")
     Image.new("RGBA", (9, 9), (255, 0, 0, 10)).save(tmp_path / "see_through.png")
     for channels in (1, 3):
-        pixels = {
-            path.stem: decode_image(tf.io.read_file(str(path)), (6, 6, channels)).numpy() for path in tmp_path.iterdir()
-        }
+        view = whole((6, 6, channels))
+        contents = {path.stem: tf.io.read_file(str(path)) for path in tmp_path.iterdir()}
+        pixels = {name: view.take(decode_image(content, channels), None).numpy() for name, content in contents.items()}
         assert all(image.shape == (6, 6, channels) and image.dtype == np.uint8 for image in pixels.values())
         assert (pixels["deep"] == 255).all()
     assert pixels["cmyk"][..., 0].min() > 200 and pixels["cmyk"][..., 1:].max() < 60
@@ -163,9 +164,9 @@ def test_unusual_but_legitimate_images_are_converted(tmp_path):
 
 def test_an_unknown_data_set_names_the_nearest():
     with pytest.raises(UsageError, match="'mnits'.*'mnist'"):
-        load_images("mnits", (28, 28, 1))
+        load_images("mnits", whole((28, 28, 1)))
     with pytest.raises(UsageError, match="no image with a label"):
-        load_images("imdb_reviews", (28, 28, 1))
+        load_images("imdb_reviews", whole((28, 28, 1)))
 
 
 def test_without_data_and_network_the_offline_choice_is_named(tmp_path):
@@ -174,9 +175,10 @@ import socket
 def refuse(*arguments, **options): raise OSError("no network")
 socket.getaddrinfo = refuse
 from zoo.data.images import load_images
+from zoo.data.views import whole
 from zoo.errors import ZooError
 try:
-    load_images("mnist", (28, 28, 1))
+    load_images("mnist", whole((28, 28, 1)))
 except ZooError as error:
     print(error)
 """
@@ -197,7 +199,8 @@ def image_recipe(**changes):
 
 def test_preprocessing_pads_with_black_and_standardises():
     images = np.array([[[[0], [255]]]], np.uint8)
-    got = preprocess(tf.constant(images), image_recipe(pad=1, pixel_mean=(20.0,), pixel_std=(200.0,))).numpy()
+    recipe = image_recipe(pad=1, pixel_mean=(20.0,), pixel_std=(200.0,))
+    got = Preprocessing(recipe, (3, 4, 1))(tf.constant(images)).numpy()
     assert got.shape == (1, 3, 4, 1)
     np.testing.assert_allclose(got[0, 1, :, 0], [-0.1, -0.1, 1.175, -0.1], rtol=1e-6)
 

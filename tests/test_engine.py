@@ -62,9 +62,9 @@ def test_a_run_leaves_what_it_should(small_recipe, tmp_path, capsys):
 
 def test_the_accuracy_is_that_of_every_test_image(small_recipe, tmp_path, digits):
     result = engine.run(small_recipe(batch_size=64), run_dir=tmp_path / "run")
-    logits = result.model.predict(digits.test.images / np.float32(255), verbose=0)
+    logits = result.model.predict(digits.test.pictures / np.float32(255), verbose=0)
     assert result.metrics["test_accuracy"] == np.mean(logits.argmax(-1) == digits.test.labels)
-    validation = result.model(digits.validation.images / np.float32(255)).numpy()
+    validation = result.model(digits.validation.pictures / np.float32(255)).numpy()
     right = validation[np.arange(250), digits.validation.labels]
     loss = np.mean(np.log(np.exp(validation).sum(-1)) - right)
     last = json.loads(rows(result.folder)[-1])

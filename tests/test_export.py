@@ -27,7 +27,7 @@ def signatures(trained):
 
 
 def scans(digits, count=6):
-    return digits.test.images[:count]
+    return digits.test.pictures[:count]
 
 
 def test_signatures_have_the_agreed_names_types_and_shapes(signatures):
@@ -52,11 +52,10 @@ def test_signatures_have_the_agreed_names_types_and_shapes(signatures):
 
 
 def test_answers_are_the_models(trained, signatures, digits):
-    from zoo.data.images import resize
-    from zoo.tasks.classification import preprocess
+    from zoo.tasks.classification import Preprocessing
 
-    recipe = load_recipe("lenet5_digits")
-    logits = trained.model(preprocess(resize(tf.constant(scans(digits)), (28, 28, 1)), recipe)).numpy()
+    ready = Preprocessing(load_recipe("lenet5_digits"), (32, 32, 1))
+    logits = trained.model(ready.served(tf.constant(scans(digits)))).numpy()
     answer = signatures["serving_default"](images=scans(digits))
     np.testing.assert_array_equal(answer["classes"], logits.argmax(-1))
     assert [label.decode() for label in answer["labels"].numpy()] == [str(c) for c in logits.argmax(-1)]

@@ -168,7 +168,7 @@ def train_perceptron(x, labels, epochs, num_classes):
 
 
 def test_the_perceptron_follows_rosenblatts_rule_update_by_update(digits):
-    x = digits.train.images[:200].reshape(200, -1).astype(np.float64)
+    x = digits.train.pictures[:200].reshape(200, -1).astype(np.float64)
     labels = digits.train.labels[:200]
     _, history, _ = train_perceptron(x, labels, 1, 10)
     weights, bias = np.zeros((64, 10)), np.zeros(10)
@@ -184,7 +184,7 @@ def test_the_perceptron_follows_rosenblatts_rule_update_by_update(digits):
 
 
 def test_the_perceptron_equals_scikit_learns(digits):
-    x = digits.train.images.reshape(len(digits.train), -1).astype(np.float64)
+    x = digits.train.pictures.reshape(len(digits.train), -1).astype(np.float64)
     model, _, _ = train_perceptron(x, digits.train.labels, 3, 10)
     # Its own passes can't be given an order each, so three passes are one over three copies.
     peer = Perceptron(shuffle=False, tol=None, max_iter=1).fit(np.tile(x, (3, 1)), np.tile(digits.train.labels, 3))
@@ -207,7 +207,7 @@ def test_the_perceptron_recipe_equals_scikit_learns_on_mnist(mnist, tmp_path, un
     result = run(recipe, run_dir=tmp_path / "run")
     order = Order(60_000, 1000, recipe.seed).batches(0, lambda indices, seeds: indices).take(60 * recipe.epochs)
     indices = np.concatenate(list(order.as_numpy_iterator()))
-    pixels = mnist.train.images.reshape(60_000, -1).astype(np.float64)
+    pixels = mnist.train.pictures.reshape(60_000, -1).astype(np.float64)
     peer = Perceptron(shuffle=False, tol=None, max_iter=1).fit(pixels[indices], mnist.train.labels[indices])
     np.testing.assert_array_equal(result.model.get_weights()[0], peer.coef_.T)
     np.testing.assert_array_equal(result.model.get_weights()[1], peer.intercept_)

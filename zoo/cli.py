@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, fields, make_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -214,9 +214,10 @@ def parse(recipe: Recipe, arguments: Sequence[str] | None = None) -> tuple[Recip
     model = first.parse_known_args(arguments)[0].model
     ModelArguments = make_dataclass("ModelArguments", _builder_fields(model, recipe))
     # Mappings are no flags: the builder's arguments have flags of their own, and what a paper says is not to choose.
+    mappings = [entry.name for entry in fields(recipe) if isinstance(getattr(recipe, entry.name), Mapping)]
     Shown = make_dataclass(
         type(recipe).__name__,
-        [(name, tyro.conf.Suppress[tyro.conf.Fixed[Any]], field(default=None)) for name in ("model_args", "paper")],
+        [(name, tyro.conf.Suppress[tyro.conf.Fixed[Any]], field(default=None)) for name in mappings],
         bases=(type(recipe),),
         frozen=True,
         kw_only=True,

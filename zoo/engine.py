@@ -27,6 +27,7 @@ from zoo import distribute, export, optimizers, report
 from zoo.errors import UsageError, ZooError, reason
 from zoo.recipe import Recipe
 from zoo.registry import Card, build, describe
+from zoo.trainer import Trainer, without_auxiliary_heads
 
 SAVE_SECONDS = 30.0  # between two checkpoints; a killed run loses no more than this and one execution
 
@@ -117,6 +118,7 @@ class _Run:
         _say(f"{model.name}: {model.count_params():,} weights; on {distribute.hardware()}")
         training = _Training(recipe, task, model, self.folder, self.callbacks)
         training.fit()
+        model = without_auxiliary_heads(model)
         _say("Evaluating")
         metrics = task.evaluate(model, self.folder)
         if training.rows:
@@ -223,7 +225,8 @@ class _Training:
         folder: Path,
         callbacks: Sequence[keras.callbacks.Callback],
     ):
-        self.recipe, self.task, self.model, self.folder = recipe, task, model, folder
+        self.recipe, self.task, self.folder = recipe, task, folder
+        self.model = Trainer(model.inputs, model.output, name=model.name)
         self.callbacks = callbacks
         self.steps_per_epoch, self.execution = _divide(recipe, task.train_examples)
         self.total = min(recipe.epochs * self.steps_per_epoch, recipe.limit_steps or sys.maxsize)
@@ -238,14 +241,15 @@ class _Training:
 
     def _compile(self) -> None:
         recipe, model = self.recipe, self.model
+        paths = [weight.path for weight in model.trainable_variables]
         if recipe.weight_decay:
+            decayed = optimizers.matching(recipe.decayed_weights, paths, "decayed_weights")
             for weight in model.trainable_variables:
-                if weight.name.endswith("kernel"):
+                if weight.path in decayed:
                     weight.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
         model.compile(
-            optimizer=optimizers.optimizer(recipe, self.steps_per_epoch),
-            loss=self.task.loss(),
-            metrics=self.task.metrics(),
+            optimizer=optimizers.optimizer(recipe, self.steps_per_epoch, paths),
+            task=self.task,
             jit_compile=distribute.jit_compile(recipe),
             steps_per_execution=self.execution,
         )

@@ -75,7 +75,10 @@ def _write_extras(
     about.update(
         builder=str(card.builder),
         metrics=dict(metrics),
-        arguments_built={**recipe.model_args, "num_classes": model.output_shape[-1]},
+        arguments_built={
+            **{name: value for name, value in recipe.model_args.items() if name != "aux_heads"},  # not exported
+            "num_classes": model.output_shape[-1],
+        },
     )
     for name, content in (("weights.json", keys), ("recipe.json", recipe.to_dict()), ("card.json", about)):
         (extras / name).write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")

@@ -1,7 +1,11 @@
 """A recipe's fields turned into a Keras optimizer with its schedule."""
 
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
 import keras
 
+from zoo.errors import UsageError
 from zoo.recipe import Recipe
 
 
@@ -13,6 +17,11 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int) -> float | keras.optimiz
         rates = [recipe.learning_rate * factor for factor in (1.0, *recipe.schedule_factors)]
         # Keras holds a rate up to and including its boundary, counted from step 0.
         return keras.optimizers.schedules.PiecewiseConstantDecay([step - 1 for step in boundaries], rates)
+    if recipe.schedule == "exponential":
+        steps = max(1, round(recipe.schedule_epochs[0] * steps_per_epoch))
+        return keras.optimizers.schedules.ExponentialDecay(
+            recipe.learning_rate, steps, recipe.schedule_factors[0], staircase=True
+        )
     if recipe.schedule == "cosine":
         warmup = round(recipe.warmup_epochs * steps_per_epoch)
         if not warmup:
@@ -23,10 +32,54 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int) -> float | keras.optimiz
     return recipe.learning_rate
 
 
-def optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """The optimizer that a recipe's fields describe."""
+class ScaledSGD(keras.optimizers.SGD):
+    """SGD with a rate of its own for some weights, as Caffe's and cuda-convnet's layers have them.
+
+    `factors` maps a weight's path to what its rate is multiplied by. Without clipping, a factor on the gradient
+    (weight decay included) is one on the rate.
+    """
+
+    def __init__(self, *args, factors: Mapping[str, float], **kwargs):
+        super().__init__(*args, **kwargs)
+        self.factors = dict(factors)
+
+    def apply(self, grads, trainable_variables=None):
+        variables = self._trainable_variables if trainable_variables is None else trainable_variables
+        scaled = [grad * self.factors.get(v.path, 1.0) for grad, v in zip(grads, variables, strict=True)]
+        return super().apply(scaled, trainable_variables)
+
+
+def matching(patterns: Iterable[str], paths: Iterable[str], field: str) -> dict[str, str]:
+    """The paths that match one of the patterns, each with the first it matches.
+
+    Raises `UsageError` for a pattern that matches none: it is misspelt, or the model is another one.
+    """
+    paths, found, used = list(paths), {}, set()
+    for pattern in patterns:
+        for path in paths:
+            if fnmatchcase(path, pattern):
+                used.add(pattern)
+                found.setdefault(path, pattern)
+    for pattern in patterns:
+        if pattern not in used:
+            shown = ", ".join(paths[:3])
+            raise UsageError(f"{field}: no weight's path matches {pattern!r}; paths are like {shown}.")
+    return found
+
+
+def optimizer(recipe: Recipe, steps_per_epoch: int, paths: Iterable[str] = ()) -> keras.optimizers.Optimizer:
+    """The optimizer that a recipe's fields describe, for trainable weights of these paths."""
     rate = learning_rate(recipe, steps_per_epoch)
     average = {"use_ema": recipe.keep == "average", "ema_momentum": recipe.average_momentum}
     if recipe.optimizer == "adam":
-        return keras.optimizers.Adam(rate, **average)
-    return keras.optimizers.SGD(rate, momentum=recipe.momentum, nesterov=recipe.nesterov, **average)
+        return keras.optimizers.Adam(rate, epsilon=recipe.epsilon, **average)
+    if recipe.optimizer == "rmsprop":
+        return keras.optimizers.RMSprop(
+            rate, rho=recipe.rho, momentum=recipe.momentum, epsilon=recipe.epsilon, **average
+        )
+    sgd = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, **average}
+    factors = recipe.learning_rate_factors
+    if factors:
+        found = matching(factors, paths, "learning_rate_factors")
+        return ScaledSGD(rate, factors={path: factors[pattern] for path, pattern in found.items()}, **sgd)
+    return keras.optimizers.SGD(rate, **sgd)

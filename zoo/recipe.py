@@ -38,24 +38,33 @@ class Recipe:
     limit_steps: int | None = None
     """Stop after so many steps in all: a smoke test."""
 
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    """sgd (with momentum) or adam, with Keras's constants."""
+    optimizer: Literal["sgd", "adam", "rmsprop"] = "sgd"
+    """sgd (with momentum), adam or rmsprop, with Keras's constants but for those below."""
     learning_rate: float
     """The rate at the start, or at the peak where a schedule warms up."""
-    schedule: Literal["constant", "piecewise", "cosine"] = "constant"
-    """constant; piecewise: schedule_factors times the rate from schedule_epochs on; cosine: to zero at the end."""
+    schedule: Literal["constant", "piecewise", "exponential", "cosine"] = "constant"
+    """constant; piecewise: schedule_factors times the first rate from schedule_epochs on; exponential: times
+    schedule_factors[0] every schedule_epochs[0] epochs; cosine: to zero at the end."""
     schedule_epochs: tuple[float, ...] = ()
-    """For piecewise: the epochs at which the rate changes."""
+    """For piecewise: the epochs at which the rate changes. For exponential: one value, the epochs between changes."""
     schedule_factors: tuple[float, ...] = ()
-    """For piecewise: what the first rate is multiplied by from each of those epochs on."""
+    """For piecewise: the rate over the first rate from each of those epochs on. For exponential: one value."""
     warmup_epochs: float = 0.0
     """For cosine: epochs of linear warm-up from zero."""
     momentum: float = 0.0
-    """For sgd."""
+    """For sgd and rmsprop."""
     nesterov: bool = False
     """For sgd."""
+    rho: float = 0.9
+    """For rmsprop: the share of the old mean square that a step keeps."""
+    epsilon: float = 1e-7
+    """For adam and rmsprop: what is added to the denominator (for rmsprop under the root)."""
+    learning_rate_factors: Mapping[str, float] = field(default_factory=dict)
+    """For sgd: patterns of weights' paths ("*/bias") and what the rate is multiplied by for them."""
     weight_decay: float = 0.0
-    """Coupled weight decay of kernels: this times the weight is added to its gradient. Biases are not decayed."""
+    """Coupled weight decay: this times the weight is added to its gradient."""
+    decayed_weights: tuple[str, ...] = ("*kernel",)
+    """Patterns of the paths of the weights that decay: by default all kernels, and no bias or normalisation."""
 
     keep: Literal["last", "best", "average"] = "last"
     """Which weights count: the last, those best on validation, or the moving average of all."""
@@ -75,7 +84,7 @@ class Recipe:
     """The published results, by metric, to stand beside the measured ones."""
 
     def __post_init__(self) -> None:
-        for key in ("model_args", "paper"):
+        for key in ("model_args", "learning_rate_factors", "paper"):
             object.__setattr__(self, key, MappingProxyType(dict(getattr(self, key))))
         self._require("epochs", self.epochs >= 1, "at least 1")
         self._require("batch_size", self.batch_size >= 1, "at least 1")
@@ -86,6 +95,12 @@ class Recipe:
         self._require("steps_per_epoch", self.steps_per_epoch is None or self.steps_per_epoch >= 1, "at least 1")
         self._require("weight_decay", self.weight_decay >= 0, "0 or more")
         self._require("momentum", 0 <= self.momentum < 1, "at least 0 and below 1")
+        self._require("epsilon", self.epsilon > 0, "positive")
+        self._require("rho", 0 <= self.rho < 1, "at least 0 and below 1")
+        only_sgd = not self.learning_rate_factors or self.optimizer == "sgd"
+        self._require("learning_rate_factors", only_sgd, f"empty with {self.optimizer}")
+        if self.schedule == "exponential":
+            self._require("schedule_epochs", len(self.schedule_epochs) == 1, "one value for an exponential schedule")
         if len(self.schedule_epochs) != len(self.schedule_factors):
             raise UsageError(
                 f"{self.name}: schedule_epochs has {len(self.schedule_epochs)} values and schedule_factors "
@@ -115,10 +130,31 @@ class ImageRecipe(Recipe):
     loss: Literal["cross_entropy", "sigmoid_cross_entropy", "perceptron", "rbf_map"] = "cross_entropy"
     """cross_entropy: softmax over the logits; sigmoid_cross_entropy: one binary problem a class, summed;
     perceptron: Rosenblatt's criterion; rbf_map: LeCun's maximum a posteriori criterion for LeNet-5."""
+    label_smoothing: float = 0.0
+    """For cross_entropy: the share of the target that is spread evenly over all classes."""
+    aux_weight: float = 0.3
+    """What the loss of each auxiliary head counts, where the model has them (model_args of aux_heads=True)."""
     validation_examples: int = 0
     """Cut from the training split where the data set has no validation split of its own."""
     validation_cut: Literal["random", "end"] = "random"
     """random: drawn by the seed; end: the last ones in the order in which the data set's authors published it."""
+    crop: Literal["none", "square", "scale", "inception"] = "none"
+    """How an image becomes the model's input in training. none: resized as a whole; square: its shorter side brought to
+    train_sizes[0], then a random window of the central square; scale: its shorter side brought to a size drawn from
+    train_sizes, then a random window; inception: a random window of 8 to 100 % of its area with an aspect ratio of 3/4
+    to 4/3, resized."""
+    train_sizes: tuple[int, ...] = (256,)
+    """For square and scale: the shorter side in pixels; one value, or the least and the greatest."""
+    test_size: int = 256
+    """For all but none: the shorter side in testing and serving, where the window is the central one."""
+    test_views: Literal["centre", "ten_crops", "dense"] = "centre"
+    """What a test image's score is: centre: that of the central window (the whole image for crop=none); ten_crops: the
+    mean probability over centre, corners and their mirror images; dense: the mean over all places of the net slid over
+    the whole image of shorter side test_size, and over its mirror image. An export answers for the central window."""
+    normalisation: Literal["constants", "mean_image", "per_image", "gcn_zca"] = "constants"
+    """constants: pixel_mean and pixel_std; mean_image: the training images' mean is subtracted pixel by pixel, then
+    divided by pixel_std; per_image: each image to mean 0 and variance 1; gcn_zca: global contrast normalisation and ZCA
+    whitening, as for Maxout networks."""
     pixel_mean: tuple[float, ...] = (0.0,)
     """Subtracted from the pixels, which run from 0 to 255; one value, or one a channel."""
     pixel_std: tuple[float, ...] = (255.0,)
@@ -129,6 +165,9 @@ class ImageRecipe(Recipe):
     """Training images are moved by up to so many pixels either way, filled with zeros after the mean is subtracted."""
     random_flip: bool = False
     """Training images are mirrored left to right half of the time."""
+    colour_noise: float = 0.0
+    """The deviation of the weights with which the principal components of ImageNet's colours are added to training
+    images; 0.1 in Krizhevsky et al. 2012, section 4.1."""
     skip_bad_images: bool = False
     """For folder: leave out files that cannot be decoded, where otherwise the run stops."""
 
@@ -137,6 +176,20 @@ class ImageRecipe(Recipe):
         self._require("validation_examples", self.validation_examples >= 0, "0 or more")
         self._require("pad", self.pad >= 0, "0 or more")
         self._require("random_shift", self.random_shift >= 0, "0 or more")
+        self._require("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1")
+        self._require("aux_weight", self.aux_weight >= 0, "0 or more")
+        self._require("colour_noise", self.colour_noise >= 0, "0 or more")
+        sizes = self.train_sizes
+        self._require(
+            "train_sizes",
+            0 < len(sizes) <= 2 and sizes[0] >= 1 and list(sizes) == sorted(sizes),
+            "one size in pixels, or the least and the greatest",
+        )
+        self._require("test_size", self.test_size >= 1, "at least 1")
+        views = self.test_views == "centre" or self.crop != "none"
+        self._require("test_views", views, "'centre' with crop='none', which has no larger image to take windows of")
+        padded = not self.pad or self.crop == "none"
+        self._require("pad", padded, "0 with a crop")
         self._require("pixel_std", all(value > 0 for value in self.pixel_std), "positive")
 
 

@@ -101,6 +101,14 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     Console().print(view)
 
 
+def progress(items: Iterable[Any], label: str, total: int | None) -> Iterable[Any]:
+    """The items, one by one, under a bar that goes when they end; `total` may be unknown (None, or negative)."""
+    from rich.progress import track
+
+    known = total if total and total > 0 else None
+    return track(items, description=label, total=known, transient=True, disable=not sys.stdout.isatty())
+
+
 def shown(metric: str, value: float | None) -> str:
     """A metric as people read it: accuracies and errors in per cent."""
     if value is None:

@@ -307,10 +307,7 @@ def preprocessing(name: str, weights: str | os.PathLike[str] = "default") -> Cal
         height, width, _ = card.input_shape
         return lambda images: module.preprocess_input(keras.ops.image.resize(images, (height, width)))
     folder = export_folder(card, tag)
-    from zoo.data.images import resize
-    from zoo.recipe import from_dict
-    from zoo.tasks.classification import image_shape, preprocess
+    import tensorflow as tf
 
-    recipe = from_dict(export.recipe_of(folder))
-    shape = image_shape(recipe, export.about(folder)["input_shape"])
-    return lambda images: preprocess(resize(images, shape), recipe)
+    loaded = tf.saved_model.load(str(folder))
+    return lambda images: loaded.signatures["preprocess"](images=images)["inputs"]

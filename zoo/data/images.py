@@ -1,117 +1,132 @@
 """Images by name: any TFDS classification set, the embedded digits, the user's own folders."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from zoo.data.stream import Order
+from zoo.data.stream import Order, Records
+from zoo.data.views import View, decode_image
 from zoo.errors import UsageError, ZooError, nearest, reason
+from zoo.report import progress
 
 EMBEDDED = ("digits",)
 SUFFIXES = (".png", ".jpg", ".jpeg")
 SPLITS = ("train", "validation", "test")
 CACHE_LIMIT = 10**9  # bytes; what is larger is decoded anew each time it is read
+LARGE = 500  # pixels; what a picture's side is taken to be where views keep its size
 
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """Images of one size with their labels: decoded, or the files to decode."""
+    """Pictures with their labels: those that are held, or where to read them, and the view that is taken of each.
 
-    images: np.ndarray  # uint8 (N, H, W, C), or paths (N,)
-    labels: np.ndarray  # int64 (N,)
+    `pictures` holds uint8 pixels (N, H, W, C), which are the views themselves or what they are taken of, or the paths
+    of files (N,), or TFDS records. `labels` is int64 (N,), None for records, which bring theirs along.
+    """
+
+    pictures: np.ndarray | Records
+    labels: np.ndarray | None
+    view: View
+    parse: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]] | None = None  # a record → file content, label
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.pictures)
 
     def take(self, indices: np.ndarray) -> "ImageSplit":
-        return ImageSplit(self.images[indices], self.labels[indices])
+        """The examples at these places, which are sorted; of records, a stretch."""
+        if isinstance(self.pictures, Records):
+            return replace(self, pictures=self.pictures.part(int(indices[0]), int(indices[-1]) + 1))
+        return replace(self, pictures=self.pictures[indices], labels=self.labels[indices])
+
+    def batches(self, batch_size: int) -> tf.data.Dataset:
+        """Each example once, in order: uint8 (n, height, width, C) and int64 (n,), the last batch shorter."""
+        still = tf.zeros(2, tf.int64)  # a view that is not random needs no seed
+        if isinstance(self.pictures, Records):
+            decoded = self.pictures.in_order().map(
+                lambda record: self._of_record(record, still), num_parallel_calls=tf.data.AUTOTUNE
+            )
+            return decoded.batch(batch_size).prefetch(2)
+        starts = tf.data.Dataset.range(0, len(self), batch_size)
+        fetch = self._fetcher()
+        return starts.map(
+            lambda start: fetch(tf.range(start, tf.minimum(start + batch_size, len(self))), still),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        ).prefetch(2)
+
+    def training_batches(
+        self, order: Order, first_step: int, transform: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    ) -> tf.data.Dataset:
+        """Full batches without end from `first_step` on: transformed images (B, …) and labels (B,).
+
+        `transform` takes uint8 images (n, height, width, C) and a random seed (2,) for all of them.
+        """
+
+        def transformed(batch: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return transform(batch[0], seed), batch[1]
+
+        if not isinstance(self.pictures, Records):
+            fetch = self._fetcher()
+            return order.batches(first_step, lambda indices, seed: transformed(fetch(indices, seed), seed))
+        seed = tf.constant(order.seed, tf.int64)
+        images = self.pictures.shuffled(order, first_step).map(
+            lambda position, record: self._of_record(record, tf.stack([seed, position])),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        batches = images.batch(order.batch_size, drop_remainder=True).enumerate(first_step)
+        return batches.map(lambda step, batch: transformed(batch, tf.stack([seed, step]))).prefetch(2)
+
+    def _of_record(self, record: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        content, label = self.parse(record)
+        return self._view(decode_image(content, self.view.shape[2]), seed), label
+
+    def _view(self, pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        image = self.view.take(pixels, seed)
+        image.set_shape(self.view.shape)
+        return image
+
+    def _fetcher(self) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+        pictures, labels = tf.constant(self.pictures), tf.constant(self.labels)
+        if self.pictures.shape[1:] == self.view.shape:
+            return lambda indices, seed: (tf.gather(pictures, indices), tf.gather(labels, indices))
+
+        def look(picture: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+            if picture.dtype == tf.string:
+                picture = decode_image(tf.io.read_file(picture), self.view.shape[2])
+            return self._view(picture, seed)
+
+        def fetch(indices: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            seeds = tf.random.split(seed, tf.size(indices))
+            images = tf.map_fn(
+                lambda pair: look(*pair),
+                (tf.gather(pictures, indices), seeds),
+                fn_output_signature=tf.TensorSpec(self.view.shape, tf.uint8),
+            )
+            return images, tf.gather(labels, indices)
+
+        return fetch
 
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set ready to train on: its splits, its class names, the shape (height, width, channels) of its images."""
+    """A data set ready to train on: its splits and its class names."""
 
     name: str
-    shape: tuple[int, int, int]
     classes: tuple[str, ...]
     train: ImageSplit
     validation: ImageSplit | None
     test: ImageSplit
 
-    def batches(self, split: ImageSplit, batch_size: int) -> tf.data.Dataset:
-        """Each example once, in order: uint8 (n, H, W, C) and int64 (n,), the last batch shorter."""
-        starts = tf.data.Dataset.range(0, len(split), batch_size)
-        fetch = self._fetcher(split)
-        return starts.map(
-            lambda start: fetch(tf.range(start, tf.minimum(start + batch_size, len(split)))),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        ).prefetch(2)
-
-    def training_batches(
-        self,
-        order: Order,
-        first_step: int,
-        transform: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
-    ) -> tf.data.Dataset:
-        """Full batches without end from `first_step` on: transformed images (B, …) and labels (B,).
-
-        `transform` takes uint8 images (n, H, W, C) and a random seed (2,) for all of them.
-        """
-        fetch = self._fetcher(self.train)
-
-        def batches_of(indices: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            images, labels = fetch(indices)
-            return transform(images, seed), labels
-
-        return order.batches(first_step, batches_of)
-
-    def _fetcher(self, split: ImageSplit) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-        images, labels = tf.constant(split.images), tf.constant(split.labels)
-        if images.dtype != tf.string:
-            return lambda indices: (tf.gather(images, indices), tf.gather(labels, indices))
-
-        def decode(path: tf.Tensor) -> tf.Tensor:
-            return decode_image(tf.io.read_file(path), self.shape)
-
-        def fetch(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            files = tf.gather(images, indices)
-            return tf.map_fn(decode, files, fn_output_signature=tf.uint8), tf.gather(labels, indices)
-
-        return fetch
-
-
-def decode_image(content: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
-    """PNG or JPEG bytes, a scalar, as uint8 pixels of the given (height, width, channels)."""
-    # Always by way of colours: TensorFlow can't decode a CMYK JPEG to grey. Grey pixels stay what they are.
-    pixels = tf.io.decode_image(content, channels=3, expand_animations=False)
-    if shape[2] == 1:
-        pixels = tf.image.rgb_to_grayscale(pixels)
-    return resize(pixels[None], shape)[0]
-
-
-def resize(images: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
-    """uint8 (N, any, any, C) as uint8 (N, height, width, C): bilinear, antialiased, rounded."""
-    height, width = shape[0], shape[1]
-    already = tf.reduce_all(tf.shape(images)[1:3] == [height, width])
-
-    def resized() -> tf.Tensor:
-        smooth = tf.image.resize(images, (height, width), method="bilinear", antialias=True)
-        return tf.cast(tf.clip_by_value(tf.round(smooth), 0, 255), tf.uint8)
-
-    out = tf.cond(already, lambda: images, resized)
-    out.set_shape((images.shape[0], height, width, images.shape[3]))
-    return out
-
 
 def load_images(
     dataset: str,
-    shape: tuple[int, int, int],
+    train_view: View,
+    test_view: View | None = None,
     *,
     seed: int = 0,
     validation_examples: int = 0,
@@ -119,50 +134,67 @@ def load_images(
     skip_bad_images: bool = False,
     say: Callable[[str], None] = print,
 ) -> ImageData:
-    """Loads a data set, resized to `shape` (height, width, channels).
+    """Loads a data set as training and testing (validation among it; by default the same) see it.
 
     `dataset` is a TFDS name (`"mnist"`), an embedded set (`"digits"`, which needs no network) or `"folder:PATH"`:
     a folder with a subfolder of PNG and JPEG files for each class, or with train, validation and test above those.
-    Where there is no validation split, `validation_examples` are cut from train, `"random"` by the seed or from the
+    What is larger than `CACHE_LIMIT` once decoded, or seen otherwise each time, is read and decoded anew each time.
+    Where there is no validation split, `validation_examples` are cut from train, `"random"` by the seed (the last
+    ones where a set is streamed, which TFDS has shuffled) or from the
     `"end"` of the authors' own order, which TFDS sets alone have. Raises `UsageError` for
     an unknown name, `ZooError` for data that cannot be read or had.
     """
+    views = {"train": train_view, "validation": test_view or train_view, "test": test_view or train_view}
     if dataset.startswith("folder:"):
-        data = _folder(Path(dataset.removeprefix("folder:")), shape, seed, skip_bad_images, say)
+        data = _folder(Path(dataset.removeprefix("folder:")), views, seed, skip_bad_images, say)
     elif dataset == "digits":
-        data = _digits(shape)
+        data = _digits(views)
     else:
-        data = _tfds(dataset, shape, say)
+        data = _tfds(dataset, views, say)
     if data.validation is None and validation_examples:
-        if validation_examples >= len(data.train):
+        count = len(data.train)
+        if validation_examples >= count:
             raise UsageError(
-                f"validation_examples is {validation_examples}, but {dataset} has {len(data.train)} training examples."
+                f"validation_examples is {validation_examples}, but {dataset} has {count} training examples."
             )
-        if validation_cut == "random":
-            cut = np.random.default_rng([seed, 1]).permutation(len(data.train))
+        if isinstance(data.train.pictures, Records):
+            cut = np.arange(count)[::-1]
+        elif validation_cut == "random":
+            cut = np.random.default_rng([seed, 1]).permutation(count)
         elif dataset.startswith("folder:"):
             raise UsageError(f"validation_cut is 'end', but the files of {dataset} have no published order.")
         else:
-            cut = _published_order(len(data.train))[::-1]
+            cut = _published_order(count)[::-1]
         validation, train = np.sort(cut[:validation_examples]), np.sort(cut[validation_examples:])
-        data = replace(data, train=data.train.take(train), validation=data.train.take(validation))
+        held = replace(data.train.take(validation), view=views["validation"])
+        data = replace(data, train=data.train.take(train), validation=held)
     return data
 
 
-def _digits(shape: tuple[int, int, int]) -> ImageData:
+def _digits(views: dict[str, View]) -> ImageData:
     """scikit-learn's 1,797 scans of handwritten digits, 8 × 8, cut once for all into 1,297, 250 and 250."""
     from sklearn.datasets import load_digits
 
     scans, labels = load_digits(return_X_y=True)
     pixels = np.rint(scans.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
-    pixels = np.repeat(pixels, shape[2], axis=-1)
-    everything = ImageSplit(resize(tf.constant(pixels), shape).numpy(), labels.astype(np.int64))
+    pixels = np.repeat(pixels, views["test"].shape[2], axis=-1)
     order = np.random.default_rng(1797).permutation(len(labels))
-    parts = [everything.take(part) for part in np.split(order, [1297, 1547])]
-    return ImageData("digits", shape, tuple("0123456789"), *parts)
+    places = dict(zip(SPLITS, np.split(order, [1297, 1547]), strict=True))
+    splits = {
+        split: _stored(ImageSplit(pixels[part], labels[part].astype(np.int64), views[split]))
+        for split, part in places.items()
+    }
+    return ImageData("digits", tuple("0123456789"), **splits)
 
 
-def _tfds(name: str, shape: tuple[int, int, int], say: Callable[[str], None]) -> ImageData:
+def _stored(split: ImageSplit) -> ImageSplit:
+    """The split with its views taken once for all, where they are the same each time."""
+    if not split.view.storable:
+        return split
+    return replace(split, pictures=np.concatenate([images.numpy() for images, _ in split.batches(1000)]))
+
+
+def _tfds(name: str, views: dict[str, View], say: Callable[[str], None]) -> ImageData:
     import tensorflow_datasets as tfds
 
     try:
@@ -173,20 +205,38 @@ def _tfds(name: str, shape: tuple[int, int, int], say: Callable[[str], None]) ->
     if not {"image", "label"} <= set(builder.info.features or ()):
         raise UsageError(f"{name} has no image with a label, so nothing to classify; mnist and cifar10 have.")
     if not (Path(builder.data_dir) / "dataset_info.json").exists():
-        say(f"{name} is not in {builder.data_dir}: preparing it")
-        try:
-            builder.download_and_prepare()
-        except Exception as error:  # whatever the network, the disk or the builder raise, the way out is the same
-            raise ZooError(
-                f"{name} is not prepared in {builder.data_dir} and cannot be fetched ({reason(error)}). With no "
-                "network, use --dataset digits, or folder:PATH, or set TFDS_DATA_DIR to where it is prepared."
-            ) from error
-    label = builder.info.features["label"]
-    splits = {split: _tfds_split(builder, split, shape, say) for split in SPLITS if split in builder.info.splits}
+        _prepare(name, builder, say)
+    splits = {split: _tfds_split(builder, split, views[split], say) for split in SPLITS if split in builder.info.splits}
+    if "test" in splits and _first_label(splits["test"]) < 0:  # ImageNet's, whose labels are a secret
+        del splits["test"]
     if "train" not in splits or len(splits) == 1:
         raise UsageError(f"{name} has the splits {', '.join(builder.info.splits)}; train and test are needed.")
     test = splits.get("test") or splits.pop("validation")
-    return ImageData(name, shape, tuple(label.names), splits["train"], splits.get("validation"), test)
+    names = tuple(builder.info.features["label"].names)
+    return ImageData(name, names, splits["train"], splits.get("validation"), test)
+
+
+def _prepare(name: str, builder, say: Callable[[str], None]) -> None:
+    """Fetches a TFDS set. Raises `ZooError` that says what to do where that fails."""
+    say(f"{name} is not in {builder.data_dir}: preparing it")
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # whatever the network, the disk or the builder raise, the way out is the same
+        by_hand = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+        if by_hand:
+            folder = Path(builder.data_dir).parents[1] / "downloads" / "manual"
+            raise ZooError(
+                f"{name} has to be downloaded by hand, for its owners ask for consent. {' '.join(by_hand.split())} "
+                f"The folder is {folder}; then start the same command again. Or use --dataset folder:PATH."
+            ) from error
+        raise ZooError(
+            f"{name} is not prepared in {builder.data_dir} and cannot be fetched ({reason(error)}). With no "
+            "network, use --dataset digits, or folder:PATH, or set TFDS_DATA_DIR to where it is prepared."
+        ) from error
+
+
+def _first_label(split: ImageSplit) -> int:
+    return int(next(iter(split.batches(1)))[1][0])
 
 
 def _published_order(count: int) -> np.ndarray:
@@ -203,28 +253,40 @@ def _published_order(count: int) -> np.ndarray:
     return places
 
 
-def _tfds_split(builder, split: str, shape: tuple[int, int, int], say: Callable[[str], None]) -> ImageSplit:
+def _tfds_split(builder, split: str, view: View, say: Callable[[str], None]) -> ImageSplit:
     import tensorflow_datasets as tfds
 
-    count = builder.info.splits[split].num_examples
-    images = np.empty((count, *shape), np.uint8)
+    info = builder.info.splits[split]
+    undecoded = {"image": tfds.decode.SkipDecoding()}
+    count = info.num_examples
+    if not view.storable or count * view.size > CACHE_LIMIT:
+        if builder.info.file_format.value != "tfrecord":
+            raise UsageError(f"{builder.name} is prepared as {builder.info.file_format.value}; prepare it as tfrecord.")
+
+        def parse(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            example = builder.info.features.deserialize_example(record, decoders=undecoded)
+            return example["image"], example["label"]
+
+        files, lengths = tuple(map(str, info.filepaths)), tuple(info.shard_lengths)
+        return ImageSplit(Records(files, (0,) * len(files), lengths), None, view, parse)
+    images = np.empty((count, *view.shape), np.uint8)
     labels = np.empty(count, np.int64)
-    records = builder.as_dataset(
-        split=split, decoders={"image": tfds.decode.SkipDecoding()}, read_config=tfds.ReadConfig(try_autocache=False)
-    )
+    still = tf.zeros(2, tf.int64)
+    records = builder.as_dataset(split=split, decoders=undecoded, read_config=tfds.ReadConfig(try_autocache=False))
     decoded = records.map(
-        lambda record: (decode_image(record["image"], shape), record["label"]), num_parallel_calls=tf.data.AUTOTUNE
+        lambda record: (view.take(decode_image(record["image"], view.shape[2]), still), record["label"]),
+        num_parallel_calls=tf.data.AUTOTUNE,
     ).batch(1000)
     filled = 0
-    for batch, batch_labels in _progress(decoded, f"decoding {builder.name} {split}", (count + 999) // 1000):
+    for batch, batch_labels in progress(decoded, f"decoding {builder.name} {split}", (count + 999) // 1000):
         images[filled : filled + len(batch)] = batch
         labels[filled : filled + len(batch)] = batch_labels
         filled += len(batch)
-    return ImageSplit(images, labels)
+    return ImageSplit(images, labels, view)
 
 
 def _folder(
-    root: Path, shape: tuple[int, int, int], seed: int, skip_bad_images: bool, say: Callable[[str], None]
+    root: Path, views: dict[str, View], seed: int, skip_bad_images: bool, say: Callable[[str], None]
 ) -> ImageData:
     if not root.is_dir():
         raise UsageError(f"folder:{root}: there is no such folder.")
@@ -246,17 +308,30 @@ def _folder(
             "there must be a subfolder of PNG or JPEG files for each of two or more classes."
         )
     numbers = {name: number for number, name in enumerate(classes)}
+    shape = [n or LARGE for n in views["test"].shape]
     splits = {}
     for split, found in files.items():
         paths = [str(path) for name in sorted(found) for path in found[name]]
         labels = [numbers[name] for name in sorted(found) for _ in found[name]]
         if not paths:
             raise ZooError(f"folder:{root}: there are too few images for a {split} split.")
-        splits[split] = ImageSplit(np.array(paths), np.array(labels, np.int64))
-    if sum(map(len, splits.values())) * int(np.prod(shape)) <= CACHE_LIMIT:
-        splits = _decode_all(splits, shape, root, skip_bad_images)
+        splits[split] = ImageSplit(np.array(paths), np.array(labels, np.int64), views[split])
+    held = sum(len(split) * int(np.prod(shape)) for split in splits.values()) <= CACHE_LIMIT
+    bad = []
+    if held or skip_bad_images:  # else a look at every file would take too long
+        for name, split in splits.items():
+            keep = held and split.view.storable
+            splits[name], missing = _decode_all(split, f"{root.name} {name}", keep=keep)
+            bad += missing
+            if not len(splits[name]):
+                raise ZooError(f"folder:{root}: none of the {len(split)} files of the {name} split can be decoded.")
+    if bad and not skip_bad_images:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise ZooError(
+            f"{bad[0]}{more} cannot be decoded as PNG or JPEG; mend or remove, or go on without with --skip-bad-images."
+        )
     test = splits["test"] if "test" in splits else splits.pop("validation")
-    return ImageData(f"folder:{root}", shape, classes, splits["train"], splits.get("validation"), test)
+    return ImageData(f"folder:{root}", classes, splits["train"], splits.get("validation"), test)
 
 
 def _class_files(root: Path) -> dict[str, list[Path]]:
@@ -281,35 +356,26 @@ def _cut(everything: dict[str, list[Path]], seed: int) -> dict[str, dict[str, li
     return files
 
 
-def _decode_all(
-    splits: dict[str, ImageSplit], shape: tuple[int, int, int], root: Path, skip_bad_images: bool
-) -> dict[str, ImageSplit]:
-    """Every file decoded, on as many threads as there are cores. Files that cannot be are named, or left out."""
+def _decode_all(split: ImageSplit, label: str, *, keep: bool) -> tuple[ImageSplit, list[str]]:
+    """The split without the files that cannot be decoded, and those; decoded if it is to be kept in memory.
 
-    def decode(path: str) -> np.ndarray | None:
+    On as many threads as there are cores.
+    """
+    still = tf.zeros(2, tf.int64)
+
+    def decode(path: str) -> np.ndarray | bool:
         try:
-            return decode_image(tf.io.read_file(path), shape).numpy()
+            pixels = decode_image(tf.io.read_file(path), split.view.shape[2])
+            return split.view.take(pixels, still).numpy() if keep else True
         except (tf.errors.OpError, ValueError):
-            return None
+            return False
 
-    decoded, bad = {}, []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for split, files in splits.items():
-            pixels = list(_progress(pool.map(decode, files.images), f"decoding {root.name} {split}", len(files)))
-            good = np.array([image is not None for image in pixels])
-            bad += [str(path) for path in files.images[~good]]
-            if not good.any():
-                raise ZooError(f"folder:{root}: none of the {len(files)} files of the {split} split can be decoded.")
-            decoded[split] = ImageSplit(np.stack([image for image in pixels if image is not None]), files.labels[good])
-    if bad and not skip_bad_images:
-        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise ZooError(
-            f"{bad[0]}{more} cannot be decoded as PNG or JPEG; mend or remove, or go on without with --skip-bad-images."
-        )
-    return decoded
-
-
-def _progress(items: Iterable[Any], label: str, total: int) -> Iterable[Any]:
-    from rich.progress import track
-
-    return track(items, description=label, total=total, transient=True)
+        action = "decoding" if keep else "checking"
+        seen = list(progress(pool.map(decode, split.pictures), f"{action} {label}", len(split)))
+    good = np.array([image is not False for image in seen])
+    bad = [str(path) for path in split.pictures[~good]]
+    rest = split.take(np.flatnonzero(good))
+    if keep and len(rest):
+        rest = replace(rest, pictures=np.stack([image for image in seen if image is not False]))
+    return rest, bad

@@ -4,9 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 CHUNK = 64  # examples handled by one call: smaller batches are cut from it, so that each costs little
+GROUP = 16  # record files that are read side by side
+BUFFER = 2048  # records among which the next one is drawn
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,69 @@ class Order:
             chunk, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
         return chunks.unbatch().skip(first_step % steps).prefetch(tf.data.AUTOTUNE)
+
+
+@dataclass(frozen=True)
+class Records:
+    """Examples in TFRecord files, too many to hold: read file by file, so that few are in memory at a time."""
+
+    files: tuple[str, ...]
+    skip: tuple[int, ...]  # records at the start of each file that are not of this split
+    take: tuple[int, ...]  # the records after those that are
+
+    def __len__(self) -> int:
+        return sum(self.take)
+
+    def part(self, start: int, stop: int) -> "Records":
+        """Records `start` to `stop` − 1."""
+        rows, first = [], 0
+        for file, skip, take in zip(self.files, self.skip, self.take, strict=True):
+            low, high = max(start - first, 0), min(stop - first, take)
+            if low < high:
+                rows.append((file, skip + low, high - low))
+            first += take
+        return Records(*zip(*rows, strict=True))
+
+    def in_order(self) -> tf.data.Dataset:
+        """Every record once, as serialized strings."""
+        return self._table().flat_map(_read)
+
+    def shuffled(self, order: Order, first_step: int) -> tf.data.Dataset:
+        """Records without end, as (position, serialized string), from position `first_step` · B of `order` on.
+
+        Each epoch the files come in another order, `GROUP` of them side by side, their records drawn from a buffer of
+        `BUFFER`; all a function of the order's seed and the epoch. A group is a place to start at: no more than the
+        records of one group are read in vain.
+        """
+        position = first_step * order.batch_size
+        epoch, done = divmod(position, order.count)
+        counts = np.array(self.take)[self._permutation(order.seed, epoch).numpy()]
+        ends = np.cumsum([counts[i : i + GROUP].sum() for i in range(0, len(counts), GROUP)])
+        group = int(np.searchsorted(ends, done, side="right"))
+        groups = len(ends)
+        skipped = done - (int(ends[group - 1]) if group else 0)
+        seed = tf.constant(order.seed, tf.int64)
+
+        def records_of(number: tf.Tensor) -> tf.data.Dataset:
+            epoch, place = number // groups, number % groups
+            chosen = self._permutation(order.seed, epoch)[place * GROUP : (place + 1) * GROUP]
+            rows = tf.data.Dataset.from_tensor_slices(
+                tuple(tf.gather(tf.constant(column), chosen) for column in (self.files, self.skip, self.take))
+            )
+            mixed = rows.interleave(_read, cycle_length=GROUP, block_length=1)
+            draw = tf.random.stateless_uniform([], [seed, number], 0, 2**31 - 1, tf.int64)
+            return mixed.shuffle(BUFFER, seed=draw, reshuffle_each_iteration=False)
+
+        records = tf.data.Dataset.counter(epoch * groups + group).flat_map(records_of).skip(skipped)
+        return records.enumerate(position)
+
+    def _table(self) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices((list(self.files), list(self.skip), list(self.take)))
+
+    def _permutation(self, seed: int, epoch: int | tf.Tensor) -> tf.Tensor:
+        places = tf.range(len(self.files))
+        return tf.random.experimental.stateless_shuffle(places, tf.stack([tf.cast(seed, tf.int64), epoch]))
+
+
+def _read(file: tf.Tensor, skip: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
+    return tf.data.TFRecordDataset(file).skip(tf.cast(skip, tf.int64)).take(tf.cast(take, tf.int64))

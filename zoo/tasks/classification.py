@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import tensorflow as tf
 from keras import ops
 
 from zoo import report
-from zoo.data.images import SUFFIXES, ImageData, ImageSplit, decode_image, load_images, resize
+from zoo.data import views
+from zoo.data.images import SUFFIXES, ImageData, ImageSplit, load_images
+from zoo.data.normalisation import Normalisation
 from zoo.data.stream import Order
+from zoo.data.views import View
 from zoo.errors import UsageError, reason
 from zoo.recipe import ImageRecipe, from_dict
 from zoo.registry import Card
@@ -26,6 +30,13 @@ RUBBISH_DISTANCE = 10.0
 def cross_entropy(labels, logits):
     """−log softmax(logits)[label], per example."""
     return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+
+
+def smoothed_cross_entropy(labels, logits, smoothing: float):
+    """Cross-entropy to the label with 1 − `smoothing`, the rest spread evenly over all classes (Szegedy et al. 2016,
+    section 7), per example."""
+    uniform = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
+    return (1 - smoothing) * cross_entropy(labels, logits) + smoothing * uniform
 
 
 def sigmoid_cross_entropy(labels, logits):
@@ -80,29 +91,92 @@ LOSSES = {
 }
 
 
-def preprocess(images: tf.Tensor, recipe: ImageRecipe) -> tf.Tensor:
-    """uint8 (N, H, W, C) of the model's size less the padding → the numbers that the model takes."""
-    images = tf.pad(images, [[0, 0], [recipe.pad] * 2, [recipe.pad] * 2, [0, 0]])
-    dtype = "float64" if recipe.precision == "float64" else "float32"
-    return (tf.cast(images, dtype) - tf.constant(recipe.pixel_mean, dtype)) / tf.constant(recipe.pixel_std, dtype)
+class Preprocessing(tf.Module):
+    """uint8 images → what a recipe's model takes; its own part of an export."""
+
+    def __init__(self, recipe: ImageRecipe, input_shape: Sequence[int]):
+        super().__init__()
+        self.recipe = recipe
+        self.input_shape = tuple(recipe.model_args.get("input_shape") or input_shape)
+        self.shape = image_shape(recipe, input_shape)
+        self.normalisation = Normalisation(recipe, self.input_shape)
+        channels = self.shape[2]
+        for key in ("pixel_mean", "pixel_std"):
+            if len(getattr(recipe, key)) not in (1, channels):
+                raise UsageError(
+                    f"{recipe.name}: {key} has {len(getattr(recipe, key))} values; "
+                    f"it must have one, or one for each of the {channels} channels."
+                )
+        smaller = [size for size in (recipe.train_sizes[0], recipe.test_size) if size < max(self.shape[:2])]
+        if recipe.crop != "none" and smaller:
+            raise UsageError(
+                f"{recipe.name}: no window of {self.shape[0]} × {self.shape[1]} fits a side of {smaller[0]}; "
+                "train_sizes and test_size must be at least as large."
+            )
+
+    @property
+    def train_view(self) -> View:
+        """How a training picture becomes an image."""
+        recipe = self.recipe
+        if recipe.crop == "square":
+            return views.central_square(recipe.train_sizes[0], self.shape[2])
+        if recipe.crop == "scale":
+            return views.random_scale(self.shape, recipe.train_sizes)
+        return views.inception_crop(self.shape) if recipe.crop == "inception" else views.whole(self.shape)
+
+    @property
+    def test_view(self) -> View:
+        """How a test picture becomes an image, of which `centre` or another window is taken."""
+        if self.recipe.crop == "none":
+            return views.whole(self.shape)
+        if self.recipe.test_views == "dense":
+            return views.rescaled(self.recipe.test_size, self.shape[2])
+        return views.central_square(self.recipe.test_size, self.shape[2])
+
+    def training(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Training images (N, height, width, C) cropped, normalised and augmented as a seed (2,) says."""
+        recipe, noise = self.recipe, None
+        if recipe.crop == "square":
+            seed, crop_seed = tf.unstack(tf.random.split(seed, 2))
+            draws = tf.random.stateless_uniform([tf.shape(images)[0], 2], crop_seed)
+            images = views.random_window(images, self.shape[:2], draws)
+        if recipe.colour_noise and self.shape[2] == 3:
+            seed, colour_seed = tf.unstack(tf.random.split(seed, 2))
+            noise = views.colour_noise(images, recipe.colour_noise, colour_seed)
+        return augment(self(images, noise), seed, recipe)
+
+    def centre(self, images: tf.Tensor) -> tf.Tensor:
+        """The central window (N, height, width, C) of test views, normalised."""
+        return self(images if self.recipe.crop == "none" else views.window(images, self.shape[:2]))
+
+    def served(self, images: tf.Tensor) -> tf.Tensor:
+        """uint8 (N, any, any, C) → what an export's model takes: one view, the central window where windows are taken.
+
+        A net that is scored by sliding answers for the size that it was trained at.
+        """
+        if self.recipe.crop == "none":
+            return self(views.resize(images, self.shape))
+        side = self.recipe.train_sizes[0] if self.recipe.test_views == "dense" else self.recipe.test_size
+        return self(views.window(views.resize_shorter(images, side), self.shape[:2]))
+
+    def __call__(self, images: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
+        """Padded and normalised."""
+        pad = self.recipe.pad
+        return self.normalisation(tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]]), noise)
 
 
 def augment(images: tf.Tensor, seed: tf.Tensor, recipe: ImageRecipe) -> tf.Tensor:
-    """Random shifts and mirror images of preprocessed (N, H, W, C), which a seed (2,) decides; same shape.
+    """Random shifts and mirror images of normalised (N, H, W, C), which a seed (2,) decides; same shape.
 
     Shifts bring in zeros, which are the mean where one is subtracted: He et al. 2016, section 4.2.
     """
     shift = recipe.random_shift
-    height, width = images.shape[1], images.shape[2]
-    if recipe.random_flip or shift:
-        draws = tf.random.stateless_uniform([tf.shape(images)[0], 3], seed)
+    if not shift and not recipe.random_flip:
+        return images
+    draws = tf.random.stateless_uniform([tf.shape(images)[0], 3], seed)
     if shift:
-        offsets = tf.cast(draws[:, :2] * (2 * shift + 1), tf.int32)  # (N, 2), each from 0 to 2·shift
         padded = tf.pad(images, [[0, 0], [shift] * 2, [shift] * 2, [0, 0]])
-        rows = offsets[:, :1] + tf.range(height)  # (N, H)
-        columns = offsets[:, 1:] + tf.range(width)  # (N, W)
-        # Rows, then columns, each example by its own offsets.
-        images = tf.gather(tf.gather(padded, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
+        images = views.random_window(padded, tuple(images.shape[1:3]), draws[:, :2])
     if recipe.random_flip:
         images = tf.where(draws[:, 2, None, None, None] < 0.5, images[:, :, ::-1], images)
     return images
@@ -117,28 +191,32 @@ def image_shape(recipe: ImageRecipe, input_shape: Sequence[int]) -> tuple[int, i
     return shape
 
 
+def load_data(recipe: ImageRecipe, preprocessing: Preprocessing, say: Callable[[str], None]) -> ImageData:
+    """The recipe's data, seen as its preprocessing says."""
+    return load_images(
+        recipe.dataset,
+        preprocessing.train_view,
+        preprocessing.test_view,
+        seed=recipe.seed,
+        validation_examples=recipe.validation_examples,
+        validation_cut=recipe.validation_cut,
+        skip_bad_images=recipe.skip_bad_images,
+        say=say,
+    )
+
+
 class ImageClassification:
     """Trains, scores and serves a classifier of images as an `ImageRecipe` says."""
 
     def __init__(self, recipe: ImageRecipe, card: Card, say: Callable[[str], None]):
         self.recipe = recipe
-        self.image_shape = image_shape(recipe, card.input_shape)
-        channels = self.image_shape[2]
-        for key in ("pixel_mean", "pixel_std"):
-            if len(getattr(recipe, key)) not in (1, channels):
-                raise UsageError(
-                    f"{recipe.name}: {key} has {len(getattr(recipe, key))} values; "
-                    f"it must have one, or one for each of the {channels} channels."
-                )
-        self.data: ImageData = load_images(
-            recipe.dataset,
-            self.image_shape,
-            seed=recipe.seed,
-            validation_examples=recipe.validation_examples,
-            validation_cut=recipe.validation_cut,
-            skip_bad_images=recipe.skip_bad_images,
-            say=say,
-        )
+        self.preprocessing = Preprocessing(recipe, card.input_shape)
+        self.data: ImageData = load_data(recipe, self.preprocessing, say)
+        if self.preprocessing.normalisation.needs_images:
+            batches = (images for images, _ in self.data.train.batches(1000))
+            if recipe.crop == "square":
+                batches = (views.window(images, self.preprocessing.shape[:2]) for images in batches)
+            self.preprocessing.normalisation.learn(batches, say)
 
     @property
     def train_examples(self) -> int:
@@ -148,7 +226,7 @@ class ImageClassification:
         """One line on the data."""
         data = self.data
         held = f", {len(data.validation):,} validation" if data.validation else ""
-        height, width, channels = data.shape
+        height, width, channels = self.preprocessing.shape
         return (
             f"{data.name}: {len(data.train):,} training{held} and {len(data.test):,} test images of "
             f"{height} × {width} × {channels}, {len(data.classes)} classes"
@@ -162,11 +240,22 @@ class ImageClassification:
     def monitor(self) -> str:
         return "val_accuracy"
 
-    def loss(self) -> Callable[..., Any]:
-        loss = LOSSES[self.recipe.loss]
-        if not self.recipe.precision.startswith("mixed"):
+    def loss(self, labels, outputs):
+        """The loss of each example, (N,): the auxiliary heads', where there are any, count `aux_weight` each."""
+        if isinstance(outputs, Mapping):
+            loss = self._loss(labels, outputs["logits"])
+            for name in outputs:
+                if name != "logits":
+                    loss += self.recipe.aux_weight * self._loss(labels, outputs[name])
             return loss
-        return lambda labels, logits: loss(labels, ops.cast(logits, "float32"))
+        return self._loss(labels, outputs)
+
+    def _loss(self, labels, logits):
+        if self.recipe.precision.startswith("mixed"):
+            logits = ops.cast(logits, "float32")
+        if self.recipe.label_smoothing:
+            return smoothed_cross_entropy(labels, logits, self.recipe.label_smoothing)
+        return LOSSES[self.recipe.loss](labels, logits)
 
     def metrics(self) -> list[keras.metrics.Metric]:
         metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
@@ -179,16 +268,15 @@ class ImageClassification:
 
     def training_batches(self, first_step: int) -> tf.data.Dataset:
         order = Order(len(self.data.train), self.recipe.batch_size, self.recipe.seed)
-        return self.data.training_batches(
-            order, first_step, lambda images, seed: augment(preprocess(images, self.recipe), seed, self.recipe)
-        )
+        return self.data.train.training_batches(order, first_step, self.preprocessing.training)
 
     def validation_batches(self) -> tf.data.Dataset | None:
-        return None if self.data.validation is None else self._batches(self.data.validation)
-
-    def _batches(self, split: ImageSplit) -> tf.data.Dataset:
-        return self.data.batches(split, max(self.recipe.batch_size, 250)).map(
-            lambda images, labels: (preprocess(images, self.recipe), labels), num_parallel_calls=tf.data.AUTOTUNE
+        if self.data.validation is None:
+            return None
+        dense = self.recipe.test_views == "dense"
+        batches = self.data.validation.batches(1 if dense else max(self.recipe.batch_size, 250))
+        return batches.map(
+            lambda images, labels: (self.preprocessing.centre(images), labels), num_parallel_calls=tf.data.AUTOTUNE
         )
 
     def evaluate(self, model: keras.Model, folder: Path) -> dict[str, float]:
@@ -197,21 +285,83 @@ class ImageClassification:
         for name, split in (("validation", self.data.validation), ("test", self.data.test)):
             if split is None:
                 continue
-            logits = model.predict(self._batches(split).map(lambda images, _: images), verbose=0)
-            results[f"{name}_accuracy"] = float(np.mean(logits.argmax(-1) == split.labels))
-            loss = self.loss()(split.labels, ops.convert_to_tensor(logits))
+            labels, scores = self._scores(model, split)
+            results[f"{name}_accuracy"] = float(np.mean(scores.argmax(-1) == labels))
+            if scores.shape[1] >= 100:
+                five = np.argpartition(scores, -5)[:, -5:]
+                results[f"{name}_top5_accuracy"] = float(np.mean((five == labels[:, None]).any(-1)))
+            loss = LOSSES[self.recipe.loss](labels, ops.convert_to_tensor(scores))
             results[f"{name}_loss"] = float(ops.mean(ops.cast(loss, "float64")))
-            if name == "test":
-                report.confusion_matrix(split.labels, logits.argmax(-1), self.data.classes, folder / "confusion.png")
+            if name == "test" and len(self.data.classes) <= 100:
+                report.confusion_matrix(labels, scores.argmax(-1), self.data.classes, folder / "confusion.png")
         return results
+
+    def _scores(self, model: keras.Model, split: ImageSplit) -> tuple[np.ndarray, np.ndarray]:
+        """The labels (N,) of a split and its logits (N, K); for several views the logarithm of the mean probability."""
+        ready, size = self.preprocessing, self.preprocessing.shape[:2]
+        kind = self.recipe.test_views
+        if kind == "dense":
+            slid = slid_over(model)
+
+        @tf.function
+        def scores_of(images):
+            if kind == "centre":
+                return tf.cast(model(ready.centre(images), training=False), "float32")
+            if kind == "ten_crops":
+                views_ = [model(ready(view), training=False) for view in views.ten_crops(images, size)]
+            else:
+                views_ = [slid(ready(view), training=False) for view in (images, images[:, :, ::-1])]
+            probabilities = [tf.nn.softmax(tf.cast(logits, "float32")) for logits in views_]
+            return tf.math.log(tf.add_n(probabilities) / len(probabilities))
+
+        batches = split.batches({"centre": max(self.recipe.batch_size, 250), "ten_crops": 32, "dense": 1}[kind])
+        labels, scores = [], []
+        for images, labels_ in report.progress(batches, "scoring", len(batches)):
+            labels.append(labels_.numpy())
+            scores.append(scores_of(images).numpy())
+        return np.concatenate(labels), np.concatenate(scores)
 
     def serving(self, model: keras.Model) -> tf.Module:
         """The export's signatures, as `ServingClassifier` describes them."""
-        return ServingClassifier(model, self.recipe, self.image_shape, self.data.classes)
+        return ServingClassifier(model, self.preprocessing, self.data.classes)
 
     def serving_examples(self) -> dict[str, np.ndarray]:
         """A few real requests to the default signature."""
-        return {"images": self.data.batches(self.data.test, 8).take(1).get_single_element()[0].numpy()}
+        dense = self.recipe.test_views == "dense"
+        return {"images": next(iter(self.data.test.batches(1 if dense else 8)))[0].numpy()}
+
+
+def slid_over(model: keras.Model) -> keras.Model:
+    """A classifier that takes images of any size: (N, any, any, C) → (N, K), the mean of its logits over all places.
+
+    Sharing the classifier's weights: dense layers after a flattened map become convolutions with the map's size, then
+    1 × 1 ones (Simonyan & Zisserman 2015, section 3.2).
+    """
+    replaced, size = {}, None
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Flatten):
+            size = layer.input.shape[1:3]
+            replaced[layer.name] = keras.layers.Identity()
+        elif size and isinstance(layer, keras.layers.Dense):
+            replaced[layer.name] = DenseAsConvolution(layer, size)
+            size = (1, 1)
+    images = keras.Input((None, None, model.input_shape[-1]))
+    slid = keras.models.clone_model(
+        model, input_tensors=images, clone_function=lambda layer: replaced.get(layer.name, layer)
+    )
+    return keras.Model(images, keras.layers.GlobalAveragePooling2D()(slid.output)) if replaced else slid
+
+
+class DenseAsConvolution(keras.layers.Layer):
+    """A dense layer that slides: the same weights over windows of the map that it takes flattened."""
+
+    def __init__(self, dense: keras.layers.Dense, size: Sequence[int]):
+        super().__init__()
+        self.dense, self.size = dense, tuple(size)
+
+    def call(self, x):  # (N, H, W, C) → (N, H − height + 1, W − width + 1, units)
+        kernel = ops.reshape(self.dense.kernel, (*self.size, x.shape[-1], self.dense.units))
+        return self.dense.activation(ops.conv(x, kernel) + self.dense.bias)
 
 
 class ServingClassifier(tf.Module):
@@ -220,18 +370,21 @@ class ServingClassifier(tf.Module):
     * `serving_default`: `images` uint8 (N, any, any, C) → `classes` int64 (N,), `labels` string (N,) and
       `probabilities` float32 (N, K), which for a perceptron are its `scores`;
     * `image_bytes`: `image_bytes` string (N,), each a PNG or JPEG file → the same;
-    * `features`: `images` → `features` float32 (N, D), what the classifier sees; a map is averaged.
+    * `features`: `images` → `features` float32 (N, D), what the classifier sees; a map is averaged;
+    * `preprocess`: `images` → `inputs` (N, height, width, C), what the model takes, for fine-tuning.
     """
 
-    def __init__(self, model: keras.Model, recipe: ImageRecipe, shape: tuple[int, int, int], classes: tuple[str, ...]):
+    def __init__(self, model: keras.Model, preprocessing: Preprocessing, classes: tuple[str, ...]):
         super().__init__()
         self.weights = [weight.value for weight in model.weights]  # what the export keeps, in the model's order
+        self.preprocessing = preprocessing
+        recipe, shape = preprocessing.recipe, preprocessing.shape
         features = keras.Model(model.inputs, classifier(model).input)
         images_spec = tf.TensorSpec((None, None, None, shape[2]), tf.uint8, "images")
         bytes_spec = tf.TensorSpec((None,), tf.string, "image_bytes")
 
-        def answer(images: tf.Tensor) -> dict[str, tf.Tensor]:
-            outputs = tf.cast(model(preprocess(images, recipe), training=False), tf.float32)
+        def answer(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            outputs = tf.cast(model(inputs, training=False), tf.float32)
             classes_ = tf.argmax(outputs, axis=-1)
             answers = {"classes": classes_, "labels": tf.gather(tf.constant(classes), classes_)}
             if recipe.loss == "perceptron":
@@ -239,23 +392,35 @@ class ServingClassifier(tf.Module):
             link = tf.sigmoid if recipe.loss == "sigmoid_cross_entropy" else tf.nn.softmax
             return {**answers, "probabilities": link(outputs)}
 
+        def input_of(content: tf.Tensor) -> tf.Tensor:
+            return preprocessing.served(views.decode_image(content, shape[2])[None])[0]
+
         @tf.function(input_signature=[images_spec])
         def serving_default(images):
-            return answer(resize(images, shape))
+            return answer(preprocessing.served(images))
 
         @tf.function(input_signature=[bytes_spec])
         def image_bytes(image_bytes):
-            decode = lambda content: decode_image(content, shape)  # noqa: E731
-            return answer(tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec(shape, tf.uint8)))
+            inputs = tf.TensorSpec(preprocessing.input_shape, preprocessing.normalisation.dtype)
+            return answer(tf.map_fn(input_of, image_bytes, fn_output_signature=inputs))
 
         @tf.function(input_signature=[images_spec])
         def features_of(images):
-            vectors = features(preprocess(resize(images, shape), recipe), training=False)
+            vectors = features(preprocessing.served(images), training=False)
             if len(vectors.shape) == 4:  # a net whose classifier is a convolution
                 vectors = tf.reduce_mean(vectors, axis=(1, 2))
             return {"features": tf.cast(vectors, tf.float32)}
 
-        self.endpoints = {"serving_default": serving_default, "image_bytes": image_bytes, "features": features_of}
+        @tf.function(input_signature=[images_spec])
+        def preprocess(images):
+            return {"inputs": preprocessing.served(images)}
+
+        self.endpoints = {
+            "serving_default": serving_default,
+            "image_bytes": image_bytes,
+            "features": features_of,
+            "preprocess": preprocess,
+        }
 
 
 def predict(export: Path, sources: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -305,26 +470,22 @@ def evaluate(export: Path, plain: Mapping[str, Any], card: Mapping[str, Any], da
     Raises `UsageError` where its classes are not the ones that the export knows.
     """
     recipe = from_dict(plain)
-    dataset = dataset or recipe.dataset
+    recipe = replace(recipe, dataset=dataset or recipe.dataset)
     signature = tf.saved_model.load(str(export)).signatures["serving_default"]
-    data = load_images(
-        dataset,
-        image_shape(recipe, card["input_shape"]),
-        seed=recipe.seed,
-        skip_bad_images=recipe.skip_bad_images,
-        say=lambda text: print(text, file=sys.stderr),
-    )
-    answers = [
-        {key: value.numpy() for key, value in signature(images=images).items()}
-        for images, _ in data.batches(data.test, 250)
-    ]
+    data = load_data(recipe, Preprocessing(recipe, card["input_shape"]), lambda text: print(text, file=sys.stderr))
+    batches = data.test.batches(1 if recipe.test_views == "dense" else 250)
+    numbers, answers = [], []
+    for images, labels in report.progress(batches, "scoring", len(batches)):
+        numbers.append(labels.numpy())
+        answers.append({key: value.numpy() for key, value in signature(images=images).items()})
+    numbers = np.concatenate(numbers)
     labels = np.concatenate([answer["labels"] for answer in answers])
     outputs = np.concatenate([answer.get("probabilities", answer.get("scores")) for answer in answers])
     if outputs.shape[1] != len(data.classes):
-        raise UsageError(f"The export knows {outputs.shape[1]} classes, {dataset} has {len(data.classes)}.")
-    truth = np.array([name.encode() for name in data.classes])[data.test.labels]
-    results = {"dataset": dataset, "test_examples": len(truth), "test_accuracy": float(np.mean(labels == truth))}
+        raise UsageError(f"The export knows {outputs.shape[1]} classes, {recipe.dataset} has {len(data.classes)}.")
+    truth = np.array([name.encode() for name in data.classes])[numbers]
+    results = {"dataset": recipe.dataset, "test_examples": len(truth), "test_accuracy": float(np.mean(labels == truth))}
     if "probabilities" in answers[0]:
-        right = np.maximum(outputs[np.arange(len(truth)), data.test.labels], np.finfo(np.float32).tiny)
+        right = np.maximum(outputs[np.arange(len(truth)), numbers], np.finfo(np.float32).tiny)
         results["test_cross_entropy"] = float(-np.mean(np.log(right.astype(np.float64))))
     return results

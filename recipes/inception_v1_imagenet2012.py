@@ -1,0 +1,42 @@
+"""GoogLeNet on ImageNet: Szegedy et al., CVPR 2015.
+
+    python recipes/inception_v1_imagenet2012.py
+
+The paper reports 10.07 % top-5 validation error for one net and one crop. SGD with momentum 0.9, the rate times 0.96
+every 8 epochs, the moving average of the weights, auxiliary heads whose losses count 0.3, random windows of 8 to 100 %
+of the picture. It leaves open the first rate, the batch, the weight decay and the length; here they are those of BVLC's
+Caffe model (0.01, 32, 2e-4, 10 million steps of 32: 250 epochs). Its photometric distortions are left out, for it does
+not say which. Synchronous, not asynchronous. Not trained here.
+
+ImageNet has to be downloaded by hand; the first start says where from and where to. `--dataset folder:PATH` trains on
+pictures of your own.
+"""
+
+import zoo
+
+recipe = zoo.ImageRecipe(
+    name="inception_v1_imagenet2012",
+    model="inception_v1",
+    model_args={"aux_heads": True},
+    dataset="imagenet2012",
+    epochs=250,
+    batch_size=32,
+    learning_rate=0.01,
+    schedule="exponential",
+    schedule_epochs=(8,),
+    schedule_factors=(0.96,),
+    momentum=0.9,
+    weight_decay=2e-4,
+    keep="average",
+    average_momentum=0.9999,
+    aux_weight=0.3,
+    crop="inception",
+    test_size=256,
+    pixel_mean=(123.0, 117.0, 104.0),
+    pixel_std=(1.0,),
+    random_flip=True,
+    paper={"test_top5_accuracy": 0.8993},
+)
+
+if __name__ == "__main__":
+    zoo.main(recipe)

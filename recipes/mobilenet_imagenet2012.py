@@ -1,0 +1,41 @@
+"""MobileNet on ImageNet: Howard et al. 2017, section 3.2.
+
+    python recipes/mobilenet_imagenet2012.py
+
+Table 8 reports 70.6 % top-1 validation accuracy. RMSProp as for Inception-v3, no label smoothing, no auxiliary heads,
+and no weight decay on the depthwise filters. The paper names neither rate nor batch nor length: here Inception-v3's
+rate, 0.045 times 0.94 every 2 epochs, its RMSProp (0.9, momentum 0.9, epsilon 1) and TF-Slim's weight decay of 4e-5, in
+batches of 256 for 200 epochs. Synchronous, not asynchronous. Not trained here.
+
+ImageNet has to be downloaded by hand; the first start says where from and where to. `--dataset folder:PATH` trains on
+pictures of your own.
+"""
+
+import zoo
+
+recipe = zoo.ImageRecipe(
+    name="mobilenet_imagenet2012",
+    model="mobilenet",
+    dataset="imagenet2012",
+    epochs=200,
+    batch_size=256,
+    optimizer="rmsprop",
+    learning_rate=0.045,
+    schedule="exponential",
+    schedule_epochs=(2,),
+    schedule_factors=(0.94,),
+    momentum=0.9,
+    rho=0.9,
+    epsilon=1.0,
+    weight_decay=4e-5,
+    decayed_weights=("conv1/kernel", "*_pw/kernel", "fc/kernel"),
+    crop="inception",
+    test_size=256,
+    pixel_mean=(127.5,),
+    pixel_std=(127.5,),
+    random_flip=True,
+    paper={"test_accuracy": 0.706},
+)
+
+if __name__ == "__main__":
+    zoo.main(recipe)

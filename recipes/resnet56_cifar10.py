@@ -1,0 +1,35 @@
+"""ResNet-56 on CIFAR-10 as published: He, Zhang, Ren & Sun, CVPR 2016, section 4.2.
+
+    python recipes/resnet56_cifar10.py
+
+Table 6 reports 6.97 % test error. SGD with momentum 0.9, weight decay 1e-4, batches of 128; the rate is 0.1, a tenth
+from step 32,000 and a hundredth from step 48,000, and training ends at step 64,000. The mean image is subtracted;
+images are padded by 4, a random window or its mirror image is taken; a single view is scored. All 50,000 training
+images are trained on, which the paper does after it has fixed the schedule on 45,000 of them. Biases and batch
+normalisation do not decay, as in Caffe.
+"""
+
+import zoo
+
+recipe = zoo.ImageRecipe(
+    name="resnet56_cifar10",
+    model="resnet56",
+    dataset="cifar10",
+    epochs=165,
+    limit_steps=64_000,
+    batch_size=128,
+    learning_rate=0.1,
+    schedule="piecewise",
+    schedule_epochs=(32_000 / 390, 48_000 / 390),  # 390 full batches of 128 an epoch
+    schedule_factors=(0.1, 0.01),
+    momentum=0.9,
+    weight_decay=1e-4,
+    normalisation="mean_image",
+    pixel_std=(1.0,),
+    random_shift=4,
+    random_flip=True,
+    paper={"test_accuracy": 0.9303},
+)
+
+if __name__ == "__main__":
+    zoo.main(recipe)

@@ -1,0 +1,39 @@
+"""Xception on ImageNet: Chollet, CVPR 2017, section 4.
+
+    python recipes/xception_imagenet2012.py
+
+Table 1 reports 79.0 % top-1 and 94.5 % top-5 validation accuracy, one crop. SGD with momentum 0.9, the rate 0.045 times
+0.94 every 2 epochs, weight decay 1e-5, dropout 0.5, the moving average of the weights. The paper names neither batch
+nor length nor augmentation: here 256, 100 epochs, and random windows as for the Inception nets. Not trained here.
+
+ImageNet has to be downloaded by hand; the first start says where from and where to. `--dataset folder:PATH` trains on
+pictures of your own.
+"""
+
+import zoo
+
+recipe = zoo.ImageRecipe(
+    name="xception_imagenet2012",
+    model="xception",
+    dataset="imagenet2012",
+    epochs=100,
+    batch_size=256,
+    learning_rate=0.045,
+    schedule="exponential",
+    schedule_epochs=(2,),
+    schedule_factors=(0.94,),
+    momentum=0.9,
+    weight_decay=1e-5,
+    decayed_weights=("*kernel", "*pointwise_kernel"),
+    keep="average",
+    average_momentum=0.9999,
+    crop="inception",
+    test_size=342,  # the central 87.5 %, as for Inception-v3
+    pixel_mean=(127.5,),
+    pixel_std=(127.5,),
+    random_flip=True,
+    paper={"test_accuracy": 0.790, "test_top5_accuracy": 0.945},
+)
+
+if __name__ == "__main__":
+    zoo.main(recipe)

@@ -1,0 +1,76 @@
+"""From pixels to the numbers that a model takes, with what that learns from the training images."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from zoo.recipe import ImageRecipe
+
+# Goodfellow et al. 2013 (Maxout networks), section 5.2, with the constants of their code, pylearn2.
+CONTRAST = 55.0  # the norm of an image after global contrast normalisation
+WHITENING_BIAS = 0.1  # added to the eigenvalues of the covariance
+
+
+class Normalisation(tf.Module):
+    """uint8 images (N, height, width, C) → floats of the same shape, as a recipe's `normalisation` says.
+
+    `learn` must see the training images first where `needs_images`; what it learns are variables, so that an export
+    carries them.
+    """
+
+    def __init__(self, recipe: ImageRecipe, shape: tuple[int, int, int]):
+        super().__init__()
+        self.kind = recipe.normalisation
+        self.dtype = "float64" if recipe.precision == "float64" else "float32"
+        self.mean, self.std = recipe.pixel_mean, recipe.pixel_std
+        self.shape = shape
+        numbers = int(np.prod(shape))
+        if self.kind == "mean_image":
+            self.mean = tf.Variable(tf.zeros(shape, self.dtype), trainable=False)
+        if self.kind == "gcn_zca":
+            self.centre = tf.Variable(tf.zeros(numbers), trainable=False)
+            self.whitening = tf.Variable(tf.zeros((numbers, numbers)), trainable=False)
+
+    @property
+    def needs_images(self) -> bool:
+        return self.kind in ("mean_image", "gcn_zca")
+
+    def learn(self, batches: Iterable[tf.Tensor], say: Callable[[str], None]) -> None:
+        """Takes the statistics of the training images, given in uint8 batches (n, height, width, C)."""
+        if self.kind == "mean_image":
+            total, count = np.zeros(self.shape), 0
+            for images in batches:
+                total, count = total + images.numpy().sum(axis=0, dtype=np.float64), count + len(images)
+            self.mean.assign(total / count)
+        if self.kind == "gcn_zca":
+            say("Learning the whitening of the training images")
+            numbers = int(np.prod(self.shape))
+            products, total, count = np.zeros((numbers, numbers)), np.zeros(numbers), 0
+            for images in batches:
+                rows = contrast_normalised(tf.cast(images, tf.float32)).numpy()
+                products += rows.T @ rows
+                total, count = total + rows.sum(axis=0, dtype=np.float64), count + len(rows)
+            mean = total / count
+            values, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
+            self.centre.assign(mean)
+            self.whitening.assign(vectors / np.sqrt(np.maximum(values, 0) + WHITENING_BIAS) @ vectors.T)
+
+    def __call__(self, images: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
+        """The numbers for uint8 images; `noise`, if any, is added to the pixels first."""
+        pixels = tf.cast(images, self.dtype)
+        if noise is not None:
+            pixels += tf.cast(noise, self.dtype)
+        if self.kind == "per_image":
+            return tf.image.per_image_standardization(pixels)
+        if self.kind == "gcn_zca":
+            white = tf.linalg.matmul(contrast_normalised(pixels) - self.centre, self.whitening)
+            return tf.reshape(white, tf.shape(pixels))
+        return (pixels - tf.convert_to_tensor(self.mean, self.dtype)) / tf.constant(self.std, self.dtype)
+
+
+def contrast_normalised(pixels: tf.Tensor) -> tf.Tensor:
+    """Global contrast normalisation: float (N, H, W, C) → (N, H·W·C), each image of mean 0 and norm `CONTRAST`."""
+    rows = tf.reshape(pixels, (tf.shape(pixels)[0], pixels.shape[1] * pixels.shape[2] * pixels.shape[3]))
+    rows -= tf.reduce_mean(rows, axis=1, keepdims=True)
+    return CONTRAST * tf.math.divide_no_nan(rows, tf.norm(rows, axis=1, keepdims=True))

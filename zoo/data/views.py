@@ -1,0 +1,153 @@
+"""From pictures of any size to the model's size, and what training does to them on the way."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+# Krizhevsky et al. 2012, section 4.1: the principal components of the colours of ImageNet's pixels, which run from 0 to
+# 255, and the deviations along them (figures of MXNet's ImageNet example and, divided by 255, of fb.resnet.torch).
+COLOUR_DEVIATIONS = (55.46, 4.794, 1.148)
+COLOUR_COMPONENTS = (
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)  # red, green and blue; a column each
+
+
+@dataclass(frozen=True)
+class View:
+    """How one picture becomes an image that is stored or fed.
+
+    `take` gets uint8 pixels (H, W, C) of any size and a seed (2,), and returns uint8 of `shape` (height, width, C), in
+    which None is a size that differs from picture to picture. Where it is not `random`, the seed says nothing.
+    """
+
+    shape: tuple[int | None, int | None, int]
+    take: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    random: bool = False
+
+    @property
+    def storable(self) -> bool:
+        """Whether the image is the same each time and all are of one size."""
+        return not self.random and None not in self.shape
+
+    @property
+    def size(self) -> int:
+        """Bytes of an image; where sizes differ, of none."""
+        height, width, channels = self.shape
+        return (height or 0) * (width or 0) * channels
+
+
+def whole(shape: Sequence[int]) -> View:
+    """The whole picture, resized to (height, width, C) whatever its aspect."""
+    return View(tuple(shape), lambda pixels, seed: resize(pixels[None], shape)[0])
+
+
+def central_square(side: int, channels: int) -> View:
+    """The shorter side brought to `side`, then the central square."""
+    return View(
+        (side, side, channels), lambda pixels, seed: window(resize_shorter(pixels[None], side), (side, side))[0]
+    )
+
+
+def rescaled(side: int, channels: int) -> View:
+    """The whole picture with its shorter side brought to `side`."""
+    return View((None, None, channels), lambda pixels, seed: resize_shorter(pixels[None], side)[0])
+
+
+def random_scale(shape: Sequence[int], sides: Sequence[int]) -> View:
+    """The shorter side drawn from `sides`, the least and the greatest, then a random window (Simonyan & Zisserman 2015,
+    section 3.1; He et al. 2016, section 3.4)."""
+    height, width, _ = shape
+    least, greatest = max(sides[0], height, width), max(sides[-1], height, width)
+
+    def take(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        seeds = tf.random.split(seed, 2)
+        side = tf.random.stateless_uniform([], seeds[0], least, greatest + 1, tf.int32)
+        picture = resize_shorter(pixels[None], side)[0]
+        return tf.image.stateless_random_crop(picture, tuple(shape), seeds[1])
+
+    return View(tuple(shape), take, random=True)
+
+
+def inception_crop(shape: Sequence[int]) -> View:
+    """A random window of 8 to 100 % of the area with an aspect of 3/4 to 4/3, resized (Szegedy et al. 2015, section
+    6). After ten draws that do not fit, the whole picture."""
+    height, width, _ = shape
+
+    def take(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        start, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+            tf.shape(pixels),
+            bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+            seed=seed,
+            min_object_covered=0.0,
+            aspect_ratio_range=(3 / 4, 4 / 3),
+            area_range=(0.08, 1.0),
+            max_attempts=10,
+            use_image_if_no_bounding_boxes=True,
+        )
+        return resize(tf.slice(pixels, start, size)[None], (height, width))[0]
+
+    return View(tuple(shape), take, random=True)
+
+
+def decode_image(content: tf.Tensor, channels: int) -> tf.Tensor:
+    """PNG or JPEG bytes, a scalar, as uint8 pixels (any, any, channels)."""
+    # Always by way of colours: TensorFlow can't decode a CMYK JPEG to grey. Grey pixels stay what they are.
+    pixels = tf.io.decode_image(content, channels=3, expand_animations=False)
+    return tf.image.rgb_to_grayscale(pixels) if channels == 1 else pixels
+
+
+def resize(images: tf.Tensor, shape: Sequence[int | tf.Tensor]) -> tf.Tensor:
+    """uint8 (N, any, any, C) as uint8 (N, height, width, C): bilinear, antialiased, rounded."""
+    height, width = shape[0], shape[1]
+    already = tf.reduce_all(tf.equal(tf.shape(images)[1:3], [height, width]))
+
+    def resized() -> tf.Tensor:
+        smooth = tf.image.resize(images, (height, width), method="bilinear", antialias=True)
+        return tf.cast(tf.clip_by_value(tf.round(smooth), 0, 255), tf.uint8)
+
+    out = tf.cond(already, lambda: images, resized)
+    out.set_shape((images.shape[0], *(n if isinstance(n, int) else None for n in (height, width)), images.shape[3]))
+    return out
+
+
+def resize_shorter(images: tf.Tensor, side: int | tf.Tensor) -> tf.Tensor:
+    """uint8 (N, any, any, C) with the shorter side brought to `side`, the aspect kept."""
+    size = tf.cast(tf.shape(images)[1:3], tf.float64)
+    scaled = tf.cast(tf.round(size * (tf.cast(side, tf.float64) / tf.reduce_min(size))), tf.int32)
+    return resize(images, (scaled[0], scaled[1]))
+
+
+def window(images: tf.Tensor, size: tuple[int, int], place: tuple[float, float] = (0.5, 0.5)) -> tf.Tensor:
+    """A window (N, height, width, C) of larger images, at a `place` from (0, 0), top left, to (1, 1), bottom right."""
+    free = [tf.shape(images)[axis + 1] - size[axis] for axis in (0, 1)]
+    top, left = (tf.cast(tf.cast(free[axis], tf.float32) * place[axis], tf.int32) for axis in (0, 1))
+    out = images[:, top : top + size[0], left : left + size[1]]
+    out.set_shape((images.shape[0], *size, images.shape[3]))
+    return out
+
+
+def ten_crops(images: tf.Tensor, size: tuple[int, int]) -> list[tf.Tensor]:
+    """Centre, four corners, and the mirror images of the five (Krizhevsky et al. 2012, section 4.1)."""
+    five = [window(images, size, place) for place in ((0.5, 0.5), (0, 0), (0, 1), (1, 0), (1, 1))]
+    return five + [view[:, :, ::-1] for view in five]
+
+
+def random_window(images: tf.Tensor, size: tuple[int, int], draws: tf.Tensor) -> tf.Tensor:
+    """A window (N, height, width, C) of each image, where two numbers from 0 to 1 an image, `draws` (N, 2), say."""
+    free = tf.constant([images.shape[1] - size[0] + 1, images.shape[2] - size[1] + 1], tf.float32)
+    offsets = tf.cast(draws * free, tf.int32)  # (N, 2)
+    rows = offsets[:, :1] + tf.range(size[0])  # (N, height)
+    columns = offsets[:, 1:] + tf.range(size[1])  # (N, width)
+    # Rows, then columns, each example by its own offsets.
+    return tf.gather(tf.gather(images, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
+
+
+def colour_noise(images: tf.Tensor, deviation: float, seed: tf.Tensor) -> tf.Tensor:
+    """What is added to the pixels of each RGB image, float32 (N, 1, 1, 3): the principal components of the colours,
+    each times its deviation and a draw from N(0, deviation²)."""
+    draws = tf.random.stateless_normal([tf.shape(images)[0], 3], seed, stddev=deviation)
+    noise = tf.linalg.matmul(draws * COLOUR_DEVIATIONS, tf.constant(COLOUR_COMPONENTS), transpose_b=True)
+    return noise[:, None, None, :]
