@@ -9,13 +9,11 @@ decodes, shuffles, standardises, writes checkpoints, metrics and logs. PyTorch t
 """
 
 import importlib.util
-import json
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
+
+from contest import Clock, contest, in_a_process
 
 RECIPES = ("lenet5_mnist", "mlp_mnist")
 ROUNDS, EPOCHS = 2, 3
@@ -26,19 +24,12 @@ def engine(name: str) -> list[float]:
     """Seconds of each epoch through `zoo.run`."""
     from dataclasses import replace
 
-    import keras
-
     import zoo
     from zoo.recipe import load_recipe
 
     clock = Clock()
-
-    class Watch(keras.callbacks.Callback):
-        on_epoch_begin = staticmethod(clock.start)
-        on_epoch_end = staticmethod(clock.stop)
-
     with tempfile.TemporaryDirectory() as folder:
-        zoo.run(replace(load_recipe(name), epochs=EPOCHS), run_dir=f"{folder}/run", callbacks=[Watch()])
+        zoo.run(replace(load_recipe(name), epochs=EPOCHS), run_dir=f"{folder}/run", callbacks=[clock.watch()])
     return clock.seconds
 
 
@@ -61,12 +52,7 @@ def plain(name: str, jit: bool, steps: int) -> list[float]:
         steps_per_execution=steps,
     )
     clock = Clock()
-
-    class Watch(keras.callbacks.Callback):
-        on_epoch_begin = staticmethod(clock.start)
-        on_epoch_end = staticmethod(clock.stop)
-
-    model.fit(images, labels, batch_size=recipe.batch_size, epochs=EPOCHS, verbose=2, callbacks=[Watch()])
+    model.fit(images, labels, batch_size=recipe.batch_size, epochs=EPOCHS, verbose=2, callbacks=[clock.watch()])
     return clock.seconds
 
 
@@ -144,19 +130,6 @@ def pytorch(name: str) -> list[float]:
     return clock.seconds
 
 
-class Clock:
-    """Collects the seconds between start and stop."""
-
-    def __init__(self):
-        self.seconds: list[float] = []
-
-    def start(self, *_) -> None:
-        self.at = time.perf_counter()
-
-    def stop(self, *_) -> None:
-        self.seconds.append(time.perf_counter() - self.at)
-
-
 def arrays(recipe):
     """All of MNIST's training split, preprocessed to float32, and its labels."""
     from zoo.registry import describe
@@ -184,10 +157,7 @@ def main() -> None:
                 contenders = {k: call for k, call in contenders.items() if k == fastest or not k.startswith("plain")}
             for label, call in contenders.items():
                 print(f"  {name}: {label} …", file=sys.stderr, flush=True)
-                done = subprocess.run(
-                    [sys.executable, __file__, json.dumps(call)], check=True, capture_output=True, text=True
-                )
-                seconds, peak = json.loads(done.stdout.splitlines()[-1])
+                seconds, peak = in_a_process(__file__, call)
                 speed[label] += [60_000 / value for value in seconds[1:]]
                 memory = max(memory, peak if call[0] == "engine" else 0)
         medians = {label: statistics.median(values) for label, values in speed.items()}
@@ -198,9 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        function, *arguments = json.loads(sys.argv[1])
-        result = globals()[function](*arguments)
-        print(json.dumps([result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]))
-    else:
-        main()
+    contest(globals(), main)

@@ -93,3 +93,19 @@ def run_python(*arguments, code=None, cwd=None, env=None, timeout=180):
 def zoo(*arguments, **options):
     """Runs the `zoo` command in a process of its own."""
     return run_python(*arguments, code="from zoo.cli import console; console()", **options)
+
+
+def folder_of_pictures(root, sizes=((300, 400), (260, 250), (500, 333)), count=4):
+    """Large JPEGs of two classes, dark and light, in train and validation."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    for split in ("train", "validation"):
+        for number, name in enumerate(("dark", "light")):
+            (root / split / name).mkdir(parents=True)
+            for i in range(count):
+                height, width = sizes[i % len(sizes)]
+                pixels = rng.integers(120 * number, 120 * number + 120, (height // 20, width // 20, 3), dtype=np.uint8)
+                picture = tf.image.resize(pixels, (height, width), "nearest")
+                (root / split / name / f"{i}.jpg").write_bytes(tf.io.encode_jpeg(picture).numpy())
+    return root

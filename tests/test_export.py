@@ -36,6 +36,7 @@ def test_signatures_have_the_agreed_names_types_and_shapes(signatures):
         "serving_default": ("images", tf.uint8, [None, None, None, 1]),
         "image_bytes": ("image_bytes", tf.string, [None]),
         "features": ("images", tf.uint8, [None, None, None, 1]),
+        "preprocess": ("images", tf.uint8, [None, None, None, 1]),
     }
     for name, (argument, dtype, shape) in expected.items():
         spec = signatures[name].structured_input_signature[1]

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
+from conftest import folder_of_pictures
 from zoo.data import views
 from zoo.data.normalisation import Normalisation
 from zoo.data.stream import Order, Records
@@ -222,20 +223,6 @@ def test_a_tfds_set_is_streamed(tiny_imagenet):
     np.testing.assert_array_equal(later[0], batches[10][0])
     held = ImageClassification(replace(recipe, validation_examples=9), describe("mlp"), print)
     assert (len(held.data.train), len(held.data.validation)) == (51, 9)
-
-
-def folder_of_pictures(root, sizes=((300, 400), (260, 250), (500, 333)), count=4):
-    """Large JPEGs of two classes, dark and light, in train and validation."""
-    rng = np.random.default_rng(0)
-    for split in ("train", "validation"):
-        for number, name in enumerate(("dark", "light")):
-            (root / split / name).mkdir(parents=True)
-            for i in range(count):
-                height, width = sizes[i % len(sizes)]
-                pixels = rng.integers(120 * number, 120 * number + 120, (height // 20, width // 20, 3), dtype=np.uint8)
-                picture = tf.image.resize(pixels, (height, width), "nearest")
-                (root / split / name / f"{i}.jpg").write_bytes(tf.io.encode_jpeg(picture).numpy())
-    return root
 
 
 def small_net(*, input_shape=(32, 32, 3), num_classes=10, name="small_net"):

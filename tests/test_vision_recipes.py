@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from test_views import folder_of_pictures
+from conftest import folder_of_pictures
 from zoo import engine, optimizers
 from zoo.errors import UsageError
 from zoo.recipe import list_recipes, load_recipe

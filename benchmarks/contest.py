@@ -1,0 +1,48 @@
+"""What the training benchmarks share: each contender runs in a process of its own, and its epochs are timed."""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+
+class Clock:
+    """Collects the seconds between start and stop."""
+
+    def __init__(self):
+        self.seconds: list[float] = []
+
+    def start(self, *_) -> None:
+        self.at = time.perf_counter()
+
+    def stop(self, *_) -> None:
+        self.seconds.append(time.perf_counter() - self.at)
+
+    def watch(self):
+        """A Keras callback that times the epochs."""
+        import keras
+
+        class Watch(keras.callbacks.Callback):
+            on_epoch_begin = staticmethod(self.start)
+            on_epoch_end = staticmethod(self.stop)
+
+        return Watch()
+
+
+def in_a_process(script: str, call: Sequence[Any]) -> tuple[Any, float]:
+    """What a script's function, `call[0]`, returns for the other arguments, and the gigabytes that it took at most."""
+    done = subprocess.run([sys.executable, script, json.dumps(call)], check=True, capture_output=True, text=True)
+    result, peak = json.loads(done.stdout.splitlines()[-1])
+    return result, peak
+
+
+def contest(functions: Mapping[str, Callable[..., Any]], main: Callable[[], None]) -> None:
+    """A script's own main: the contest itself, or one contender's part in it."""
+    if len(sys.argv) == 1:
+        return main()
+    name, *arguments = json.loads(sys.argv[1])
+    result = functions[name](*arguments)
+    print(json.dumps([result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]))
