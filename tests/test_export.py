@@ -31,7 +31,7 @@ def scans(digits, count=6):
 
 
 def test_signatures_have_the_agreed_names_types_and_shapes(signatures):
-    assert set(signatures) == {"serving_default", "image_bytes", "features"}
+    assert set(signatures) == {"serving_default", "image_bytes", "features", "preprocess"}
     expected = {
         "serving_default": ("images", tf.uint8, [None, None, None, 1]),
         "image_bytes": ("image_bytes", tf.string, [None]),
