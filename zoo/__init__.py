@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Card": "zoo.registry",
     "ImageRecipe": "zoo.recipe",
+    "LanguageModelRecipe": "zoo.recipe",
     "Recipe": "zoo.recipe",
     "UsageError": "zoo.errors",
     "ZooError": "zoo.errors",

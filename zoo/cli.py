@@ -64,9 +64,14 @@ def _dispatch(arguments: list[str]) -> int:
     evaluating.add_argument("--dataset", help="default: the one it was trained on (its test split)")
     evaluating.add_argument("--json", action="store_true", help="print JSON")
 
-    predicting = commands.add_parser("predict", help="answer for files")
+    predicting = commands.add_parser("predict", help="answer for files or texts")
     predicting.add_argument("export", metavar="EXPORT", help="an export's folder, or a run's")
-    predicting.add_argument("files", nargs="+", metavar="FILE", help="PNG or JPEG files, folders, or - for stdin")
+    files = "PNG or JPEG files, folders of them, texts; or - for stdin"
+    predicting.add_argument("files", nargs="*", metavar="FILE", help=files)
+    predicting.add_argument("--text", action="append", metavar="TEXT", help="a text in place of a file; repeatable")
+    predicting.add_argument("--length", type=int, default=200, help="characters that a language model adds (200)")
+    predicting.add_argument("--temperature", type=float, default=0.7, help="how freely it draws; 0: not at all (0.7)")
+    predicting.add_argument("--seed", type=int, default=0, help="what it draws by (0)")
     predicting.add_argument("--json", action="store_true", help="print one JSON object a line")
 
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
@@ -157,17 +162,15 @@ def _predict(options: argparse.Namespace) -> int:
     from zoo import export
 
     folder = export.find(options.export)
-    failed = False
-    for answer in _task_module(folder).predict(folder, options.files):
+    module, failed = _task_module(folder), False
+    for answer in module.predict(folder, options):
         failed |= "error" in answer
         if options.json:
             print(json.dumps(answer), flush=True)
         elif "error" in answer:
             print(f"error: {answer['file']}: {answer['error']}", file=sys.stderr, flush=True)
-        elif "probability" in answer:
-            print(f"{answer['file']}: {answer['label']} ({answer['probability']:.1%})", flush=True)
         else:
-            print(f"{answer['file']}: {answer['label']} (score {answer['score']:.4g})", flush=True)
+            print(module.shown(answer), flush=True)
     return int(failed)
 
 

@@ -25,7 +25,7 @@ import tensorflow as tf
 import zoo
 from zoo import distribute, export, optimizers, report
 from zoo.errors import UsageError, ZooError, reason
-from zoo.recipe import Recipe
+from zoo.recipe import Recipe, list_recipes, load_recipe
 from zoo.registry import Card, build, describe
 from zoo.trainer import Trainer, without_auxiliary_heads
 
@@ -132,6 +132,7 @@ class _Run:
             self.card,
             task.serving_examples(),
             metrics,
+            {**self.recipe.model_args, **task.model_args()},
         )
         self._write_result(metrics, training, exported)
         self._print(metrics, exported)
@@ -188,8 +189,9 @@ class _Run:
             "recipe": recipe.name,
             "model": _call(recipe),
             "seed": recipe.seed,
-            "dataset": recipe.dataset,
+            "dataset": recipe.data,
             "steps": training.step,
+            "planned_steps": training.planned_steps(),
             "seconds": round(training.seconds, 1),
             "trained_on": setting["hardware"],
             "evaluated_on": setting["hardware"],
@@ -226,7 +228,7 @@ class _Training:
         callbacks: Sequence[keras.callbacks.Callback],
     ):
         self.recipe, self.task, self.folder = recipe, task, folder
-        self.model = Trainer(model.inputs, model.output, name=model.name)
+        self.model = Trainer(model, task)
         self.callbacks = callbacks
         self.steps_per_epoch, self.execution = _divide(recipe, task.train_examples)
         self.total = min(recipe.epochs * self.steps_per_epoch, recipe.limit_steps or sys.maxsize)
@@ -239,6 +241,11 @@ class _Training:
     def step(self) -> int:
         return int(self.model.optimizer.iterations.numpy())
 
+    def planned_steps(self) -> int:
+        """The steps of the whole training, as the recipe's script has it: a run may be told to stop sooner."""
+        plan = load_recipe(self.recipe.name) if self.recipe.name in list_recipes() else self.recipe
+        return min(plan.epochs * self.steps_per_epoch, plan.limit_steps or sys.maxsize)
+
     def _compile(self) -> None:
         recipe, model = self.recipe, self.model
         paths = [weight.path for weight in model.trainable_variables]
@@ -249,14 +256,10 @@ class _Training:
                     weight.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
         model.compile(
             optimizer=optimizers.optimizer(recipe, self.steps_per_epoch, paths),
-            task=self.task,
             jit_compile=distribute.jit_compile(recipe),
             steps_per_execution=self.execution,
         )
-        # Builds the optimizer's and the metrics' variables, which a checkpoint restores into.
-        model.optimizer.build(model.trainable_variables)
-        model.test_on_batch(*(tf.zeros(spec.shape, spec.dtype) for spec in self.task.training_batches(0).element_spec))
-        model.reset_metrics()
+        model.optimizer.build(model.trainable_variables)  # a checkpoint restores into its variables
 
     def _prepare_checkpoint(self) -> None:
         model, recipe = self.model, self.recipe
@@ -399,8 +402,8 @@ class _Training:
                 file.write(json.dumps(row) + "\n")
         except OSError as error:
             raise ZooError(f"{self.folder / 'metrics.jsonl'} cannot be written: {reason(error)}.") from error
-        if self.best and logs[self.task.monitor] > self.best_value:
-            self.best_value = float(logs[self.task.monitor])
+        if self.best and self.task.score(logs) > self.best_value:
+            self.best_value = float(self.task.score(logs))
             for kept, variable in zip(self.best, self.model.variables, strict=True):
                 kept.assign(variable.value)
 
@@ -419,6 +422,9 @@ class _Bookkeeping(keras.callbacks.Callback):
         if values is not None:
             for variable, value in zip(self.model.metrics_variables, values, strict=True):
                 variable.assign(value)
+
+    def on_test_begin(self, logs=None):
+        self.model.reset_validation_state()
 
     def on_train_batch_end(self, batch, logs=None):
         training = self.training

@@ -31,12 +31,14 @@ def write(
     card: Card,
     examples: Mapping[str, np.ndarray],
     metrics: Mapping[str, float],
+    arguments: Mapping[str, Any],
 ) -> Path:
     """Saves `serving` as the next free version under `base` and returns that folder, `base/VERSION`.
 
-    `serving.endpoints` holds the signatures by name, `serving.weights` the variables in the order of `model.weights`.
-    Before the folder gets its name, a fresh process without the zoo loads it and must answer `examples` as `serving`
-    does, to 1e-5. Raises `ZooError` where it does not, and where the disk is full or not writable.
+    `serving.endpoints` holds the signatures by name, `serving.weights` the variables in the order of `model.weights`;
+    `arguments` are those that the model was built with. Before the folder gets its name, a fresh process without the
+    zoo loads it and must answer `examples` as `serving` does, to 1e-5. Raises `ZooError` where it does not, and where
+    the disk is full or not writable.
     """
     try:
         base.mkdir(parents=True, exist_ok=True)
@@ -47,7 +49,7 @@ def write(
         raise ZooError(f"The export cannot be written to {base}: {reason(error)}.") from error
     try:
         tf.saved_model.save(serving, str(folder), signatures=serving.endpoints)
-        _write_extras(folder, serving, model, recipe, card, examples, metrics)
+        _write_extras(folder, serving, model, recipe, card, examples, metrics, arguments)
         _check(folder, serving, examples)
         _write_sums(folder)
         folder.chmod(0o755)
@@ -66,6 +68,7 @@ def _write_extras(
     card: Card,
     examples: Mapping[str, np.ndarray],
     metrics: Mapping[str, float],
+    arguments: Mapping[str, Any],
 ) -> None:
     extras = folder / "assets.extra"
     extras.mkdir()
@@ -75,10 +78,7 @@ def _write_extras(
     about.update(
         builder=str(card.builder),
         metrics=dict(metrics),
-        arguments_built={
-            **{name: value for name, value in recipe.model_args.items() if name != "aux_heads"},  # not exported
-            "num_classes": model.output_shape[-1],
-        },
+        arguments_built={name: value for name, value in arguments.items() if name != "aux_heads"},  # not exported
     )
     for name, content in (("weights.json", keys), ("recipe.json", recipe.to_dict()), ("card.json", about)):
         (extras / name).write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")

@@ -70,14 +70,19 @@ def matching(patterns: Iterable[str], paths: Iterable[str], field: str) -> dict[
 def optimizer(recipe: Recipe, steps_per_epoch: int, paths: Iterable[str] = ()) -> keras.optimizers.Optimizer:
     """The optimizer that a recipe's fields describe, for trainable weights of these paths."""
     rate = learning_rate(recipe, steps_per_epoch)
-    average = {"use_ema": recipe.keep == "average", "ema_momentum": recipe.average_momentum}
+    common = {
+        "use_ema": recipe.keep == "average",
+        "ema_momentum": recipe.average_momentum,
+        "global_clipnorm": recipe.clip_norm,
+        "clipvalue": recipe.clip_value,
+    }
     if recipe.optimizer == "adam":
-        return keras.optimizers.Adam(rate, epsilon=recipe.epsilon, **average)
+        return keras.optimizers.Adam(rate, epsilon=recipe.epsilon, **common)
     if recipe.optimizer == "rmsprop":
         return keras.optimizers.RMSprop(
-            rate, rho=recipe.rho, momentum=recipe.momentum, epsilon=recipe.epsilon, **average
+            rate, rho=recipe.rho, momentum=recipe.momentum, epsilon=recipe.epsilon, **common
         )
-    sgd = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, **average}
+    sgd = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, **common}
     factors = recipe.learning_rate_factors
     if factors:
         found = matching(factors, paths, "learning_rate_factors")

@@ -61,6 +61,10 @@ class Recipe:
     """For adam and rmsprop: what is added to the denominator (for rmsprop under the root)."""
     learning_rate_factors: Mapping[str, float] = field(default_factory=dict)
     """For sgd: patterns of weights' paths ("*/bias") and what the rate is multiplied by for them."""
+    clip_norm: float | None = None
+    """Gradients are scaled down where the norm of all of them together is above this."""
+    clip_value: float | None = None
+    """Every number of a gradient is held between this and its negative."""
     weight_decay: float = 0.0
     """Coupled weight decay: this times the weight is added to its gradient."""
     decayed_weights: tuple[str, ...] = ("*kernel",)
@@ -94,11 +98,15 @@ class Recipe:
         self._require("limit_steps", self.limit_steps is None or self.limit_steps >= 1, "at least 1")
         self._require("steps_per_epoch", self.steps_per_epoch is None or self.steps_per_epoch >= 1, "at least 1")
         self._require("weight_decay", self.weight_decay >= 0, "0 or more")
+        for key in ("clip_norm", "clip_value"):
+            self._require(key, getattr(self, key) is None or getattr(self, key) > 0, "positive")
+        self._require("clip_norm", self.clip_norm is None or self.clip_value is None, "None with a clip_value")
         self._require("momentum", 0 <= self.momentum < 1, "at least 0 and below 1")
         self._require("epsilon", self.epsilon > 0, "positive")
         self._require("rho", 0 <= self.rho < 1, "at least 0 and below 1")
-        only_sgd = not self.learning_rate_factors or self.optimizer == "sgd"
-        self._require("learning_rate_factors", only_sgd, f"empty with {self.optimizer}")
+        plain_sgd = self.optimizer == "sgd" and self.clip_norm is None and self.clip_value is None
+        only_sgd = not self.learning_rate_factors or plain_sgd
+        self._require("learning_rate_factors", only_sgd, f"empty with {self.optimizer} or clipped gradients")
         if self.schedule == "exponential":
             self._require("schedule_epochs", len(self.schedule_epochs) == 1, "one value for an exponential schedule")
         if len(self.schedule_epochs) != len(self.schedule_factors):
@@ -110,6 +118,11 @@ class Recipe:
     def _require(self, key: str, holds: bool, expected: str) -> None:
         if not holds:
             raise UsageError(f"{self.name}: {key} is {getattr(self, key)!r}; it must be {expected}.")
+
+    @property
+    def data(self) -> str:
+        """The data in the words of a table of results."""
+        return self.dataset
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, for JSON."""
@@ -191,6 +204,33 @@ class ImageRecipe(Recipe):
         padded = not self.pad or self.crop == "none"
         self._require("pad", padded, "0 with a crop")
         self._require("pixel_std", all(value > 0 for value in self.pixel_std), "positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelRecipe(Recipe):
+    """A recipe of language modelling by characters.
+
+    `batch_size` is the number of streams that the text is read in side by side.
+    """
+
+    task: ClassVar[str] = "zoo.tasks.language_modelling:LanguageModelling"
+
+    sequence_length: int = 50
+    """Characters that a step reads of each stream, and that gradients go back."""
+    split: Literal["char_rnn", "tfds", "nanogpt"] = "tfds"
+    """char_rnn: the last 5 % of every stream for validation; tfds: the last tenth of the text, halved, for validation
+    and test; nanogpt: the last tenth for validation."""
+    sum_over_time: bool = False
+    """The loss of a stream is the sum over its characters, not their mean: what gradients are clipped at depends on
+    it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("sequence_length", self.sequence_length >= 1, "at least 1")
+
+    @property
+    def data(self) -> str:
+        return f"{self.dataset} ({self.split} split)"
 
 
 def from_dict(plain: Mapping[str, Any]) -> Recipe:

@@ -17,8 +17,8 @@ import numpy as np
 from zoo.errors import ZooError
 
 COLUMNS = (
-    "recipe", "model", "seed", "dataset", "metric", "value", "paper", "steps", "seconds",
-    "trained_on", "evaluated_on", "versions", "commit", "command",
+    "recipe", "model", "seed", "dataset", "metric", "value", "paper", "steps", "planned_steps",
+    "seconds", "trained_on", "evaluated_on", "versions", "commit", "command",
 )  # fmt: skip
 TABLE_START, TABLE_END = "<!-- written by `make results` -->", "<!-- end -->"
 
@@ -148,37 +148,44 @@ def read_results(results: Path) -> list[dict[str, str]]:
 
 def results_table(rows: Sequence[Mapping[str, str]]) -> str:
     """README's table in Markdown: a line for each recipe and metric, the mean over seeds."""
-    groups: dict[tuple[str, str, str, str], list[Mapping[str, str]]] = {}
+    groups: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
     for row in rows:
-        groups.setdefault((row["recipe"], row["model"], row["dataset"], row["metric"]), []).append(row)
+        columns = ("recipe", "model", "dataset", "metric", "steps", "planned_steps")
+        groups.setdefault(tuple(row[column] for column in columns), []).append(row)
     text = [
-        "| recipe | model | data | metric | paper | ours | runs | minutes each | hardware |",
-        "|---|---|---|---|---:|---:|---:|---:|---|",
+        "| recipe | model | data | metric | paper | ours | runs | steps | minutes each | hardware |",
+        "|---|---|---|---|---:|---:|---:|---:|---:|---|",
     ]
-    for (recipe, model, dataset, metric), group in groups.items():
+    for (recipe, model, dataset, metric, steps, planned), group in groups.items():
+        done = f"{int(steps):,}" + ("" if steps == planned else f" of {int(planned):,}")
         values = [float(row["value"]) for row in group]
         paper = shown(metric, float(group[0]["paper"]) if group[0]["paper"] else None)
         spread = f" ± {shown(metric, stdev(values))}" if len(values) > 1 else ""
         minutes = mean(float(row["seconds"]) for row in group) / 60
         text.append(
             f"| `{recipe}` | `{model}` | {dataset} | {metric.replace('_', ' ')} | {paper} "
-            f"| {shown(metric, mean(values))}{spread} | {len(values)} | {minutes:.1f} | {group[0]['trained_on']} |"
+            f"| {shown(metric, mean(values))}{spread} | {len(values)} | {done} | {minutes:.1f} "
+            f"| {group[0]['trained_on']} |"
         )
     return "\n".join(text)
 
 
 def exports_table(saved_models: Path) -> str:
     """The table of saved_models/README.md in Markdown: what each export is and what was measured of it."""
-    text = ["| export | model | trained on | test accuracy | weights | signatures |", "|---|---|---|---:|---:|---|"]
+    text = ["| export | model | trained on | measured | weights |", "|---|---|---|---|---:|"]
     for card in sorted(saved_models.glob("*/*/assets.extra/card.json")):
         folder = card.parent.parent
         about = json.loads(card.read_text(encoding="utf-8"))
         recipe = json.loads((card.parent / "recipe.json").read_text(encoding="utf-8"))
         size = (folder / "variables" / "variables.data-00000-of-00001").stat().st_size
+        measured = [
+            f"{metric.replace('_', ' ')} {shown(metric, value)}"
+            for metric, value in about["metrics"].items()
+            if not metric.endswith("loss")
+        ]
         text.append(
             f"| `{folder.relative_to(saved_models)}` | `{about['name']}` | {recipe['dataset']} "
-            f"| {shown('accuracy', about['metrics']['test_accuracy'])} | {size / 1e6:.2f} MB "
-            "| `serving_default`, `image_bytes`, `features` |"
+            f"| {', '.join(measured)} | {size / 1e6:.2f} MB |"
         )
     return "\n".join(text)
 

@@ -3,21 +3,46 @@
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 
 class Trainer(keras.Model):
-    """A functional model, `Trainer(inputs, outputs)`, with one loss for all of its outputs together.
+    """A net with one loss for all of its outputs together, and with a state that one step hands on to the next.
 
-    Keras gives every output a loss and labels of its own; a task has one loss that sees them all.
+    Keras gives every output a loss and labels of its own; a task has one loss that sees them all. Where the task
+    names outputs that are inputs too, they are variables here: what a step leaves is what the next one starts from,
+    and a checkpoint keeps them. Validation has its own, which start at zero each time.
     """
 
-    def compile(self, *, task: Any, **options: Any) -> None:
-        """As Keras's, but `task.loss(labels, outputs)` gives the loss of each example and `task.metrics()` the
-        metrics, which see the labels and the logits."""
+    def __init__(self, net: keras.Model, task: Any):
+        super().__init__(name=net.name)
+        self.net = net
+        self.built = True
         self.task_loss = task.loss
         self.task_metrics = task.metrics()
-        super().compile(**options)
+        shapes = task.carried(net) if hasattr(task, "carried") else ({}, {})
+        self.training_state, self.validation_state = (
+            {
+                name: self.add_weight(shape=shape, initializer="zeros", trainable=False, name=f"{kind}_{name}")
+                for name, shape in part.items()
+            }
+            for kind, part in zip(("training", "validation"), shapes, strict=True)
+        )
+
+    def call(self, inputs, training=False):
+        state = self.training_state if training else self.validation_state
+        if not state:
+            return self.net(inputs, training=training)
+        outputs = self.net({**inputs, **{name: tf.identity(value) for name, value in state.items()}}, training=training)
+        for name, variable in state.items():
+            variable.assign(tf.stop_gradient(outputs[name]))
+        return outputs
+
+    def reset_validation_state(self) -> None:
+        """To be called before a split is scored."""
+        for variable in self.validation_state.values():
+            variable.assign(tf.zeros(variable.shape, variable.dtype))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         loss = ops.mean(self.task_loss(y, y_pred))
@@ -32,12 +57,14 @@ class Trainer(keras.Model):
 
 
 def logits_of(outputs: Any) -> Any:
-    """The main output, where there are auxiliary ones beside it."""
+    """The main output, where there are others beside it."""
     return outputs["logits"] if isinstance(outputs, dict) else outputs
 
 
 def without_auxiliary_heads(model: keras.Model) -> keras.Model:
     """The model that is scored and exported."""
     if not isinstance(model.output, dict):
+        return model
+    if isinstance(model.input, dict):  # the others are its state
         return model
     return keras.Model(model.inputs, logits_of(model.output), name=model.name)

@@ -234,7 +234,7 @@ def build_with_weights(
         raise UsageError(f"{folder} holds weights of {about['name']!r}, not of {card.name!r}.")
     saved = about["arguments_built"]
     model = builder(**{**saved, **config})
-    fresh_head = config.get("num_classes", saved["num_classes"]) != saved["num_classes"]
+    fresh_head = "num_classes" in saved and config.get("num_classes", saved["num_classes"]) != saved["num_classes"]
     load_export(model, folder, head=not fresh_head)
     if fresh_head:
         print(

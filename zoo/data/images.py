@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from zoo.data.prepared import prepared
 from zoo.data.stream import Order, Records
 from zoo.data.views import View, decode_image
-from zoo.errors import UsageError, ZooError, nearest, reason
+from zoo.errors import UsageError, ZooError, nearest
 from zoo.report import progress
 
 EMBEDDED = ("digits",)
@@ -204,8 +205,7 @@ def _tfds(name: str, views: dict[str, View], say: Callable[[str], None]) -> Imag
         raise UsageError(f"There is no data set {name!r}. {nearest(name, known)} Or folder:PATH.") from error
     if not {"image", "label"} <= set(builder.info.features or ()):
         raise UsageError(f"{name} has no image with a label, so nothing to classify; mnist and cifar10 have.")
-    if not (Path(builder.data_dir) / "dataset_info.json").exists():
-        _prepare(name, builder, say)
+    prepared(name, "digits, or folder:PATH", say, builder)
     splits = {split: _tfds_split(builder, split, views[split], say) for split in SPLITS if split in builder.info.splits}
     if "test" in splits and _first_label(splits["test"]) < 0:  # ImageNet's, whose labels are a secret
         del splits["test"]
@@ -214,25 +214,6 @@ def _tfds(name: str, views: dict[str, View], say: Callable[[str], None]) -> Imag
     test = splits.get("test") or splits.pop("validation")
     names = tuple(builder.info.features["label"].names)
     return ImageData(name, names, splits["train"], splits.get("validation"), test)
-
-
-def _prepare(name: str, builder, say: Callable[[str], None]) -> None:
-    """Fetches a TFDS set. Raises `ZooError` that says what to do where that fails."""
-    say(f"{name} is not in {builder.data_dir}: preparing it")
-    try:
-        builder.download_and_prepare()
-    except Exception as error:  # whatever the network, the disk or the builder raise, the way out is the same
-        by_hand = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
-        if by_hand:
-            folder = Path(builder.data_dir).parents[1] / "downloads" / "manual"
-            raise ZooError(
-                f"{name} has to be downloaded by hand, for its owners ask for consent. {' '.join(by_hand.split())} "
-                f"The folder is {folder}; then start the same command again. Or use --dataset folder:PATH."
-            ) from error
-        raise ZooError(
-            f"{name} is not prepared in {builder.data_dir} and cannot be fetched ({reason(error)}). With no "
-            "network, use --dataset digits, or folder:PATH, or set TFDS_DATA_DIR to where it is prepared."
-        ) from error
 
 
 def _first_label(split: ImageSplit) -> int:

@@ -135,14 +135,30 @@ def ten_crops(images: tf.Tensor, size: tuple[int, int]) -> list[tf.Tensor]:
     return five + [view[:, :, ::-1] for view in five]
 
 
-def random_window(images: tf.Tensor, size: tuple[int, int], draws: tf.Tensor) -> tf.Tensor:
-    """A window (N, height, width, C) of each image, where two numbers from 0 to 1 an image, `draws` (N, 2), say."""
-    free = tf.constant([images.shape[1] - size[0] + 1, images.shape[2] - size[1] + 1], tf.float32)
-    offsets = tf.cast(draws * free, tf.int32)  # (N, 2)
-    rows = offsets[:, :1] + tf.range(size[0])  # (N, height)
-    columns = offsets[:, 1:] + tf.range(size[1])  # (N, width)
-    # Rows, then columns, each example by its own offsets.
-    return tf.gather(tf.gather(images, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
+def random_window(
+    images: tf.Tensor, size: tuple[int, int], draws: tf.Tensor, mirrored: tf.Tensor | None = None, margin: int = 0
+) -> tf.Tensor:
+    """A window (N, height, width, C) of each image, within `margin` pixels of zeros around it.
+
+    Two numbers from 0 to 1 an image, `draws` (N, 2), say which; `mirrored` (N,) which windows are turned left to right.
+    """
+    free = [images.shape[axis + 1] + 2 * margin - size[axis] + 1 for axis in (0, 1)]
+    top, left = tf.unstack(tf.floor(draws * tf.constant(free, tf.float32)) - margin, axis=1)
+    one, zero = tf.ones_like(top), tf.zeros_like(top)
+    if mirrored is None:
+        step, first = one, left
+    else:
+        step, first = tf.where(mirrored, -one, one), tf.where(mirrored, left + (size[1] - 1), left)
+    # Column x and row y of a window are column step·x + first and row y + top of its image: whole numbers, so no pixel
+    # is interpolated.
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=tf.stack([step, zero, first, zero, one, top, zero, zero], axis=1),
+        output_shape=tf.constant(size, tf.int32),
+        fill_value=0.0,
+        interpolation="NEAREST",
+        fill_mode="CONSTANT",
+    )
 
 
 def colour_noise(images: tf.Tensor, deviation: float, seed: tf.Tensor) -> tf.Tensor:

@@ -1,6 +1,7 @@
 """Image classification: raw pixels in, classes, labels and probabilities out."""
 
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -174,12 +175,8 @@ def augment(images: tf.Tensor, seed: tf.Tensor, recipe: ImageRecipe) -> tf.Tenso
     if not shift and not recipe.random_flip:
         return images
     draws = tf.random.stateless_uniform([tf.shape(images)[0], 3], seed)
-    if shift:
-        padded = tf.pad(images, [[0, 0], [shift] * 2, [shift] * 2, [0, 0]])
-        images = views.random_window(padded, tuple(images.shape[1:3]), draws[:, :2])
-    if recipe.random_flip:
-        images = tf.where(draws[:, 2, None, None, None] < 0.5, images[:, :, ::-1], images)
-    return images
+    mirrored = draws[:, 2] < 0.5 if recipe.random_flip else None
+    return views.random_window(images, tuple(images.shape[1:3]), draws[:, :2], mirrored, margin=shift)
 
 
 def image_shape(recipe: ImageRecipe, input_shape: Sequence[int]) -> tuple[int, int, int]:
@@ -236,9 +233,9 @@ class ImageClassification:
         """What the data decides about the model."""
         return {"num_classes": len(self.data.classes)}
 
-    @property
-    def monitor(self) -> str:
-        return "val_accuracy"
+    def score(self, logs: Mapping[str, float]) -> float:
+        """Greater is better."""
+        return logs["val_accuracy"]
 
     def loss(self, labels, outputs):
         """The loss of each example, (N,): the auxiliary heads', where there are any, count `aux_weight` each."""
@@ -423,14 +420,16 @@ class ServingClassifier(tf.Module):
         }
 
 
-def predict(export: Path, sources: Sequence[str]) -> Iterator[dict[str, Any]]:
+def predict(export: Path, options: Namespace) -> Iterator[dict[str, Any]]:
     """An export's answers for image files: PNG and JPEG files, folders of them, or `-` for standard input.
 
     Yields for each file, in order, its `file` and either `label`, `class` and `probability` (`score`), or the `error`
     that kept it from being read.
     """
+    if options.text or not options.files:
+        raise UsageError(f"{export} answers for images: give PNG or JPEG files, folders of them, or - for stdin.")
     signature = tf.saved_model.load(str(export)).signatures["image_bytes"]
-    for name, content in _contents(sources):
+    for name, content in _contents(options.files):
         if isinstance(content, OSError):
             yield {"file": name, "error": reason(content)}
             continue
@@ -461,6 +460,13 @@ def _contents(sources: Sequence[str]) -> Iterator[tuple[str, bytes | OSError]]:
                 yield str(file), file.read_bytes()
             except OSError as error:
                 yield str(file), error
+
+
+def shown(answer: Mapping[str, Any]) -> str:
+    """An answer for people."""
+    if "probability" in answer:
+        return f"{answer['file']}: {answer['label']} ({answer['probability']:.1%})"
+    return f"{answer['file']}: {answer['label']} (score {answer['score']:.4g})"
 
 
 def evaluate(export: Path, plain: Mapping[str, Any], card: Mapping[str, Any], dataset: str | None) -> dict[str, Any]:

@@ -1,0 +1,139 @@
+"""Sampling from the exported char-RNN and training it, beside PyTorch and a Python loop over Keras's `predict`.
+
+    python benchmarks/char_rnn.py
+
+The net is char-rnn's default, two LSTM layers of 128 units over 65 characters. Sampling: 1,000 characters from one
+prompt through the export's signature, strings in and strings out; PyTorch steps the same net in a Python loop under
+`torch.inference_mode`. Training: tiny Shakespeare in 50 streams of 50 characters a step, the engine's whole run against
+a plain loop over `torch.nn.LSTM`. PyTorch takes part where it is installed.
+"""
+
+import importlib.util
+import statistics
+import sys
+import tempfile
+
+from contest import Clock, contest, in_a_process, timed
+
+ROUNDS, EPOCHS, STEPS = 2, 4, 100  # the first epoch does not count
+VOCABULARY, UNITS, LAYERS, STREAMS, LENGTH = 65, 128, 2, 50, 50
+SAMPLED, BATCHES = 1000, (1, 64)
+
+
+def engine() -> dict[str, list[float]]:
+    """Characters per second of `zoo.run`, and of sampling from its export."""
+    from dataclasses import replace
+
+    import numpy as np
+    import tensorflow as tf
+
+    import zoo
+    from zoo.recipe import load_recipe
+
+    recipe = load_recipe("char_rnn_tiny_shakespeare_fast")
+    recipe = replace(recipe, epochs=EPOCHS, steps_per_epoch=STEPS)
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as scratch:
+        result = zoo.run(recipe, run_dir=f"{scratch}/run", callbacks=[clock.watch()])
+        sample = tf.saved_model.load(str(result.export)).signatures["serving_default"]
+        rates = {"training": [STEPS * STREAMS * LENGTH / seconds for seconds in clock.seconds[1:]]}
+        for rows in BATCHES:
+            request = {
+                "prompt": tf.constant([b"T"] * rows),
+                "length": tf.constant(np.full(rows, SAMPLED, np.int32)),
+                "temperature": tf.constant(np.full(rows, 0.8, np.float32)),
+                "seed": tf.constant(np.arange(rows, dtype=np.int32)),
+            }
+            rates[f"sampling, batch {rows}"] = timed(lambda request=request: sample(**request), rows * SAMPLED)
+    return rates
+
+
+def predict_loop() -> dict[str, list[float]]:
+    """Characters per second where Python calls `model.predict` for each."""
+    import numpy as np
+
+    import zoo
+    from zoo.tasks.language_modelling import zero_state
+
+    model = zoo.build("char_rnn")
+    rng = np.random.default_rng(0)
+
+    def sample(count: int) -> None:
+        token, state = np.zeros((1, 1), np.int32), {k: v.numpy() for k, v in zero_state(model, 1).items()}
+        for _ in range(count):
+            outputs = model.predict({"tokens": token, **state}, verbose=0)
+            chances = np.exp(outputs.pop("logits")[0, 0].astype(np.float64) / 0.8)
+            token[0, 0], state = rng.choice(VOCABULARY, p=chances / chances.sum()), outputs
+
+    return {"sampling, batch 1": timed(lambda: sample(10), 10)}
+
+
+def pytorch() -> dict[str, list[float]]:
+    """Characters per second of a plain PyTorch loop."""
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.LSTM(VOCABULARY, UNITS, LAYERS, batch_first=True)
+            self.decoder = nn.Linear(UNITS, VOCABULARY)
+
+        def forward(self, tokens, state):
+            x, state = self.rnn(nn.functional.one_hot(tokens, VOCABULARY).float(), state)
+            return self.decoder(x), state
+
+    net = Net()
+    optimizer = torch.optim.Adam(net.parameters(), 0.005)
+    text = torch.randint(0, VOCABULARY, (STREAMS, STEPS * LENGTH + 1))
+    clock, state = Clock(), None
+    for _ in range(EPOCHS):
+        clock.start()
+        for start in range(0, STEPS * LENGTH, LENGTH):
+            optimizer.zero_grad()
+            logits, state = net(text[:, start : start + LENGTH], state)
+            state = tuple(part.detach() for part in state)
+            targets = text[:, start + 1 : start + LENGTH + 1]
+            nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+        clock.stop()
+    rates = {"training": [STEPS * STREAMS * LENGTH / seconds for seconds in clock.seconds[1:]]}
+
+    def sample(rows: int, count: int) -> None:
+        token, state = torch.zeros((rows, 1), dtype=torch.long), None
+        for _ in range(count):
+            logits, state = net(token, state)
+            token = torch.multinomial(torch.softmax(logits[:, 0] / 0.8, -1), 1)
+
+    net.eval()
+    with torch.inference_mode():
+        for rows in BATCHES:
+            rates[f"sampling, batch {rows}"] = timed(lambda rows=rows: sample(rows, SAMPLED), rows * SAMPLED)
+    return rates
+
+
+def main() -> None:
+    """Runs every contender in turn, and prints characters per second and ratios."""
+    contenders = {"zoo.run, and its export": "engine", "model.predict in a loop": "predict_loop"}
+    if importlib.util.find_spec("torch"):
+        contenders["PyTorch"] = "pytorch"
+    speed: dict[str, dict[str, list[float]]] = {}
+    memory = 0.0
+    for _ in range(ROUNDS):
+        for label, function in contenders.items():
+            print(f"  {label} …", file=sys.stderr, flush=True)
+            rates, peak = in_a_process(__file__, [function])
+            for kind, values in rates.items():
+                speed.setdefault(kind, {}).setdefault(label, []).extend(values)
+            memory = max(memory, peak if function == "engine" else 0)
+    print(f"\nchar_rnn, 2 × 128 (zoo.run takes {memory:.2f} GB of memory at most)")
+    for kind, rates in speed.items():
+        medians = {label: statistics.median(values) for label, values in rates.items()}
+        ours = medians["zoo.run, and its export"]
+        for label, value in medians.items():
+            print(f"  {kind:<20} {label:<26} {value:11,.0f} characters/s   zoo {ours / value:7.2f} ×")
+
+
+if __name__ == "__main__":
+    contest(globals(), main)

@@ -1,0 +1,29 @@
+"""Three LSTM layers of 512 units on tiny Shakespeare, with dropout.
+
+    python recipes/char_rnn_512_tiny_shakespeare.py
+
+Ours, after the advice in char-rnn's README for larger nets: more units, dropout of 0.5. Nothing is published for these
+settings. The weights that are best on validation count.
+"""
+
+import zoo
+
+recipe = zoo.LanguageModelRecipe(
+    name="char_rnn_512_tiny_shakespeare",
+    model="char_rnn_512",
+    model_args={"drop_rate": 0.5},
+    dataset="tiny_shakespeare",
+    split="char_rnn",
+    epochs=40,
+    batch_size=50,
+    sequence_length=100,
+    optimizer="adam",
+    learning_rate=0.002,
+    schedule="cosine",
+    warmup_epochs=1,
+    clip_norm=1.0,
+    keep="best",
+)
+
+if __name__ == "__main__":
+    zoo.main(recipe)

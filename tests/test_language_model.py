@@ -1,0 +1,353 @@
+"""Character models: the graph and its state, the cuts of a text, training by streams, and what an export answers."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from conftest import PREPARED
+from zoo import engine
+from zoo.data.text import load_text
+from zoo.data.vocabulary import Characters
+from zoo.errors import UsageError, ZooError
+from zoo.recipe import LanguageModelRecipe, load_recipe
+from zoo.registry import describe
+from zoo.tasks.language_modelling import LanguageModelling, stepping, zero_state
+
+TEXT = "the quick brown fox jumps over the lazy dog; how vexingly quick daft zebras jump! " * 60
+
+
+@pytest.fixture
+def text_recipe(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+
+    def make(**changes):
+        values = {
+            "name": "r",
+            "model": "char_rnn",
+            "model_args": {"units": 16},
+            "dataset": f"text:{path}",
+            "epochs": 2,
+            "batch_size": 8,
+            "sequence_length": 10,
+            "optimizer": "adam",
+            "learning_rate": 0.02,
+        }
+        return LanguageModelRecipe(**{**values, **changes})
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "count"),
+    [
+        ("char_rnn", {}, 239_297),
+        ("char_rnn_512", {}, 5_415_489),
+        ("char_rnn", {"cell": "simple"}, 66_113),
+        ("char_rnn", {"cell": "gru"}, 181_569),  # 3h(i + h + 1): one bias a gate, as Cho et al. and char-rnn have it
+        ("char_rnn", {"layers": 2, "units": 512}, 3_316_289),
+        ("char_rnn", {"embedding": 10, "layers": 1, "units": 4}, 65 * 10 + 4 * 4 * (10 + 4 + 1) + 5 * 65),
+    ],
+)
+def test_counts(name, arguments, count):
+    assert zoo.build(name, **arguments).count_params() == count
+    if not arguments:
+        assert describe(name).parameters == describe(name).trainable == count
+
+
+@pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
+def test_the_state_goes_in_and_comes_out(cell):
+    keras.utils.set_random_seed(1)
+    model = zoo.build("char_rnn", cell=cell, units=8, vocabulary_size=9, embedding=5)
+    tokens = np.random.default_rng(0).integers(0, 9, (3, 10)).astype(np.int32)
+    whole = model({"tokens": tokens, **zero_state(model, 3)})
+    first = dict(model({"tokens": tokens[:, :4], **zero_state(model, 3)}))
+    logits = [first.pop("logits")]
+    rest = model({"tokens": tokens[:, 4:], **first})
+    np.testing.assert_allclose(np.concatenate([*logits, rest["logits"]], 1), whole["logits"], atol=1e-6)
+    for name in zero_state(model, 3):
+        np.testing.assert_allclose(rest[name], whole[name], atol=1e-6)
+    # The same weights, one character at a time.
+    step, state, seen = stepping(model), zero_state(model, 3), []
+    for t in range(10):
+        state = dict(step({"tokens": tokens[:, t : t + 1], **state}))
+        seen.append(state.pop("logits"))
+    np.testing.assert_allclose(np.concatenate(seen, 1), whole["logits"], atol=1e-6)
+
+
+def test_weights_start_as_char_rnn_has_them():
+    model = zoo.build("char_rnn")
+    for weight in model.weights:
+        values = weight.numpy()
+        if weight.path.startswith("rnn") and weight.name == "bias":
+            assert (values[128:256] == 1).all()
+            values = np.delete(values, slice(128, 256))
+        assert np.abs(values).max() <= 0.08 and np.abs(values).mean() > 0.03
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"cell": "elman"}, "cell is 'elman'; it may be 'simple', 'gru' or 'lstm'"),
+        ({"layers": 0}, "layers is 0"),
+        ({"units": 0}, "units is 0"),
+        ({"embedding": 0}, "embedding is 0"),
+    ],
+)
+def test_impossible_arguments_are_named(arguments, said):
+    with pytest.raises(UsageError, match=said):
+        zoo.build("char_rnn", **arguments)
+
+
+def test_the_train_step_compiles_with_xla(text_recipe, tmp_path, unchecked_export):
+    plain = engine.run(text_recipe(limit_steps=6), run_dir=tmp_path / "a")
+    compiled = engine.run(text_recipe(limit_steps=6, jit_compile=True), run_dir=tmp_path / "b")
+    assert compiled.metrics == pytest.approx(plain.metrics, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("split", "counts"),
+    [
+        ("char_rnn", (50 * 423 * 50, 50 * 23 * 50, None)),
+        ("tfds", (1_003_850, 55_770 - 1, 55_770 - 1)),
+        ("nanogpt", (1_003_850, 111_540 - 1, None)),
+    ],
+)
+def test_cuts_of_tiny_shakespeare(split, counts):
+    if not (PREPARED / "tiny_shakespeare").is_dir():
+        pytest.skip("tiny_shakespeare is not prepared")
+    data = load_text("tiny_shakespeare", split=split, streams=50, sequence_length=50)
+    parts = (data.train, data.validation, data.test)
+    assert tuple(part and len(part) * part.length for part in parts) == counts
+    assert data.train.rows[0].startswith("First Citizen:\nBefore we proceed any further")
+    if split != "char_rnn":
+        import tensorflow_datasets as tfds
+
+        own = tfds.load("tiny_shakespeare", split="validation", download=False)
+        own = next(iter(own))["text"].numpy().decode()
+        assert own.startswith(data.validation.rows[0]) if split == "tfds" else data.validation.rows[0].startswith(own)
+
+
+def test_streams_run_on_from_character_to_character(tmp_path):
+    text = "".join(chr(0x4E00 + i) for i in range(1000))
+    (tmp_path / "t.txt").write_text(text, encoding="utf-8")
+    data = load_text(f"text:{tmp_path}", split="char_rnn", streams=4, sequence_length=5)
+    around = text + text[0]
+    for i, (train, validation) in enumerate(zip(data.train.rows, data.validation.rows, strict=True)):
+        assert train + validation[1:] == around[i * 250 : (i + 1) * 250 + 1]
+    assert (data.train.length, data.validation.length) == (47 * 5, 3 * 5)
+
+
+def test_every_step_goes_on_where_the_last_one_ended(text_recipe):
+    task = LanguageModelling(text_recipe(), describe("char_rnn"), print)
+    steps = task.data.train.length // 10
+    batches = [(x["tokens"].numpy(), y.numpy()) for x, y in task.training_batches(0).take(2 * steps)]
+    for (tokens, targets), (following, _) in zip(batches[: steps - 1], batches[1:steps], strict=True):
+        np.testing.assert_array_equal(tokens[:, 1:], targets[:, :-1])
+        np.testing.assert_array_equal(targets[:, -1], following[:, 0])
+    np.testing.assert_array_equal(batches[0][0], batches[steps][0])
+    np.testing.assert_array_equal(next(iter(task.training_batches(7)))[1], batches[7][1])
+
+
+def test_training_carries_the_state(text_recipe, tmp_path, unchecked_export):
+    """With a rate of zero the state after some steps is that of the net run over all of their characters."""
+    seen = {}
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            seen.update({name: v.numpy() for name, v in self.model.training_state.items()})
+
+    recipe = text_recipe(learning_rate=0.0, limit_steps=7)
+    result = engine.run(recipe, run_dir=tmp_path / "run", callbacks=[Watch()])
+    task = LanguageModelling(recipe, describe("char_rnn"), print)
+    outputs = result.model({"tokens": task.train[:, :70], **zero_state(result.model, 8)})
+    for name, value in seen.items():
+        assert np.abs(value).max() > 0.001
+        np.testing.assert_allclose(value, outputs[name], atol=1e-5)
+
+
+def test_a_stopped_run_ends_as_an_undisturbed_one(text_recipe, tmp_path, unchecked_export):
+    recipe = text_recipe(deterministic=False, steps_per_execution=1, model_args={"units": 8, "drop_rate": 0.3})
+    whole = engine.run(recipe, run_dir=tmp_path / "whole")
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations) == 70:
+                raise KeyboardInterrupt
+
+    with pytest.raises(engine.Interrupted):
+        engine.run(recipe, run_dir=tmp_path / "stopped", callbacks=[Stop()])
+    resumed = engine.run(recipe, run_dir=tmp_path / "stopped")
+    for one, other in zip(whole.model.weights, resumed.model.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    rows = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "stopped")]
+    assert rows[0] == rows[1]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lm")
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    recipe = LanguageModelRecipe(
+        name="r", model="char_rnn", model_args={"units": 32}, dataset=f"text:{folder / 'text.txt'}",
+        epochs=12, batch_size=8, sequence_length=20, optimizer="adam", learning_rate=0.02,
+    )  # fmt: skip
+    return engine.run(recipe, run_dir=folder / "run")
+
+
+@pytest.fixture(scope="module")
+def signatures(exported):
+    return tf.saved_model.load(str(exported.export)).signatures
+
+
+def continuations(signatures, prompts, length, temperature, seed):
+    rows = len(prompts)
+    answer = signatures["serving_default"](
+        prompt=tf.constant(prompts),
+        length=tf.constant(np.broadcast_to(np.int32(length), rows)),
+        temperature=tf.constant(np.broadcast_to(np.float32(temperature), rows)),
+        seed=tf.constant(np.broadcast_to(np.int32(seed), rows)),
+    )
+    return [text.decode() for text in answer["text"].numpy()]
+
+
+def test_a_trained_model_goes_on_with_the_text(signatures, exported):
+    assert exported.metrics["test_nats_per_char"] < 0.5  # the text repeats itself
+    assert continuations(signatures, ["the quick brown fox j"], 25, 0, 0) == [TEXT[21:46]]
+
+
+def test_seeds_temperatures_and_lengths_are_each_rows_own(signatures):
+    prompts = ["the ", "how vexingly quick daft zeb", "", "dog; "]
+    lengths, temperatures, seeds = [30, 300, 5, 0], [1.5, 1.0, 0.7, 1.0], [7, 8, 9, 10]
+    together = continuations(signatures, prompts, lengths, temperatures, seeds)
+    assert [len(text) for text in together] == lengths
+    for i, text in enumerate(together):
+        assert continuations(signatures, prompts[i : i + 1], lengths[i], temperatures[i], seeds[i]) == [text]
+    again = continuations(signatures, ["the "] * 3, 40, 1.5, [7, 7, 8])
+    assert again[0] == again[1] != again[2] and again[0].startswith(together[0])
+
+
+def test_python_and_the_export_draw_the_same(signatures, exported):
+    recipe = load_recipe("char_rnn_python_docs")
+    task = LanguageModelling(
+        replace(recipe, dataset=f"text:{exported.folder.parent / 'text.txt'}", batch_size=8, sequence_length=20),
+        describe("char_rnn"),
+        print,
+    )
+    serving = task.serving(exported.model)
+    request = [tf.constant(["the "]), tf.constant([60]), tf.constant([1.2]), tf.constant([3])]
+    here = serving.endpoints["serving_default"](*request)["text"].numpy()[0].decode()
+    assert [here] == continuations(signatures, ["the "], 60, 1.2, 3)
+
+
+def test_draws_follow_the_models_probabilities(signatures, exported):
+    vocabulary = sorted(set(TEXT))
+    model = exported.model
+    numbers = np.array([[vocabulary.index(c) + 1 for c in "quick "]], np.int32)
+    logits = model({"tokens": numbers, **zero_state(model, 1)})["logits"][0, -1].numpy()[1:] / 2.0
+    expected = np.exp(logits) / np.exp(logits).sum()
+    drawn = continuations(signatures, ["quick "] * 4000, 1, 2.0, np.arange(4000))
+    observed = np.array([drawn.count(c) for c in vocabulary]) / 4000
+    assert np.abs(observed - expected).max() < 0.03
+
+
+def test_scores_are_the_models(signatures, exported):
+    text = TEXT[:200]
+    vocabulary = sorted(set(TEXT))
+    numbers = np.array([[vocabulary.index(c) + 1 for c in text]], np.int32)
+    logits = exported.model({"tokens": numbers[:, :-1], **zero_state(exported.model, 1)})["logits"]
+    expected = float(np.mean(keras.losses.sparse_categorical_crossentropy(numbers[:, 1:], logits, from_logits=True)))
+    got = signatures["score"](text=tf.constant([text, "a", "", text[:50]]))["nats_per_char"].numpy()
+    np.testing.assert_allclose(got[0], expected, rtol=1e-4)
+    assert got[1] == got[2] == 0 and got[3] > 0
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [b"", b"   ", b"\xff\xfe\x80", "😀 é ü".encode(), "שלום עולם".encode(), b"x" * 20_000],
+    ids=["empty", "spaces", "invalid", "emoji", "right-to-left", "long"],
+)
+def test_any_prompt_is_answered(signatures, prompt):
+    answer = continuations(signatures, [prompt, b"the quick"], [8, 10], 0.5, 1)
+    assert len(answer[0]) == 8 and answer[1] == continuations(signatures, ["the quick"], 10, 0.5, 1)[0]
+    assert np.isfinite(signatures["score"](text=tf.constant([prompt]))["nats_per_char"].numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("length", "temperature", "said"),
+    [(-1, 1.0, "length must be 0 or more"), (5, -0.5, "temperature must be"), (5, np.nan, "temperature must be")],
+)
+def test_impossible_requests_are_errors_that_say_so(signatures, length, temperature, said):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=said):
+        continuations(signatures, ["a", "b"], [length, 3], [temperature, 1.0], 0)
+
+
+def test_composed_and_decomposed_letters_are_one(tmp_path):
+    vocabulary = Characters("aäöü")
+    assert (
+        vocabulary.encode(tf.constant(["a\u0308u\u0308x"])).to_list()
+        == vocabulary.encode(tf.constant(["äüx"])).to_list()
+        == [[2, 4, 0]]
+    )
+    assert vocabulary.decode(tf.ragged.constant([[2, 4, 0], []], tf.int32)).numpy().tolist() == [
+        "äü\ufffd".encode(),
+        b"",
+    ]
+    path = tmp_path / "t.txt"
+    path.write_text("Gru\u0308\u00dfe. " * 100, encoding="utf-8")
+    assert "ü" in load_text(f"text:{path}", split="tfds", streams=2, sequence_length=5).train.rows[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "holds no text"),
+        (b" \n ", "holds no text"),
+        (b"abc", "has 3 characters"),
+        (b"abc\xff" * 500, r"t\.txt is not UTF-8 \(byte 3\)"),
+    ],
+)
+@pytest.mark.parametrize("split", ["char_rnn", "tfds", "nanogpt"])
+def test_unfit_texts_are_named(tmp_path, content, said, split):
+    (tmp_path / "t.txt").write_bytes(content)
+    with pytest.raises(ZooError, match=said):
+        load_text(f"text:{tmp_path / 't.txt'}", split=split, streams=4, sequence_length=10)
+
+
+def test_unknown_texts_are_named(tmp_path):
+    with pytest.raises(UsageError, match="no text 'tiny_shakespear'.*'tiny_shakespeare'"):
+        load_text("tiny_shakespear", split="tfds", streams=4, sequence_length=10)
+    with pytest.raises(UsageError, match="no such file or folder"):
+        load_text(f"text:{tmp_path / 'none'}", split="tfds", streams=4, sequence_length=10)
+
+
+def test_the_python_documentation_needs_no_network():
+    data = load_text("python_docs", split="tfds", streams=32, sequence_length=50)
+    assert len(data.train) * data.train.length > 300_000 and "assert" in data.train.rows[0]
+
+
+def test_predict_and_evaluate_on_the_command_line(exported, capsys, tmp_path):
+    from zoo.cli import _dispatch
+
+    (tmp_path / "prompt.txt").write_text("the quick brown fox j", encoding="utf-8")
+    arguments = [str(exported.export), "--text", "over the l", str(tmp_path / "prompt.txt"), "--temperature", "0"]
+    assert _dispatch(["predict", *arguments, "--length", "6"]) == 0
+    assert capsys.readouterr().out == "over the lazy do\nthe quick brown fox jumps o\n"
+    with pytest.raises(UsageError, match="length must be 0 or more"):
+        _dispatch(["predict", *arguments, "--length", "-1"])
+    capsys.readouterr()
+    assert _dispatch(["evaluate", str(exported.export), "--json"]) == 0
+    import json
+
+    results = json.loads(capsys.readouterr().out)
+    for name in ("validation_nats_per_char", "test_nats_per_char"):
+        assert results[name] == pytest.approx(exported.metrics[name], rel=1e-4)
+
+
+def test_weights_of_an_export_load_into_a_new_model(exported):
+    model = zoo.build("char_rnn", weights=exported.export)
+    np.testing.assert_array_equal(model.weights[0], exported.model.weights[0])

@@ -1,0 +1,34 @@
+"""TFDS builders whose data is prepared, or an error that says what to do."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from zoo.errors import ZooError, reason
+
+
+def prepared(name: str, offline: str, say: Callable[[str], None], builder=None):
+    """The TFDS builder of a set, its data fetched and prepared if need be.
+
+    `offline` names what to use where that cannot be. Raises `ZooError`, and TFDS's own errors for unknown names.
+    """
+    import tensorflow_datasets as tfds
+
+    builder = builder or tfds.builder(name)
+    if (Path(builder.data_dir) / "dataset_info.json").exists():
+        return builder
+    say(f"{name} is not in {builder.data_dir}: preparing it")
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # whatever the network, the disk or the builder raise, the way out is the same
+        by_hand = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+        if by_hand:
+            folder = Path(builder.data_dir).parents[1] / "downloads" / "manual"
+            raise ZooError(
+                f"{name} has to be downloaded by hand, for its owners ask for consent. {' '.join(by_hand.split())} "
+                f"The folder is {folder}; then start the same command again. Or use --dataset {offline}."
+            ) from error
+        raise ZooError(
+            f"{name} is not prepared in {builder.data_dir} and cannot be fetched ({reason(error)}). With no "
+            f"network, use --dataset {offline}, or set TFDS_DATA_DIR to where it is prepared."
+        ) from error
+    return builder
