@@ -1,6 +1,6 @@
 """Training and inference of three vision nets: the engine beside Keras Applications and PyTorch with timm.
 
-    python benchmarks/vision.py
+    python benchmarks/vision.py [resnet20] [resnet50] [vgg16]
 
 ResNet-20 trains on CIFAR-10 in batches of 128; ResNet-50 and VGG-16 on 32 pictures of 224 × 224 in batches of 8. The
 engine is a recipe's whole run, its augmentation and export among it. Plain Keras is `model.fit` on arrays in memory
@@ -22,7 +22,7 @@ from contest import Clock, contest, in_a_process, timed
 ROUNDS, EPOCHS = 2, 3  # the first epoch does not count
 # Net: side of its images, batch, steps of an epoch, classes, the recipe, its name in keras.applications and in timm.
 NETS = {
-    "resnet20": (32, 128, 39, 10, "resnet20_cifar10_fast", None, None),
+    "resnet20": (32, 128, 130, 10, "resnet20_cifar10_fast", None, None),
     "resnet50": (224, 8, 6, 1000, "resnet50_imagenet2012", "ResNet50", "resnet50"),
     "vgg16": (224, 8, 6, 1000, "vgg16_imagenet2012", "VGG16", "vgg16"),
 }
@@ -175,7 +175,7 @@ def pipeline(name: str) -> list[float]:
 
 def main() -> None:
     """Runs every contender in turn, and prints images per second and ratios."""
-    for name in NETS:
+    for name in sys.argv[1:] or NETS:
         contenders = {"zoo.run, and its export": "engine", "plain Keras": "plain"}
         if importlib.util.find_spec("torch") and (NETS[name][6] is None or importlib.util.find_spec("timm")):
             contenders["PyTorch, channels_last"] = "pytorch"

@@ -64,17 +64,17 @@ def test_the_state_goes_in_and_comes_out(cell):
     keras.utils.set_random_seed(1)
     model = zoo.build("char_rnn", cell=cell, units=8, vocabulary_size=9, embedding=5)
     tokens = np.random.default_rng(0).integers(0, 9, (3, 10)).astype(np.int32)
-    whole = model({"tokens": tokens, **zero_state(model, 3)})
-    first = dict(model({"tokens": tokens[:, :4], **zero_state(model, 3)}))
+    whole = model({"tokens": tf.constant(tokens), **zero_state(model, 3)})
+    first = dict(model({"tokens": tf.constant(tokens[:, :4]), **zero_state(model, 3)}))
     logits = [first.pop("logits")]
-    rest = model({"tokens": tokens[:, 4:], **first})
+    rest = model({"tokens": tf.constant(tokens[:, 4:]), **first})
     np.testing.assert_allclose(np.concatenate([*logits, rest["logits"]], 1), whole["logits"], atol=1e-6)
     for name in zero_state(model, 3):
         np.testing.assert_allclose(rest[name], whole[name], atol=1e-6)
     # The same weights, one character at a time.
     step, state, seen = stepping(model), zero_state(model, 3), []
     for t in range(10):
-        state = dict(step({"tokens": tokens[:, t : t + 1], **state}))
+        state = dict(step({"tokens": tf.constant(tokens[:, t : t + 1]), **state}))
         seen.append(state.pop("logits"))
     np.testing.assert_allclose(np.concatenate(seen, 1), whole["logits"], atol=1e-6)
 
@@ -164,7 +164,7 @@ def test_training_carries_the_state(text_recipe, tmp_path, unchecked_export):
     recipe = text_recipe(learning_rate=0.0, limit_steps=7)
     result = engine.run(recipe, run_dir=tmp_path / "run", callbacks=[Watch()])
     task = LanguageModelling(recipe, describe("char_rnn"), print)
-    outputs = result.model({"tokens": task.train[:, :70], **zero_state(result.model, 8)})
+    outputs = result.model({"tokens": tf.constant(task.train[:, :70]), **zero_state(result.model, 8)})
     for name, value in seen.items():
         assert np.abs(value).max() > 0.001
         np.testing.assert_allclose(value, outputs[name], atol=1e-5)
@@ -248,7 +248,7 @@ def test_draws_follow_the_models_probabilities(signatures, exported):
     vocabulary = sorted(set(TEXT))
     model = exported.model
     numbers = np.array([[vocabulary.index(c) + 1 for c in "quick "]], np.int32)
-    logits = model({"tokens": numbers, **zero_state(model, 1)})["logits"][0, -1].numpy()[1:] / 2.0
+    logits = model({"tokens": tf.constant(numbers), **zero_state(model, 1)})["logits"][0, -1].numpy()[1:] / 2.0
     expected = np.exp(logits) / np.exp(logits).sum()
     drawn = continuations(signatures, ["quick "] * 4000, 1, 2.0, np.arange(4000))
     observed = np.array([drawn.count(c) for c in vocabulary]) / 4000
@@ -259,7 +259,7 @@ def test_scores_are_the_models(signatures, exported):
     text = TEXT[:200]
     vocabulary = sorted(set(TEXT))
     numbers = np.array([[vocabulary.index(c) + 1 for c in text]], np.int32)
-    logits = exported.model({"tokens": numbers[:, :-1], **zero_state(exported.model, 1)})["logits"]
+    logits = exported.model({"tokens": tf.constant(numbers[:, :-1]), **zero_state(exported.model, 1)})["logits"]
     expected = float(np.mean(keras.losses.sparse_categorical_crossentropy(numbers[:, 1:], logits, from_logits=True)))
     got = signatures["score"](text=tf.constant([text, "a", "", text[:50]]))["nats_per_char"].numpy()
     np.testing.assert_allclose(got[0], expected, rtol=1e-4)

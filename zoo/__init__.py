@@ -14,6 +14,7 @@ _HOME = {
     "ImageRecipe": "zoo.recipe",
     "LanguageModelRecipe": "zoo.recipe",
     "Recipe": "zoo.recipe",
+    "TaggingRecipe": "zoo.recipe",
     "UsageError": "zoo.errors",
     "ZooError": "zoo.errors",
     "build": "zoo.registry",

@@ -228,7 +228,10 @@ class _Training:
         callbacks: Sequence[keras.callbacks.Callback],
     ):
         self.recipe, self.task, self.folder = recipe, task, folder
-        self.model = Trainer(model, task)
+        self.paths = [weight.path for weight in model.trainable_variables]
+        patterns = recipe.decayed_weights if recipe.weight_decay else ()
+        decayed = optimizers.matching(patterns, self.paths, "decayed_weights")
+        self.model = Trainer(model, task, recipe.weight_decay, decayed)
         self.callbacks = callbacks
         self.steps_per_epoch, self.execution = _divide(recipe, task.train_examples)
         self.total = min(recipe.epochs * self.steps_per_epoch, recipe.limit_steps or sys.maxsize)
@@ -248,14 +251,8 @@ class _Training:
 
     def _compile(self) -> None:
         recipe, model = self.recipe, self.model
-        paths = [weight.path for weight in model.trainable_variables]
-        if recipe.weight_decay:
-            decayed = optimizers.matching(recipe.decayed_weights, paths, "decayed_weights")
-            for weight in model.trainable_variables:
-                if weight.path in decayed:
-                    weight.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
         model.compile(
-            optimizer=optimizers.optimizer(recipe, self.steps_per_epoch, paths),
+            optimizer=optimizers.optimizer(recipe, self.steps_per_epoch, self.paths),
             jit_compile=distribute.jit_compile(recipe),
             steps_per_execution=self.execution,
         )

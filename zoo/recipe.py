@@ -233,6 +233,24 @@ class LanguageModelRecipe(Recipe):
         return f"{self.dataset} ({self.split} split)"
 
 
+@dataclass(frozen=True, kw_only=True)
+class TaggingRecipe(Recipe):
+    """A recipe of tagging the tokens of sentences."""
+
+    task: ClassVar[str] = "zoo.tasks.tagging:Tagging"
+
+    least_count: int = 1
+    """Words that training sees less often than this are unknown."""
+    word_dropout: float = 0.0
+    """In training a word that occurs n times is taken for unknown with the chance a/(a + n), a being this (Kiperwasser
+    & Goldberg 2016, section 4)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("least_count", self.least_count >= 1, "at least 1")
+        self._require("word_dropout", self.word_dropout >= 0, "0 or more")
+
+
 def from_dict(plain: Mapping[str, Any]) -> Recipe:
     """The recipe that `to_dict` made plain."""
     kinds = [kind for kind in Recipe.__subclasses__() if kind.task == plain["task"]]

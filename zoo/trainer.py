@@ -1,5 +1,6 @@
 """Keras's own training loop under a task's loss and metrics."""
 
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -15,10 +16,13 @@ class Trainer(keras.Model):
     and a checkpoint keeps them. Validation has its own, which start at zero each time.
     """
 
-    def __init__(self, net: keras.Model, task: Any):
+    def __init__(self, net: keras.Model, task: Any, weight_decay: float = 0.0, decayed: Collection[str] = ()):
+        """`decayed` names the paths of the weights that decay by `weight_decay`, coupled with the gradient."""
         super().__init__(name=net.name)
         self.net = net
         self.built = True
+        self.weight_decay = weight_decay
+        self.decayed = [weight.value for weight in net.trainable_variables if weight.path in decayed]
         self.task_loss = task.loss
         self.task_metrics = task.metrics()
         shapes = task.carried(net) if hasattr(task, "carried") else ({}, {})
@@ -45,14 +49,22 @@ class Trainer(keras.Model):
             variable.assign(tf.zeros(variable.shape, variable.dtype))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        loss = ops.mean(self.task_loss(y, y_pred))
+        losses = self.task_loss(y, y_pred)
+        if sample_weight is None:
+            loss = ops.mean(losses)
+        else:  # padding has weight zero: the sum over what is real, divided by its count
+            weights = ops.cast(sample_weight, losses.dtype)
+            loss = ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1)
         for penalty in self.losses:
             loss += ops.cast(penalty, loss.dtype)
+        if self.decayed:  # half the sum of squares, one operation a weight; a Keras regularizer makes ten
+            squares = tf.add_n([tf.nn.l2_loss(weight) for weight in self.decayed])
+            loss += tf.cast(self.weight_decay * squares, loss.dtype)
         return loss
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         for metric in self.task_metrics:
-            metric.update_state(y, logits_of(y_pred))
+            metric.update_state(y, logits_of(y_pred), sample_weight=sample_weight)
         return self.get_metrics_result()
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 CHUNK = 64  # examples handled by one call: smaller batches are cut from it, so that each costs little
 GROUP = 16  # record files that are read side by side
+WINDOW = CHUNK  # batches that are sorted by length together; no fewer, for a chunk is dealt as a whole
 BUFFER = 2048  # records among which the next one is drawn
 
 
@@ -117,3 +118,22 @@ class Records:
 
 def _read(file: tf.Tensor, skip: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(file).skip(tf.cast(skip, tf.int64)).take(tf.cast(take, tf.int64))
+
+
+def bucketed(order: Order, lengths: np.ndarray, first_step: int) -> tf.data.Dataset:
+    """Batches without end, from `first_step` on, of indices (B,) of examples that are about as long as each other.
+
+    Each stretch of `WINDOW` batches of the order is sorted by length, cut, and its batches dealt in a random order: an
+    epoch still has every example once, and what is in a step is a function of seed and step.
+    """
+    sizes = tf.constant(lengths, tf.int32)
+
+    def dealt(indices: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        by_length = tf.gather(indices, tf.argsort(tf.gather(sizes, indices), stable=True))
+        batches = tf.reshape(by_length, (-1, order.batch_size))
+        return tf.reshape(tf.random.experimental.stateless_shuffle(batches, seed), (-1,))
+
+    stretches = Order(order.count, order.batch_size * WINDOW, order.seed)
+    steps = stretches.batches(first_step // WINDOW, dealt)
+    steps = steps.map(lambda indices: tf.reshape(indices, (WINDOW, order.batch_size))).unbatch()
+    return steps.skip(first_step % WINDOW)

@@ -2,7 +2,7 @@
 
 import tempfile
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import tensorflow as tf
@@ -38,13 +38,46 @@ class Characters(tf.Module):
     def __len__(self) -> int:
         return len(self.characters) + 1
 
-    def encode(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """UTF-8 strings (N,) → numbers, int32 (N, any). Invalid bytes are unknown characters."""
+    def composed(self, text: tf.Tensor) -> tf.Tensor:
+        """UTF-8 strings with the vocabulary's own letters in one character each, where they came in two."""
         for apart, composed in self.compositions:
             text = tf.strings.regex_replace(text, apart, composed)
-        points = tf.strings.unicode_decode(text, "UTF-8", errors="replace")
+        return text
+
+    def encode(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """UTF-8 strings (N,) → numbers, int32 (N, any). Invalid bytes are unknown characters."""
+        points = tf.strings.unicode_decode(self.composed(text), "UTF-8", errors="replace")
         return tf.cast(tf.ragged.map_flat_values(self.table.lookup, tf.cast(points, tf.int64)), tf.int32)
 
     def decode(self, numbers: tf.RaggedTensor) -> tf.Tensor:
         """Numbers, int32 (N, any) → UTF-8 strings (N,)."""
         return tf.strings.unicode_encode(tf.gather(self.points, numbers), "UTF-8")
+
+
+class Words(tf.Module):
+    """Words numbered from 2: 0 is padding, 1 every word that is not in the vocabulary.
+
+    Those that occur at least `least` times in `counts`, the commonest first. An export carries them as an asset, a
+    word a line.
+    """
+
+    def __init__(self, counts: Mapping[str, int], least: int = 1):
+        super().__init__()
+        common = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        self.words = tuple(word for word, count in common if count >= least)
+        self.numbers = {word: number for number, word in enumerate(self.words, start=2)}
+        self._folder = tempfile.TemporaryDirectory(prefix="zoo-vocabulary-")  # until an export has copied the file
+        file = Path(self._folder.name) / "words.txt"
+        # No token is empty, so the first two lines stand for what is no word.
+        file.write_text("".join(f"{word}\n" for word in ("<padding>\t", "<unknown>\t", *self.words)), encoding="utf-8")
+        initializer = tf.lookup.TextFileInitializer(
+            str(file), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+        )
+        self.table = tf.lookup.StaticHashTable(initializer, 1)
+
+    def __len__(self) -> int:
+        return len(self.words) + 2
+
+    def encode(self, words: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Strings of any shape → their numbers, int32."""
+        return tf.cast(tf.ragged.map_flat_values(self.table.lookup, words), tf.int32)

@@ -1,0 +1,266 @@
+"""Tagging: sentences in, a tag and its probability for each token out."""
+
+import sys
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from zoo import report
+from zoo.data.sentences import Sentences, TaggedData, load_tagged
+from zoo.data.stream import Order, bucketed
+from zoo.data.text import texts_of
+from zoo.data.vocabulary import Characters, Words
+from zoo.errors import UsageError, reason
+from zoo.recipe import TaggingRecipe, from_dict
+from zoo.registry import Card
+
+UNKNOWN_WORD = 1
+MULTIPLE = 8  # sentences are padded to a multiple of so many tokens: few shapes, each compiled once
+
+
+class Tagging:
+    """Trains, scores and serves a tagger as a `TaggingRecipe` says."""
+
+    def __init__(self, recipe: TaggingRecipe, card: Card, say: Callable[[str], None]):
+        self.recipe = recipe
+        self.data: TaggedData = load_tagged(recipe.dataset, say)
+        self.counts = Counter(token for row in self.data.train.tokens for token in row)
+        self.words = Words(self.counts, recipe.least_count)
+        self.characters = Characters("".join(self.counts))
+        self.encoded = Encoder(self.words, self.characters)
+
+    @property
+    def train_examples(self) -> int:
+        return len(self.data.train)
+
+    def summary(self) -> str:
+        """One line on the data."""
+        data = self.data
+        tokens = sum(self.counts.values())
+        return (
+            f"{data.name}: {len(data.train):,} training ({tokens:,} tokens), {len(data.validation):,} validation and "
+            f"{len(data.test):,} test sentences, {len(data.tags)} tags, {len(self.words) - 2:,} words"
+        )
+
+    def model_args(self) -> dict[str, Any]:
+        """What the data decides about the model."""
+        return {
+            "word_vocabulary": len(self.words),
+            "character_vocabulary": len(self.characters) + 1,
+            "num_tags": len(self.data.tags),
+        }
+
+    def score(self, logs: Mapping[str, float]) -> float:
+        """Greater is better."""
+        return logs["val_accuracy"]
+
+    def loss(self, labels, logits):
+        """The cross-entropy of each token, (N, T)."""
+        logits = keras.ops.cast(logits, "float32")
+        return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        return []
+
+    def training_batches(self, first_step: int) -> tf.data.Dataset:
+        split, recipe = self.data.train, self.recipe
+        order = Order(len(split), recipe.batch_size, recipe.seed)
+        lengths = np.array([len(row) for row in split.tokens])
+        counts = tf.constant([1, 1, *(self.counts[word] for word in self.words.words)], tf.float32)
+        seed = tf.constant(recipe.seed, tf.int64)
+        batch = self._batches_of(split)
+
+        def noisy(step: tf.Tensor, indices: tf.Tensor):
+            inputs, tags, real = batch(indices)
+            if recipe.word_dropout:
+                words = inputs["words"]
+                chance = recipe.word_dropout / (recipe.word_dropout + tf.gather(counts, words))
+                draws = tf.random.stateless_uniform(tf.shape(words), tf.stack([seed, step]))
+                inputs["words"] = tf.where((draws < chance) & (words > 0), UNKNOWN_WORD, words)
+            return inputs, tags, real
+
+        steps = bucketed(order, lengths, first_step).enumerate(first_step)
+        return steps.map(noisy, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(4)
+
+    def validation_batches(self) -> tf.data.Dataset:
+        return self._in_order(self.data.validation)[1]
+
+    def _in_order(self, split: Sentences) -> tuple[list[np.ndarray], tf.data.Dataset]:
+        """Each sentence once, the short ones first: the places of each batch, and the batches."""
+        places = np.argsort([len(row) for row in split.tokens], kind="stable")
+        parts = [places[i : i + 100] for i in range(0, len(places), 100)]
+        batch = self._batches_of(split)
+        starts = tf.data.Dataset.range(0, len(places), 100)
+        order = tf.constant(places)
+        return parts, starts.map(lambda start: batch(order[start : start + 100]), num_parallel_calls=2).prefetch(2)
+
+    def _batches_of(self, split: Sentences) -> Callable[[tf.Tensor], tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]]:
+        """A function from places of sentences to what a step takes of them: inputs, tags and what is no padding."""
+        tokens = tf.ragged.constant([list(row) for row in split.tokens], tf.string, ragged_rank=1)
+        numbers = {tag: number for number, tag in enumerate(self.data.tags)}
+        # A tag that training never saw counts as an error: no logit has its number, so another's place is taken, and
+        # `evaluate` compares by name.
+        tags = tf.ragged.constant([[numbers.get(t, 0) for t in row] for row in split.tags], tf.int32, ragged_rank=1)
+        words, characters = self.encoded(tokens)
+
+        def batch(indices: tf.Tensor):
+            chosen = tf.gather(words, indices)
+            longest = tf.cast(tf.reduce_max(chosen.row_lengths()), tf.int32)
+            width = (longest + MULTIPLE - 1) // MULTIPLE * MULTIPLE
+            dense = chosen.to_tensor(0, shape=(None, None))
+            dense = tf.pad(dense, [[0, 0], [0, width - tf.shape(dense)[1]]])
+            spelled = tf.gather(characters, indices).to_tensor(0)
+            spelled = tf.pad(spelled, [[0, 0], [0, width - tf.shape(spelled)[1]], [0, 0]])
+            labels = tf.gather(tags, indices).to_tensor(0)
+            labels = tf.pad(labels, [[0, 0], [0, width - tf.shape(labels)[1]]])
+            return {"words": dense, "characters": spelled}, labels, tf.cast(dense > 0, tf.float32)
+
+        return batch
+
+    def evaluate(self, model: keras.Model, folder: Path) -> dict[str, float]:
+        """Token accuracy of the validation and test splits, and of the tokens among them that training never saw."""
+        results = {}
+        run = tf.function(lambda inputs: tf.argmax(model(inputs, training=False), -1), reduce_retracing=True)
+        for name, split in (("validation", self.data.validation), ("test", self.data.test)):
+            parts, batches = self._in_order(split)
+            predicted: list[tuple[str, ...]] = [()] * len(split)
+            for places, (inputs, _, _) in report.progress(
+                zip(parts, batches, strict=True), f"scoring {name}", len(parts)
+            ):
+                for place, row in zip(places, run(inputs).numpy(), strict=True):
+                    predicted[place] = tuple(self.data.tags[i] for i in row[: len(split.tokens[place])])
+            results |= accuracies(split, predicted, self.counts, name)
+            if name == "test":
+                numbers = {tag: number for number, tag in enumerate(self.data.tags)}
+                pairs = [
+                    (numbers[tag], numbers[guess])
+                    for row, guesses in zip(split.tags, predicted, strict=True)
+                    for tag, guess in zip(row, guesses, strict=True)
+                    if tag in numbers
+                ]
+                truth, guesses = np.array(pairs).T
+                report.confusion_matrix(truth, guesses, self.data.tags, folder / "confusion.png")
+        return results
+
+    def serving(self, model: keras.Model) -> tf.Module:
+        """The export's signatures, as `ServingTagger` describes them."""
+        return ServingTagger(model, self.encoded, self.data.tags)
+
+    def serving_examples(self) -> dict[str, np.ndarray]:
+        """A few real requests to the default signature."""
+        return {"text": np.array([" ".join(row).encode() for row in self.data.validation.tokens[:4]])}
+
+
+def accuracies(split: Sentences, predicted, known: Mapping[str, int], name: str) -> dict[str, float]:
+    """The share of right tags over all tokens, and over those that are not `known`."""
+    right, unseen = [], []
+    for tokens, tags, guesses in zip(split.tokens, split.tags, predicted, strict=True):
+        right += [tag == guess for tag, guess in zip(tags, guesses, strict=True)]
+        unseen += [token not in known for token in tokens]
+    results = {f"{name}_accuracy": float(np.mean(right))}
+    if any(unseen):
+        results[f"{name}_unknown_word_accuracy"] = float(np.mean(np.array(right)[np.array(unseen)]))
+    return results
+
+
+class Encoder(tf.Module):
+    """From tokens to the numbers of words and characters, in the graph."""
+
+    def __init__(self, words: Words, characters: Characters):
+        super().__init__()
+        self.words, self.characters = words, characters
+
+    def __call__(self, tokens: tf.RaggedTensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """Strings (N, any) → words int32 (N, any) and characters int32 (N, any, any), which count from 1."""
+        tokens = tokens.with_flat_values(self.characters.composed(tokens.flat_values))
+        # 0 is padding here, so an unknown character is 1 and the rest follow.
+        spelled = self.characters.encode(tokens.flat_values) + 1
+        return self.words.encode(tokens), tokens.with_flat_values(spelled)
+
+
+class ServingTagger(tf.Module):
+    """A tagger with its vocabularies, to be saved with this signature:
+
+    * `serving_default`: `text` string (N,), tokens parted by spaces → `tokens` string (N, T), `tags` string (N, T) and
+      `probabilities` float32 (N, T), the tag's own; shorter rows end in "", "" and 0.
+    """
+
+    def __init__(self, model: keras.Model, encoder: Encoder, tags: tuple[str, ...]):
+        super().__init__()
+        self.weights = [weight.value for weight in model.weights]  # what the export keeps, in the model's order
+        self.encoder = encoder
+
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "text")])
+        def serving_default(text):
+            # Bytes that are no UTF-8 become U+FFFD, so that what comes back is text again.
+            text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
+            tokens = tf.strings.split(text, " ")
+            tokens = tf.ragged.boolean_mask(tokens, tokens != "")
+            words, characters = encoder(tokens)
+            # One place more, so that there is something to run over where no row has a token.
+            inputs = {
+                "words": tf.pad(words.to_tensor(0), [[0, 0], [0, 1]]),
+                "characters": tf.pad(characters.to_tensor(0), [[0, 0], [0, 1], [0, 1]]),
+            }
+            probabilities = tf.nn.softmax(tf.cast(model(inputs, training=False), tf.float32))[:, :-1]
+            best = tf.argmax(probabilities, axis=-1)
+            real = words.to_tensor(0) > 0
+            return {
+                "tokens": tokens.to_tensor(""),
+                "tags": tf.where(real, tf.gather(tf.constant(tags), best), ""),
+                "probabilities": tf.where(real, tf.reduce_max(probabilities, axis=-1), 0.0),
+            }
+
+        self.endpoints = {"serving_default": serving_default}
+
+
+def predict(export: Path, options: Namespace) -> Iterator[dict[str, Any]]:
+    """An export's tags for texts: those given, or the lines of files (`-` for standard input).
+
+    Yields for each line its `tokens`, `tags` and `probabilities`, or the `file` and the `error` that kept it from being
+    read.
+    """
+    signature = tf.saved_model.load(str(export)).signatures["serving_default"]
+    for name, content in texts_of(options):
+        if isinstance(content, OSError):
+            yield {"file": name, "error": reason(content)}
+            continue
+        for line in content.splitlines() or [b""]:
+            answer = {key: value.numpy()[0] for key, value in signature(text=tf.constant([line])).items()}
+            yield {
+                "tokens": [token.decode() for token in answer["tokens"]],
+                "tags": [tag.decode() for tag in answer["tags"]],
+                "probabilities": answer["probabilities"].tolist(),
+            }
+
+
+def shown(answer: Mapping[str, Any]) -> str:
+    """An answer for people."""
+    return " ".join(f"{token}/{tag}" for token, tag in zip(answer["tokens"], answer["tags"], strict=True))
+
+
+def evaluate(export: Path, plain: Mapping[str, Any], card: Mapping[str, Any], dataset: str | None) -> dict[str, Any]:
+    """Scores an export through its serving signature on the test split of a data set."""
+    recipe = from_dict(plain)
+    data = load_tagged(dataset or recipe.dataset, lambda text: print(text, file=sys.stderr))
+    signature = tf.saved_model.load(str(export)).signatures["serving_default"]
+    predicted: list[tuple[str, ...]] = []
+    starts = range(0, len(data.test), 100)
+    for start in report.progress(starts, "scoring", len(starts)):
+        rows = data.test.tokens[start : start + 100]
+        tags = signature(text=tf.constant([" ".join(row) for row in rows]))["tags"].numpy()
+        predicted += [tuple(t.decode() for t in answer[: len(row)]) for row, answer in zip(rows, tags, strict=True)]
+    if any(len(row) != len(guess) for row, guess in zip(data.test.tokens, predicted, strict=True)):
+        raise UsageError(f"{data.name}: a token holds a space, so it cannot be sent as one.")
+    seen = {token for row in data.train.tokens for token in row}
+    known = dict.fromkeys(seen, 1)
+    return {"dataset": data.name, **accuracies(data.test, predicted, known, "test")}
