@@ -79,6 +79,9 @@ def _dispatch(arguments: list[str]) -> int:
     if arguments[:1] == ["train"]:
         return _train_by_name(arguments[1:])
     options, rest = parser.parse_known_args(arguments)
+    if options.command == "predict":  # argparse takes positional arguments in one place only
+        options.files += [argument for argument in rest if argument == "-" or not argument.startswith("-")]
+        rest = [argument for argument in rest if argument not in options.files]
     if rest:
         raise UsageError(f"Unknown argument {rest[0]!r}; `zoo {options.command or ''} --help` lists the right ones.")
     if options.version:

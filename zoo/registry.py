@@ -206,7 +206,6 @@ def build(
                 f"{card.name!r} takes no argument {key!r}. {nearest(key, [*parameters, 'weights', 'dtype'])}"
             )
     _check_common_arguments(card.name, config)
-    config = {**card.arguments, **config}
     if "name" in parameters:
         config.setdefault("name", card.name)
 
@@ -214,7 +213,7 @@ def build(
 
     with _dtype_policy(keras, dtype):
         if weights is None:
-            return builder(**config)
+            return builder(**{**card.arguments, **config})
         from zoo.weights import build_with_weights
 
         return build_with_weights(card, builder, weights, config)

@@ -225,7 +225,7 @@ def build_with_weights(
             f"{card.name} has no pretrained weights; train it: {', '.join(card.recipes) or 'no recipe yet'}."
         )
     if card.weights.get(tag) == "keras-applications":
-        model = builder(**config)
+        model = builder(**{**card.arguments, **config})
         load_imagenet(model, card.name)
         return model
     folder = export_folder(card, tag)
@@ -233,7 +233,7 @@ def build_with_weights(
     if about["name"] != card.name:
         raise UsageError(f"{folder} holds weights of {about['name']!r}, not of {card.name!r}.")
     saved = about["arguments_built"]
-    model = builder(**{**saved, **config})
+    model = builder(**{**card.arguments, **saved, **config})
     fresh_head = "num_classes" in saved and config.get("num_classes", saved["num_classes"]) != saved["num_classes"]
     load_export(model, folder, head=not fresh_head)
     if fresh_head:

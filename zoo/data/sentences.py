@@ -82,8 +82,11 @@ def _treebank(dataset: str, say: Callable[[str], None]) -> list[Sentences]:
     names = builder.info.features["upos"].feature.names
     parts = []
     for split in ("train", "dev", "test"):
-        rows = builder.as_dataset(split=split).as_numpy_iterator()
-        pairs = (([t.decode() for t in row["tokens"]], [names[i] for i in row["upos"]]) for row in rows)
+        pairs = []
+        for row in builder.as_dataset(split=split).as_numpy_iterator():
+            # TFDS keeps multi-word tokens and empty nodes beside the words; neither has a head.
+            words = [i for i, head in enumerate(row["head"]) if head.isdigit()]
+            pairs.append(([row["tokens"][i].decode() for i in words], [names[row["upos"][i]] for i in words]))
         parts.append(sentences(pairs))
     return parts
 

@@ -1,13 +1,25 @@
 """Vocabularies of characters: from text to numbers and back, in Python and in the graph."""
 
+import atexit
+import shutil
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 UNKNOWN = 0  # the number of every character that is not in the vocabulary
+
+
+def _file_of_lines(name: str, lines: Iterable[Any]) -> str:
+    """A file for a lookup table to read, which lies there until the process ends: an export copies it as its asset."""
+    folder = tempfile.mkdtemp(prefix="zoo-vocabulary-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder, name)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return str(path)
 
 
 class Characters(tf.Module):
@@ -22,12 +34,9 @@ class Characters(tf.Module):
         self.numbers = {character: number for number, character in enumerate(self.characters, start=1)}
         # Line 0 is the unknown character's; U+FFFD is what Unicode writes for it.
         points = [0xFFFD, *map(ord, self.characters)]
-        self._folder = tempfile.TemporaryDirectory(prefix="zoo-vocabulary-")  # until an export has copied the file
-        file = Path(self._folder.name) / "code_points.txt"
-        file.write_text("".join(f"{point}\n" for point in points), encoding="ascii")
-        initializer = tf.lookup.TextFileInitializer(
-            str(file), tf.int64, 0, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, vocab_size=len(points)
-        )
+        file = _file_of_lines("code_points.txt", points)
+        line = tf.lookup.TextFileIndex.LINE_NUMBER
+        initializer = tf.lookup.TextFileInitializer(file, tf.int64, 0, tf.int64, line, vocab_size=len(points))
         self.table = tf.lookup.StaticHashTable(initializer, UNKNOWN)
         self.points = tf.constant(points, tf.int32)
         # What a client may send in two characters, and the vocabulary has as one: "u" and a diaeresis for "ü".
@@ -66,12 +75,10 @@ class Words(tf.Module):
         common = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         self.words = tuple(word for word, count in common if count >= least)
         self.numbers = {word: number for number, word in enumerate(self.words, start=2)}
-        self._folder = tempfile.TemporaryDirectory(prefix="zoo-vocabulary-")  # until an export has copied the file
-        file = Path(self._folder.name) / "words.txt"
-        # No token is empty, so the first two lines stand for what is no word.
-        file.write_text("".join(f"{word}\n" for word in ("<padding>\t", "<unknown>\t", *self.words)), encoding="utf-8")
+        # No token holds a tab, so the first two lines are no word's.
+        file = _file_of_lines("words.txt", ["<padding>\t", "<unknown>\t", *self.words])
         initializer = tf.lookup.TextFileInitializer(
-            str(file), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+            file, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
         )
         self.table = tf.lookup.StaticHashTable(initializer, 1)
 
