@@ -153,7 +153,7 @@ def test_versions_count_on_and_appear_whole(trained, tmp_path, unchecked_export)
 
     def write():
         serving = task.serving(trained.model)
-        return export.write(tmp_path / "m", serving, trained.model, recipe, card, task.serving_examples(), {})
+        return export.write(tmp_path / "m", serving, trained.model, recipe, card, task.serving_examples(), {}, {})
 
     assert write() == tmp_path / "m" / "1"
     (tmp_path / "m" / "7").mkdir()
@@ -179,7 +179,7 @@ def test_an_export_that_does_not_answer_alike_is_not_kept(trained, tmp_path):
     try:
         tf.saved_model.save = spoil
         with pytest.raises(zoo.ZooError, match="does not answer as the trained model does"):
-            export.write(tmp_path / "m", serving, trained.model, recipe, card, task.serving_examples(), {})
+            export.write(tmp_path / "m", serving, trained.model, recipe, card, task.serving_examples(), {}, {})
     finally:
         tf.saved_model.save = save
         trained.model.weights[-1].assign(before)

@@ -56,7 +56,10 @@ def text_recipe(tmp_path):
 def test_counts(name, arguments, count):
     assert zoo.build(name, **arguments).count_params() == count
     if not arguments:
-        assert describe(name).parameters == describe(name).trainable == count
+        card = describe(name)
+        assert card.parameters == card.trainable == count
+        layers, units = card.arguments["layers"], card.arguments["units"]
+        assert card.macs == 4 * units * (65 + units) + (layers - 1) * 4 * units * 2 * units + 65 * units
 
 
 @pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])

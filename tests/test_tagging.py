@@ -69,6 +69,8 @@ def make_recipe(treebank):
 def test_counts():
     model = zoo.build("bilstm_tagger")
     assert model.count_params() == describe("bilstm_tagger").parameters == 456_217 + 64 * 20_000 + 100 * 128
+    of_words, of_characters = 2 * 4 * 100 * (264 + 100), 2 * 4 * 100 * (100 + 100)
+    assert describe("bilstm_tagger").macs == of_words + 5 * of_characters + 200 * 17
     with pytest.raises(UsageError, match="units is 0"):
         zoo.build("bilstm_tagger", units=0)
 

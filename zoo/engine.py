@@ -501,12 +501,16 @@ def environment() -> dict[str, Any]:
         commit = done.stdout.strip() or None
     program = Path(sys.argv[0])
     name = f"python recipes/{program.name}" if program.suffix == ".py" else program.name
+    arguments = sys.argv[1:]
+    if "--run-dir" in arguments:  # where a run lies has no part in what comes out
+        at = arguments.index("--run-dir")
+        del arguments[at : at + 2]
     return {
         "versions": {"python": platform.python_version(), "zoo": zoo.__version__, **versions},
         "platform": platform.platform(),
         "hardware": distribute.hardware(),
         "commit": commit or f"version {zoo.__version__}",
-        "command": " ".join([name, *map(shlex.quote, sys.argv[1:])]),
+        "command": " ".join([name, *map(shlex.quote, arguments)]),
     }
 
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Card:
     """What is known of one model without building it.
 
-    `macs` counts multiply-accumulates of convolutions and dense layers for one example; `weights` maps a tag to the
+    `macs` counts multiply-accumulates of convolutions, dense and recurrent layers for one example, which is one token
+    where the input is a sequence (a word of five characters for a tagger); `weights` maps a tag to the
     pretrained export that holds it; `differences` lists where the graph leaves its paper.
     """
 

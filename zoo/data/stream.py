@@ -10,7 +10,7 @@ import tensorflow as tf
 CHUNK = 64  # examples handled by one call: smaller batches are cut from it, so that each costs little
 GROUP = 16  # record files that are read side by side
 WINDOW = CHUNK  # batches that are sorted by length together; no fewer, for a chunk is dealt as a whole
-BUFFER = 2048  # records among which the next one is drawn
+BUFFER = 2048  # records that are shuffled together
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,9 @@ class Records:
     def shuffled(self, order: Order, first_step: int) -> tf.data.Dataset:
         """Records without end, as (position, serialized string), from position `first_step` · B of `order` on.
 
-        Each epoch the files come in another order, `GROUP` of them side by side, their records drawn from a buffer of
-        `BUFFER`; all a function of the order's seed and the epoch. A group is a place to start at: no more than the
-        records of one group are read in vain.
+        Each epoch the files come in another order, `GROUP` of them side by side, and each `BUFFER` records of theirs
+        are shuffled; all a function of the order's seed and the epoch. A group is a place to start at: no more than
+        the records of one group are read in vain.
         """
         position = first_step * order.batch_size
         epoch, done = divmod(position, order.count)
@@ -102,8 +102,13 @@ class Records:
                 tuple(tf.gather(tf.constant(column), chosen) for column in (self.files, self.skip, self.take))
             )
             mixed = rows.interleave(_read, cycle_length=GROUP, block_length=1)
-            draw = tf.random.stateless_uniform([], [seed, number], 0, 2**31 - 1, tf.int64)
-            return mixed.shuffle(BUFFER, seed=draw, reshuffle_each_iteration=False)
+
+            def shuffled(window: tf.Tensor, records: tf.Tensor) -> tf.data.Dataset:
+                key = tf.random.fold_in(tf.stack([seed, number]), window)
+                return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(records, key))
+
+            # Not `Dataset.shuffle`: a seed that is a tensor and a global seed do not go together there.
+            return mixed.batch(BUFFER).enumerate().flat_map(shuffled)
 
         records = tf.data.Dataset.counter(epoch * groups + group).flat_map(records_of).skip(skipped)
         return records.enumerate(position)
