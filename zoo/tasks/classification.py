@@ -108,7 +108,8 @@ class Preprocessing(tf.Module):
                     f"{recipe.name}: {key} has {len(getattr(recipe, key))} values; "
                     f"it must have one, or one for each of the {channels} channels."
                 )
-        smaller = [size for size in (recipe.train_sizes[0], recipe.test_size) if size < max(self.shape[:2])]
+        sides = [recipe.test_size, *([recipe.train_sizes[0]] if recipe.crop in ("square", "scale") else [])]
+        smaller = [side for side in sides if side < max(self.shape[:2])]
         if recipe.crop != "none" and smaller:
             raise UsageError(
                 f"{recipe.name}: no window of {self.shape[0]} × {self.shape[1]} fits a side of {smaller[0]}; "
@@ -308,8 +309,8 @@ class ImageClassification:
                 views_ = [model(ready(view), training=False) for view in views.ten_crops(images, size)]
             else:
                 views_ = [slid(ready(view), training=False) for view in (images, images[:, :, ::-1])]
-            probabilities = [tf.nn.softmax(tf.cast(logits, "float32")) for logits in views_]
-            return tf.math.log(tf.add_n(probabilities) / len(probabilities))
+            logs = tf.stack([tf.nn.log_softmax(tf.cast(logits, "float32")) for logits in views_])
+            return tf.reduce_logsumexp(logs, axis=0) - float(np.log(len(views_)))
 
         batches = split.batches({"centre": max(self.recipe.batch_size, 250), "ten_crops": 32, "dense": 1}[kind])
         labels, scores = [], []
