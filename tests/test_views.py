@@ -224,6 +224,7 @@ def test_a_tfds_set_is_streamed(tiny_imagenet):
         np.testing.assert_array_equal(images.mean(axis=(1, 2, 3)) > 0.5, labels == 1)
     later = next(iter(task.training_batches(10)))
     np.testing.assert_array_equal(later[0], batches[10][0])
+    assert {images.shape for images, _ in task.data.train.batches(25)} == {(25, 28, 28, 3), (10, 28, 28, 3)}
     held = ImageClassification(replace(recipe, validation_examples=9), describe("mlp"), print)
     assert (len(held.data.train), len(held.data.validation)) == (51, 9)
 

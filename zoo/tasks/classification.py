@@ -301,20 +301,20 @@ class ImageClassification:
         if kind == "dense":
             slid = slid_over(model)
 
-        @tf.function
+        @tf.function(reduce_retracing=True)  # slid over, each picture has a size of its own
         def scores_of(images):
             if kind == "centre":
-                return tf.cast(model(ready.centre(images), training=False), "float32")
+                return tf.cast(model(ready.centre(images), training=False), ready.normalisation.dtype)
             if kind == "ten_crops":
-                views_ = [model(ready(view), training=False) for view in views.ten_crops(images, size)]
+                logits = [model(ready(view), training=False) for view in views.ten_crops(images, size)]
             else:
-                views_ = [slid(ready(view), training=False) for view in (images, images[:, :, ::-1])]
-            logs = tf.stack([tf.nn.log_softmax(tf.cast(logits, "float32")) for logits in views_])
-            return tf.reduce_logsumexp(logs, axis=0) - float(np.log(len(views_)))
+                logits = [slid(ready(view), training=False) for view in (images, images[:, :, ::-1])]
+            logs = tf.nn.log_softmax(tf.cast(tf.stack(logits), "float32"))
+            return tf.reduce_logsumexp(logs, axis=0) - float(np.log(len(logits)))
 
         batches = split.batches({"centre": max(self.recipe.batch_size, 250), "ten_crops": 32, "dense": 1}[kind])
         labels, scores = [], []
-        for images, labels_ in report.progress(batches, "scoring", len(batches)):
+        for images, labels_ in report.progress(batches, "scoring", int(batches.cardinality())):
             labels.append(labels_.numpy())
             scores.append(scores_of(images).numpy())
         return np.concatenate(labels), np.concatenate(scores)
@@ -482,7 +482,7 @@ def evaluate(export: Path, plain: Mapping[str, Any], card: Mapping[str, Any], da
     data = load_data(recipe, Preprocessing(recipe, card["input_shape"]), lambda text: print(text, file=sys.stderr))
     batches = data.test.batches(1 if recipe.test_views == "dense" else 250)
     numbers, answers = [], []
-    for images, labels in report.progress(batches, "scoring", len(batches)):
+    for images, labels in report.progress(batches, "scoring", int(batches.cardinality())):
         numbers.append(labels.numpy())
         answers.append({key: value.numpy() for key, value in signature(images=images).items()})
     numbers = np.concatenate(numbers)
