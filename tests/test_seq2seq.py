@@ -1,0 +1,145 @@
+"""Sequence-to-sequence graphs: counts, attention, padding, and one step against the paper's equations in NumPy."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from zoo.errors import UsageError
+from zoo.registry import describe
+
+SMALL = {
+    "source_vocabulary": 20,
+    "target_vocabulary": 25,
+    "embedding": 6,
+    "units": 8,
+    "maxout": 5,
+    "alignment": 7,
+}
+NAMES = ("seq2seq", "seq2seq_luong", "seq2seq_no_attention")
+
+
+def small(name, **changes):
+    """A small net with weights that make a difference."""
+    model = zoo.build(name, **{**SMALL, **changes})
+    rng = np.random.default_rng(1)
+    for weight in model.weights:
+        weight.assign(rng.normal(size=weight.shape) * 0.5)
+    return model
+
+
+SOURCE = np.array([[3, 4, 5, 0], [7, 8, 9, 2]], np.int32)
+TARGET = np.array([[1, 2, 3], [4, 5, 6]], np.int32)
+
+
+def test_the_papers_count():
+    model = zoo.build("seq2seq")
+    weights = sum(int(np.prod(weight.shape)) for weight in model.weights if weight.name != "bias")
+    assert weights == 80_401_000 and model.count_params() == describe("seq2seq").parameters == 80_442_000
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_the_other_counts_are_the_cards(name):
+    assert zoo.build(name).count_params() == describe(name).parameters == describe(name).trainable
+
+
+def test_macs_are_those_of_one_word_on_each_side():
+    e, h, a, m, v = 620, 1000, 1000, 500, 30_000
+    encoder = 2 * 3 * h * (e + h)
+    aligned = 2 * h * a + h * a + a
+    output = (h + e + 2 * h) * 2 * m + m * v
+    decoder = 3 * h * (e + 2 * h + h)
+    assert describe("seq2seq").macs == encoder + aligned + decoder + output
+    assert describe("seq2seq_no_attention").macs == encoder + decoder + output
+    assert describe("seq2seq_luong").macs == encoder + 2 * h * h + 3 * h * (e + 2 * h) + 3 * h * h + h * v
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_padding_changes_nothing_and_every_weight_learns(name):
+    model = small(name)
+    outputs = model({"source": SOURCE, "target": TARGET})
+    assert outputs["logits"].shape == (2, 3, 25) and outputs["attention"].shape == (2, 3, 4)
+    np.testing.assert_allclose(outputs["attention"].numpy().sum(-1), 1, rtol=1e-5)
+    assert (outputs["attention"].numpy()[0, :, 3] == 0).all()
+    longer = model({"source": np.pad(SOURCE, [(0, 0), (0, 2)]), "target": TARGET})
+    np.testing.assert_allclose(longer["logits"], outputs["logits"], atol=1e-6)
+    alone = model({"source": SOURCE[:1, :3], "target": TARGET[:1, :2]})  # no word sees those after it
+    np.testing.assert_allclose(alone["logits"], outputs["logits"][:1, :2], atol=1e-6)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model({"source": SOURCE, "target": TARGET})["logits"] ** 2)
+    for weight, gradient in zip(model.trainable_variables, tape.gradient(loss, model.trainable_variables), strict=True):
+        values = tf.convert_to_tensor(gradient).numpy()
+        assert np.isfinite(values).all() and np.abs(values).max() > 0, weight.path
+
+
+def test_the_first_word_is_as_the_appendix_has_it():
+    model = small("seq2seq")
+    value = {weight.path: weight.numpy() for weight in model.weights}
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    def gated(x, s, prefix):
+        """Appendix A.1.1 in Keras's sense of the update gate: s' = z·s + (1 − z)·s̃."""
+        kernel, recurrent, bias = (value[f"{prefix}/{n}"] for n in ("kernel", "recurrent_kernel", "bias"))
+        u = s.shape[-1]
+        z = sigmoid(x @ kernel[:, :u] + s @ recurrent[:, :u] + bias[:u])
+        r = sigmoid(x @ kernel[:, u : 2 * u] + s @ recurrent[:, u : 2 * u] + bias[u : 2 * u])
+        proposed = np.tanh(x @ kernel[:, 2 * u :] + (r * s) @ recurrent[:, 2 * u :] + bias[2 * u :])
+        return z * s + (1 - z) * proposed
+
+    words = value["source_embedding/embeddings"][SOURCE[1]]
+    forward, backward, s, t = [], [], np.zeros(8), np.zeros(8)
+    for x in words:
+        s = gated(x, s, "encoder_forward/gru_cell")
+        forward.append(s)
+    for x in words[::-1]:
+        t = gated(x, t, "encoder_backward/gru_cell")
+        backward.insert(0, t)
+    h = np.concatenate([forward, backward], axis=1)
+    s = np.tanh(backward[0] @ value["first_state/kernel"] + value["first_state/bias"])
+    for position in range(2):
+        y = value["target_embedding/embeddings"][TARGET[1, position]]
+        energies = np.tanh(s @ value["decoder/query/kernel"] + h @ value["decoder/key/kernel"])
+        energies = (energies @ value["decoder/score/kernel"])[:, 0]
+        attention = np.exp(energies) / np.exp(energies).sum()
+        context = attention @ h
+        deep = np.concatenate([s, y, context]) @ value["deep_output/kernel"] + value["deep_output/bias"]
+        logits = deep.reshape(-1, 2).max(-1) @ value["words/kernel"] + value["words/bias"]
+        outputs = model({"source": SOURCE, "target": TARGET})
+        np.testing.assert_allclose(outputs["attention"][1, position], attention, rtol=1e-4)
+        np.testing.assert_allclose(outputs["logits"][1, position], logits, rtol=1e-3, atol=1e-4)
+        s = gated(np.concatenate([y, context]), s, "decoder/cell")
+
+
+def test_weights_start_as_the_paper_has_them():
+    model = zoo.build("seq2seq", **{**SMALL, "units": 200, "alignment": 300})
+    value = {weight.path: weight.numpy() for weight in model.weights}
+    assert value["decoder/query/kernel"].std() == pytest.approx(0.001, rel=0.05)
+    assert (value["decoder/score/kernel"] == 0).all()
+    assert value["encoder_forward/gru_cell/kernel"].std() == pytest.approx(0.01, rel=0.1)
+    recurrent = value["encoder_forward/gru_cell/recurrent_kernel"]
+    np.testing.assert_allclose(recurrent @ recurrent.T, np.eye(200), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"attention": "loung"}, "attention is 'loung'; it may be"),
+        ({"units": 0}, "units is 0"),
+        ({"maxout": -1}, "maxout"),
+    ],
+)
+def test_impossible_arguments_are_named(changes, said):
+    with pytest.raises(UsageError, match=said):
+        zoo.build("seq2seq", **{**SMALL, **changes})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_net_answers_alike(name, tmp_path):
+    model = small(name)
+    model.save(tmp_path / "m.keras")
+    again = keras.models.load_model(tmp_path / "m.keras")
+    inputs = {"source": SOURCE, "target": TARGET}
+    np.testing.assert_allclose(again(inputs)["logits"], model(inputs)["logits"], atol=1e-6)
