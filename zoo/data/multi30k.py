@@ -26,6 +26,7 @@ SUMS = {
 class Multi30k(tfds.core.GeneratorBasedBuilder):
     """Captions of 31,014 pictures in English with their translations; `test` is test_2016_flickr."""
 
+    URLS = tuple(f"{BASE}/{name}.gz" for name in SUMS)
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=f"en-{other}") for other in ("de", "fr")]
 

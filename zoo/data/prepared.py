@@ -1,7 +1,10 @@
 """TFDS builders whose data is prepared, or an error that says what to do."""
 
+import socket
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from zoo.errors import ZooError, reason
 
@@ -18,6 +21,7 @@ def prepared(name: str, offline: str, say: Callable[[str], None], builder=None):
         return builder
     say(f"{name} is not in {builder.data_dir}: preparing it")
     try:
+        _see_network(builder)
         builder.download_and_prepare()
     except Exception as error:  # whatever the network, the disk or the builder raise, the way out is the same
         by_hand = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
@@ -32,3 +36,12 @@ def prepared(name: str, offline: str, say: Callable[[str], None], builder=None):
             f"network, use --dataset {offline}, or set TFDS_DATA_DIR to where it is prepared."
         ) from error
     return builder
+
+
+def _see_network(builder) -> None:
+    """Raises `OSError` where the first host that a builder fetches from cannot be reached. TFDS tries for minutes."""
+    urls = [*getattr(builder, "URLS", ()), *builder.url_infos]
+    if not urls or urllib.request.getproxies():  # behind a proxy a host need not be known here
+        return
+    address = urlsplit(urls[0])
+    socket.create_connection((address.hostname, address.port or 443), timeout=10).close()
