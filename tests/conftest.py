@@ -109,3 +109,32 @@ def folder_of_pictures(root, sizes=((300, 400), (260, 250), (500, 333)), count=4
                 picture = tf.image.resize(pixels, (height, width), "nearest")
                 (root / split / name / f"{i}.jpg").write_bytes(tf.io.encode_jpeg(picture).numpy())
     return root
+
+
+def image_recipe(**changes):
+    """A recipe of image classification with little in it."""
+    from zoo.recipe import ImageRecipe
+
+    values = {"name": "r", "model": "mlp", "dataset": "digits", "epochs": 1, "batch_size": 4, "learning_rate": 0.1}
+    return ImageRecipe(**{**values, **changes})
+
+
+def check_resumption(recipe, folder, stop_at):
+    """Runs a recipe twice, once stopped after `stop_at` steps and started again: weights and rows must be the same."""
+    import keras
+
+    from zoo import engine
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations) == stop_at:
+                raise KeyboardInterrupt
+
+    whole = engine.run(recipe, run_dir=folder / "whole")
+    with pytest.raises(engine.Interrupted):
+        engine.run(recipe, run_dir=folder / "stopped", callbacks=[Stop()])
+    resumed = engine.run(recipe, run_dir=folder / "stopped")
+    for one, other in zip(whole.model.weights, resumed.model.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    rows = [(folder / name / "metrics.jsonl").read_text() for name in ("whole", "stopped")]
+    assert rows[0] == rows[1]

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import run_python
+from conftest import image_recipe, run_python
 from zoo.data.images import load_images
 from zoo.data.stream import Order
 from zoo.data.views import decode_image, resize, whole
 from zoo.errors import UsageError, ZooError
-from zoo.recipe import ImageRecipe
 from zoo.tasks.classification import ImageClassification, Preprocessing, augment
 
 
@@ -190,11 +189,6 @@ def test_resize_leaves_images_of_the_right_size_alone():
     images = np.random.default_rng(0).integers(0, 256, (3, 7, 9, 1), dtype=np.uint8)
     np.testing.assert_array_equal(resize(tf.constant(images), (7, 9)), images)
     assert resize(tf.constant(images), (14, 5)).shape == (3, 14, 5, 1)
-
-
-def image_recipe(**changes):
-    values = {"name": "r", "model": "mlp", "dataset": "digits", "epochs": 1, "batch_size": 4, "learning_rate": 0.1}
-    return ImageRecipe(**{**values, **changes})
 
 
 def test_preprocessing_pads_with_black_and_standardises():

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import PREPARED
+from conftest import PREPARED, check_resumption
 from zoo import engine
 from zoo.data.text import load_text
 from zoo.data.vocabulary import Characters
@@ -175,20 +175,7 @@ def test_training_carries_the_state(text_recipe, tmp_path, unchecked_export):
 
 def test_a_stopped_run_ends_as_an_undisturbed_one(text_recipe, tmp_path, unchecked_export):
     recipe = text_recipe(deterministic=False, steps_per_execution=1, model_args={"units": 8, "drop_rate": 0.3})
-    whole = engine.run(recipe, run_dir=tmp_path / "whole")
-
-    class Stop(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            if int(self.model.optimizer.iterations) == 70:
-                raise KeyboardInterrupt
-
-    with pytest.raises(engine.Interrupted):
-        engine.run(recipe, run_dir=tmp_path / "stopped", callbacks=[Stop()])
-    resumed = engine.run(recipe, run_dir=tmp_path / "stopped")
-    for one, other in zip(whole.model.weights, resumed.model.weights, strict=True):
-        np.testing.assert_array_equal(one.numpy(), other.numpy())
-    rows = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "stopped")]
-    assert rows[0] == rows[1]
+    check_resumption(recipe, tmp_path, stop_at=70)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import PREPARED
+from conftest import PREPARED, check_resumption
 from zoo import engine
 from zoo.data.sentences import load_tagged, read_conllu
 from zoo.data.stream import Order, bucketed
@@ -235,18 +235,7 @@ def test_any_text_is_answered(tag, text):
 
 def test_a_stopped_run_ends_as_an_undisturbed_one(tagging_recipe, tmp_path, unchecked_export):
     recipe = tagging_recipe(epochs=2, steps_per_execution=1, word_dropout=0.3)
-    whole = engine.run(recipe, run_dir=tmp_path / "whole")
-
-    class Stop(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            if int(self.model.optimizer.iterations) == 17:
-                raise KeyboardInterrupt
-
-    with pytest.raises(engine.Interrupted):
-        engine.run(recipe, run_dir=tmp_path / "stopped", callbacks=[Stop()])
-    resumed = engine.run(recipe, run_dir=tmp_path / "stopped")
-    for one, other in zip(whole.model.weights, resumed.model.weights, strict=True):
-        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    check_resumption(recipe, tmp_path, stop_at=17)
 
 
 def test_words_are_numbered_by_count():

@@ -8,19 +8,13 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import folder_of_pictures
+from conftest import folder_of_pictures, image_recipe
 from zoo.data import views
 from zoo.data.normalisation import Normalisation
 from zoo.data.stream import Order, Records
 from zoo.errors import UsageError, ZooError
-from zoo.recipe import ImageRecipe
 from zoo.registry import describe
 from zoo.tasks.classification import ImageClassification, Preprocessing, slid_over, smoothed_cross_entropy
-
-
-def image_recipe(**changes):
-    values = {"name": "r", "model": "mlp", "dataset": "digits", "epochs": 1, "batch_size": 4, "learning_rate": 0.1}
-    return ImageRecipe(**{**values, **changes})
 
 
 def places(height, width):
