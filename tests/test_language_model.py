@@ -327,7 +327,7 @@ def test_predict_and_evaluate_on_the_command_line(exported, capsys, tmp_path):
     arguments = [str(exported.export), "--text", "over the l", str(tmp_path / "prompt.txt"), "--temperature", "0"]
     assert _dispatch(["predict", *arguments, "--length", "6"]) == 0
     assert capsys.readouterr().out == "over the lazy do\nthe quick brown fox jumps o\n"
-    with pytest.raises(UsageError, match="length must be 0 or more"):
+    with pytest.raises(UsageError, match=r"^length must be 0 or more\.$"):
         _dispatch(["predict", *arguments, "--length", "-1"])
     capsys.readouterr()
     assert _dispatch(["evaluate", str(exported.export), "--json"]) == 0
