@@ -299,7 +299,7 @@ def predict(export: Path, options: Namespace) -> Iterator[dict[str, Any]]:
                 seed=tf.constant([options.seed]),
             )
         except tf.errors.InvalidArgumentError as error:
-            said = re.search(r"(length|temperature) must be [^\]\n]*", str(error))
+            said = re.search(r"(length|temperature) must be [^].\n]*", str(error))
             raise UsageError(f"{said.group(0) if said else error.message}.") from error
         yield {"prompt": prompt.decode(errors="replace"), "text": answer["text"].numpy()[0].decode()}
 
