@@ -91,8 +91,8 @@ def test_two_deterministic_runs_end_with_the_same_weights(small_recipe, tmp_path
 
 KILLED = """
 import sys
-from dataclasses import replace
-from pathlib import Path
+import time
+import keras
 from zoo import engine, export
 from zoo.recipe import ImageRecipe
 engine.SAVE_SECONDS = 0.0  # after each execution, so that kills fall into the middle of epochs
@@ -102,7 +102,9 @@ recipe = ImageRecipe(
     epochs=4, batch_size=50, optimizer="adam", learning_rate=0.003, schedule="cosine", random_shift=1,
     steps_per_execution=5, keep=sys.argv[2], deterministic=True,
 )
-engine.run(recipe, run_dir=sys.argv[1])
+# Slow enough for three kills in time: four epochs of five executions take three seconds at least.
+pause = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: time.sleep(0.15))
+engine.run(recipe, run_dir=sys.argv[1], callbacks=[pause])
 """
 
 
