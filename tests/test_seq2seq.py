@@ -17,12 +17,15 @@ SMALL = {
     "maxout": 5,
     "alignment": 7,
 }
-NAMES = ("seq2seq", "seq2seq_luong", "seq2seq_no_attention")
+NAMES = ("seq2seq", "seq2seq_luong", "seq2seq_no_attention", "seq2seq_sutskever")
 
 
 def small(name, **changes):
     """A small net with weights that make a difference."""
-    model = zoo.build(name, **{**SMALL, **changes})
+    sizes = {**SMALL, **changes}
+    if name == "seq2seq_sutskever":
+        sizes = {key: value for key, value in sizes.items() if key not in ("maxout", "alignment")}
+    model = zoo.build(name, **sizes)
     rng = np.random.default_rng(1)
     for weight in model.weights:
         weight.assign(rng.normal(size=weight.shape) * 0.5)
@@ -39,7 +42,19 @@ def test_the_papers_count():
     assert weights == 80_401_000 and model.count_params() == describe("seq2seq").parameters == 80_442_000
 
 
-@pytest.mark.parametrize("name", NAMES[1:])
+def test_the_count_of_the_deep_lstms():
+    # The whole net takes 1.5 GB; its vocabularies are rows of a thousand numbers, and the words' biases.
+    model = zoo.build("seq2seq_sutskever", source_vocabulary=1, target_vocabulary=1)
+    weights = sum(int(np.prod(w.shape)) for w in model.weights if w.name != "bias")
+    assert weights + 159_999 * 1000 + 79_999 * 2000 == 384_000_000
+    biases = 8 * 4000 + 80_000
+    card = describe("seq2seq_sutskever")
+    assert card.parameters == card.trainable == 384_000_000 + biases
+    assert model.count_params() == card.parameters - 159_999 * 1000 - 79_999 * 2001
+    assert card.macs == 64_000_000 + 80_000 * 1000
+
+
+@pytest.mark.parametrize("name", NAMES[1:3])
 def test_the_other_counts_are_the_cards(name):
     assert zoo.build(name).count_params() == describe(name).parameters == describe(name).trainable
 
@@ -71,6 +86,49 @@ def test_padding_changes_nothing_and_every_weight_learns(name):
     for weight, gradient in zip(model.trainable_variables, tape.gradient(loss, model.trainable_variables), strict=True):
         values = tf.convert_to_tensor(gradient).numpy()
         assert np.isfinite(values).all() and np.abs(values).max() > 0, weight.path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_word_at_a_time_is_the_same(name):
+    model = small(name)
+    decoder = model.get_layer("decoder")
+    words, annotations, real, state = keras.Model(model.input, decoder.input)({"source": SOURCE, "target": TARGET})
+    outputs, attention, last = decoder(words, annotations, real, state)
+    keys = decoder.keys(annotations)
+    for position in range(3):
+        output, looked, state = decoder.step(words[:, position], state, keys, annotations, real)
+        np.testing.assert_allclose(output, outputs[:, position], atol=1e-5)
+        np.testing.assert_allclose(looked, attention[:, position], atol=1e-5)
+    np.testing.assert_allclose(state, last, atol=1e-5)
+
+
+def test_the_deep_lstms_read_the_text_backwards():
+    model = small("seq2seq_sutskever", layers=2)
+    value = {weight.path: weight.numpy() for weight in model.weights}
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    def run(inputs, path, h, c):
+        outputs = []
+        for x in inputs:
+            gates = x @ value[f"{path}/kernel"] + h @ value[f"{path}/recurrent_kernel"] + value[f"{path}/bias"]
+            i, f, g, o = np.split(gates, 4)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
+            outputs.append(h)
+        return outputs, h, c
+
+    zero = np.zeros(8)
+    x = value["source_embedding/embeddings"][SOURCE[0, :3]][::-1]
+    x, *first = run(x, "encoder1/lstm_cell", zero, zero)
+    x, *second = run(x, "encoder2/lstm_cell", zero, zero)
+    y = value["target_embedding/embeddings"][TARGET[0]]
+    y, *_ = run(y, "decoder/lstm1/lstm_cell", *first)
+    y, *_ = run(y, "decoder/lstm2/lstm_cell", *second)
+    logits = np.array(y) @ value["words/kernel"] + value["words/bias"]
+    got = model({"source": SOURCE, "target": TARGET})["logits"][0]
+    np.testing.assert_allclose(got, logits, rtol=1e-3, atol=1e-4)
 
 
 def test_the_first_word_is_as_the_appendix_has_it():

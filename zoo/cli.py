@@ -72,6 +72,8 @@ def _dispatch(arguments: list[str]) -> int:
     predicting.add_argument("--length", type=int, default=200, help="characters that a language model adds (200)")
     predicting.add_argument("--temperature", type=float, default=0.7, help="how freely it draws; 0: not at all (0.7)")
     predicting.add_argument("--seed", type=int, default=0, help="what it draws by (0)")
+    predicting.add_argument("--beam", action="store_true", help="translate with beam search")
+    predicting.add_argument("--plot", metavar="PNG", help="draw a translation's attention into this file")
     predicting.add_argument("--json", action="store_true", help="print one JSON object a line")
 
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
@@ -166,6 +168,9 @@ def _predict(options: argparse.Namespace) -> int:
 
     folder = export.find(options.export)
     module, failed = _task_module(folder), False
+    if (options.beam or options.plot) and export.about(folder)["task"] != "translation":
+        flag = "--beam" if options.beam else "--plot"
+        raise UsageError(f"{flag} is for translation; {folder} is an export for {export.about(folder)['task']}.")
     for answer in module.predict(folder, options):
         failed |= "error" in answer
         if options.json:

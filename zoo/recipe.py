@@ -251,6 +251,36 @@ class TaggingRecipe(Recipe):
         self._require("word_dropout", self.word_dropout >= 0, "0 or more")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TranslationRecipe(Recipe):
+    """A recipe of translating texts."""
+
+    task: ClassVar[str] = "zoo.tasks.translation:Translation"
+
+    unit: Literal["words", "characters"] = "words"
+    """What a text is cut into. Words are scored by BLEU, characters by the share of texts that are right as a whole."""
+    lower_case: bool = False
+    """Read and write small letters only; BLEU then does not look at case."""
+    least_count: int = 1
+    """Words that training sees less often than this are unknown."""
+    longest: int = 50
+    """Pairs with more tokens than this on either side are left out of training."""
+    label_smoothing: float = 0.0
+    """The share of the target that is spread evenly over the vocabulary."""
+    beam_width: int = 5
+    """How many translations of a text the beam signature follows side by side."""
+    length_normalisation: float = 1.0
+    """Translations are compared by their log-probability over their length to this power."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("least_count", self.least_count >= 1, "at least 1")
+        self._require("longest", self.longest >= 1, "at least 1")
+        self._require("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1")
+        self._require("beam_width", self.beam_width >= 1, "at least 1")
+        self._require("length_normalisation", self.length_normalisation >= 0, "0 or more")
+
+
 def from_dict(plain: Mapping[str, Any]) -> Recipe:
     """The recipe that `to_dict` made plain."""
     kinds = [kind for kind in Recipe.__subclasses__() if kind.task == plain["task"]]

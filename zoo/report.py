@@ -74,6 +74,19 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: Sequenc
     figure.savefig(path)
 
 
+def attention_maps(maps: Sequence[tuple[Sequence[str], Sequence[str], np.ndarray]], path: Path) -> None:
+    """Draws for each text how much each token of its translation (rows) looked at each of its own (columns)."""
+    sizes = [(2.2 + 0.32 * len(source), 1.6 + 0.32 * len(target)) for source, target, _ in maps]
+    figure = _figure(max(width for width, _ in sizes), sum(height for _, height in sizes))
+    panels = figure.subplots(len(maps), 1, squeeze=False, height_ratios=[height for _, height in sizes])[:, 0]
+    for axes, (source, target, attention) in zip(panels, maps, strict=True):
+        axes.imshow(attention, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+        axes.set_xticks(range(len(source)), source, rotation=60, ha="left", rotation_mode="anchor")
+        axes.set_yticks(range(len(target)), target)
+        axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False)
+    figure.savefig(path)
+
+
 def lines(
     series: Mapping[str, Sequence[float]], path: Path, *, title: str, xlabel: str, ylabel: str, log: bool = False
 ) -> None:
@@ -113,7 +126,7 @@ def shown(metric: str, value: float | None) -> str:
     """A metric as people read it: accuracies and errors in per cent."""
     if value is None:
         return "–"
-    return f"{value:.2%}" if metric.endswith(("accuracy", "error")) else f"{value:.4g}"
+    return f"{value:.2%}" if metric.endswith(("accuracy", "error", "match")) else f"{value:.4g}"
 
 
 def add_results(runs: Sequence[Path], results: Path) -> None:

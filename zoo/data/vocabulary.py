@@ -1,10 +1,10 @@
-"""Vocabularies of characters: from text to numbers and back, in Python and in the graph."""
+"""Vocabularies of characters and words: from text to numbers and back, in Python and in the graph."""
 
 import atexit
 import shutil
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,23 @@ def _file_of_lines(name: str, lines: Iterable[Any]) -> str:
     path = Path(folder, name)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return str(path)
+
+
+class Composition:
+    """Letters with marks that a client may send in two characters ("u" and a diaeresis) made one ("ü").
+
+    TensorFlow has no Unicode normalisation; this does it for the given characters, and leaves the rest alone.
+    """
+
+    def __init__(self, characters: Iterable[str]):
+        apart = {c: unicodedata.normalize("NFD", c) for c in sorted(set(characters))}
+        self.pairs = [(two, one) for one, two in apart.items() if two != one]
+
+    def __call__(self, text: tf.Tensor) -> tf.Tensor:
+        """UTF-8 strings of any shape → the same, composed."""
+        for two, one in self.pairs:
+            text = tf.strings.regex_replace(text, two, one)
+        return text
 
 
 class Characters(tf.Module):
@@ -39,19 +56,10 @@ class Characters(tf.Module):
         initializer = tf.lookup.TextFileInitializer(file, tf.int64, 0, tf.int64, line, vocab_size=len(points))
         self.table = tf.lookup.StaticHashTable(initializer, UNKNOWN)
         self.points = tf.constant(points, tf.int32)
-        # What a client may send in two characters, and the vocabulary has as one: "u" and a diaeresis for "ü".
-        self.compositions = [
-            (unicodedata.normalize("NFD", c), c) for c in self.characters if unicodedata.normalize("NFD", c) != c
-        ]
+        self.composed = Composition(self.characters)
 
     def __len__(self) -> int:
         return len(self.characters) + 1
-
-    def composed(self, text: tf.Tensor) -> tf.Tensor:
-        """UTF-8 strings with the vocabulary's own letters in one character each, where they came in two."""
-        for apart, composed in self.compositions:
-            text = tf.strings.regex_replace(text, apart, composed)
-        return text
 
     def encode(self, text: tf.Tensor) -> tf.RaggedTensor:
         """UTF-8 strings (N,) → numbers, int32 (N, any). Invalid bytes are unknown characters."""
@@ -64,27 +72,31 @@ class Characters(tf.Module):
 
 
 class Words(tf.Module):
-    """Words numbered from 2: 0 is padding, 1 every word that is not in the vocabulary.
+    """Words numbered from 2, after the `marks`: 0 is padding, 1 every word that is not in the vocabulary.
 
     Those that occur at least `least` times in `counts`, the commonest first. An export carries them as an asset, a
     word a line.
     """
 
-    def __init__(self, counts: Mapping[str, int], least: int = 1):
+    def __init__(self, counts: Mapping[str, int], least: int = 1, marks: Sequence[str] = ()):
         super().__init__()
         common = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         self.words = tuple(word for word, count in common if count >= least)
-        self.numbers = {word: number for number, word in enumerate(self.words, start=2)}
-        # No token holds a tab, so the first two lines are no word's.
-        file = _file_of_lines("words.txt", ["<padding>\t", "<unknown>\t", *self.words])
-        initializer = tf.lookup.TextFileInitializer(
-            file, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
-        )
-        self.table = tf.lookup.StaticHashTable(initializer, 1)
+        # No token holds a tab, so the first lines are no word's.
+        lines = [f"<{mark}>\t" for mark in ("padding", "unknown", *marks)] + list(self.words)
+        self.numbers = {word: number for number, word in enumerate(lines)}
+        file = _file_of_lines("words.txt", lines)
+        word, number = (tf.string, tf.lookup.TextFileIndex.WHOLE_LINE), (tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER)
+        self.table = tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(file, *word, *number), 1)
+        self.inverse = tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(file, *number, *word), "")
 
     def __len__(self) -> int:
-        return len(self.words) + 2
+        return len(self.numbers)
 
     def encode(self, words: tf.RaggedTensor) -> tf.RaggedTensor:
         """Strings of any shape → their numbers, int32."""
         return tf.cast(tf.ragged.map_flat_values(self.table.lookup, words), tf.int32)
+
+    def decode(self, numbers: tf.Tensor) -> tf.Tensor:
+        """Numbers of any shape → their words."""
+        return self.inverse.lookup(tf.cast(numbers, tf.int64))

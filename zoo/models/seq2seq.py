@@ -37,6 +37,7 @@ class AttentionDecoder(keras.layers.Layer):
     def __init__(self, units: int, attention: str, alignment: int, **kwargs):
         super().__init__(**kwargs)
         self.units, self.attention, self.alignment = units, attention, alignment
+        self.attends = attention != "none"
         self.cell = keras_layers.GRUCell(units, reset_after=False, kernel_initializer=small_normal(), name="cell")
         if attention == "bahdanau":
             start = small_normal(0.001)

@@ -1,0 +1,31 @@
+"""RNNsearch on Multi30k, English to French, small letters: the captions of 29,000 pictures.
+
+    python recipes/seq2seq_multi30k_en_fr.py
+
+The same as `seq2seq_multi30k_en_de` but for the language; no figure is published for this setting.
+"""
+
+import zoo
+
+recipe = zoo.TranslationRecipe(
+    name="seq2seq_multi30k_en_fr",
+    model="seq2seq",
+    model_args={"embedding": 256, "units": 512, "maxout": 256, "alignment": 256, "drop_rate": 0.4},
+    dataset="multi30k/en-fr",
+    lower_case=True,
+    least_count=2,
+    label_smoothing=0.1,
+    epochs=15,
+    batch_size=64,
+    optimizer="adam",
+    learning_rate=0.001,
+    schedule="cosine",
+    warmup_epochs=1,
+    clip_norm=1.0,
+    keep="average",
+    average_momentum=0.998,
+    steps_per_execution=10,
+)
+
+if __name__ == "__main__":
+    zoo.main(recipe)

@@ -1,0 +1,248 @@
+"""Translation: tokens, batches, search, exports and scores, on pairs that a small net learns in seconds."""
+
+import itertools
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from conftest import PREPARED, check_resumption
+from zoo import engine
+from zoo.data.tokens import Tokenizer
+from zoo.errors import UsageError
+from zoo.recipe import TranslationRecipe
+from zoo.registry import describe
+from zoo.tasks.translation import END, PADDING, Search, Translation
+
+NUMBERS = {"one": "eins", "two": "zwei", "three": "drei", "five": "fünf", "twelve": "zwölf"}
+SIZES = {"embedding": 16, "units": 24, "maxout": 16, "alignment": 16}
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Counting in two languages; "unseen" is a word that occurs once."""
+    path = tmp_path_factory.mktemp("pairs") / "numbers.tsv"
+    rng = np.random.default_rng(0)
+    rows = [rng.choice(list(NUMBERS), rng.integers(1, 6)) for _ in range(1500)]
+    lines = [f"{' '.join(row)}.\t{' '.join(NUMBERS[word] for word in row)}.\n" for row in rows]
+    path.write_text("".join([*lines, "seven.\tsieben.\n"]), encoding="utf-8")
+    return path
+
+
+def make_recipe(pairs, **changes):
+    values = {
+        "name": "r",
+        "model": "seq2seq",
+        "model_args": SIZES,
+        "dataset": f"tsv:{pairs}",
+        "least_count": 2,
+        "lower_case": True,
+        "epochs": 8,
+        "batch_size": 16,
+        "optimizer": "adam",
+        "learning_rate": 0.01,
+        "beam_width": 3,
+    }
+    return TranslationRecipe(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained(pairs, tmp_path_factory):
+    return engine.run(make_recipe(pairs), run_dir=tmp_path_factory.mktemp("translation") / "run")
+
+
+@pytest.fixture(scope="module")
+def signatures(trained):
+    return tf.saved_model.load(str(trained.export)).signatures
+
+
+def test_texts_are_cut_and_joined_as_one_writes_them():
+    words = Tokenizer("words", True, "ü")
+    text = "Ein T-Shirt, gru\u0308n (und\u00a0rot); 3 Hunde!"
+    tokens = [token.decode() for token in words.split(tf.constant([text])).to_list()[0]]
+    assert tokens == ["ein", "t-shirt", ",", "grün", "(", "und", "rot", ")", ";", "3", "hunde", "!"]
+    assert words.join(words.split(tf.constant([text]))).numpy()[0].decode() == "ein t-shirt, grün (und rot); 3 hunde!"
+    characters = Tokenizer("characters", False, "")
+    assert characters.split(tf.constant(["Aé 1", ""])).to_list() == [[b"A", "é".encode(), b" ", b"1"], []]
+    assert characters.join(characters.split(tf.constant(["Aé 1", ""]))).numpy().tolist() == ["Aé 1".encode(), b""]
+
+
+def test_batches_are_what_the_pairs_say(pairs):
+    task = Translation(make_recipe(pairs), describe("seq2seq"), print)
+    for inputs, labels, real in task.training_batches(0).take(5):
+        source, before, labels = inputs["source"].numpy(), inputs["target"].numpy(), labels.numpy()
+        assert (before[:, 0] == END).all()
+        np.testing.assert_array_equal(real, labels > 0)
+        for row, ahead, after in zip(source, before, labels, strict=True):
+            count = (after > 0).sum()
+            assert after[count - 1] == END and row[row > 0][-1] == END and (row > 0).sum() == count
+            np.testing.assert_array_equal(ahead[1:count], after[: count - 1])
+            words = [task.source_words.words[n - 3] for n in row[: count - 2]]
+            assert [NUMBERS[word] for word in words] == [task.target_words.words[n - 3] for n in after[: count - 2]]
+    one, other = (next(iter(task.training_batches(3))) for _ in range(2))
+    np.testing.assert_array_equal(one[0]["source"], other[0]["source"])
+
+
+@pytest.mark.parametrize("name", ["dates", "multi30k/en-de"])
+def test_little_of_a_batch_is_padding(name):
+    if name != "dates" and not (PREPARED / "multi30k").is_dir():
+        pytest.skip("multi30k is not prepared")
+    unit = "characters" if name == "dates" else "words"
+    recipe = make_recipe("", dataset=name, unit=unit, batch_size=64)
+    task = Translation(recipe, describe("seq2seq"), print)
+    real = total = 0
+    for inputs, labels, _ in task.training_batches(0).take(200):
+        for side in (inputs["source"].numpy(), labels.numpy()):
+            real, total = real + (side > 0).sum(), total + side.size
+    assert real / total > 0.85
+
+
+def test_long_pairs_are_left_out_of_training(pairs):
+    task = Translation(make_recipe(pairs, longest=3), describe("seq2seq"), print)
+    assert 0 < task.train_examples < 1000
+    for inputs, labels, _ in task.training_batches(0).take(50):
+        assert inputs["source"].shape[1] <= 4 and labels.shape[1] <= 4
+    with pytest.raises(zoo.ZooError, match="as short as 1 tokens"):
+        Translation(make_recipe(pairs, longest=1, least_count=1), describe("seq2seq"), print)
+
+
+def test_smoothed_labels_are_keras_own(pairs):
+    task = Translation(make_recipe(pairs, label_smoothing=0.1), describe("seq2seq"), print)
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(2, 3, 7)).astype(np.float32), rng.integers(0, 7, (2, 3))
+    got = task.loss(labels, {"logits": logits})
+    expected = keras.losses.categorical_crossentropy(
+        keras.ops.one_hot(labels, 7), logits, from_logits=True, label_smoothing=0.1
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def random_net(seed=0, **sizes):
+    model = zoo.build("seq2seq", source_vocabulary=8, target_vocabulary=6, **SIZES, **sizes)
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        weight.assign(rng.normal(size=weight.shape) * 0.7)
+    return model
+
+
+def log_chances(model, source, written):
+    """The log-probability of each next token after those written, with what may never be written left in."""
+    before = np.array([[END, *written]], np.int32)
+    logits = model({"source": source, "target": before})["logits"].numpy()[0, -1].astype(np.float64)
+    chances = logits - np.log(np.exp(logits).sum())
+    chances[PADDING] = -np.inf
+    return chances
+
+
+def test_a_beam_of_one_takes_the_likeliest_word_each_time():
+    model = random_net()
+    source = np.array([[3, 4, 5, END], [6, 7, END, 0]], np.int32)
+    limits = np.array([9, 5], np.int32)
+    texts, scores = Search(model, 1.0)(tf.constant(source), tf.constant(limits), 1)
+    for row, limit, text, score in zip(source, limits, texts.numpy(), scores.numpy(), strict=True):
+        written, total = [], 0.0
+        while not written or written[-1] != END:
+            chances = log_chances(model, row[None, row > 0], written)
+            token = int(chances.argmax()) if len(written) + 1 < limit else END
+            written, total = [*written, token], total + chances[token]
+        assert text[text > 0].tolist() == written
+        assert score == pytest.approx(total / len(written), rel=1e-4)
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0])
+def test_a_beam_that_holds_everything_finds_the_best(power):
+    model, source, limit = random_net(3), np.array([[3, 4, END]], np.int32), 4
+    best = (-np.inf, ())
+    for length in range(limit):
+        for words in itertools.product([1, 3, 4, 5], repeat=length):
+            written, total = [], 0.0
+            for token in (*words, END):
+                total += log_chances(model, source, written)[token]
+                written.append(token)
+            best = max(best, (total / len(written) ** power, tuple(written)))
+    texts, scores = Search(model, power)(tf.constant(source), tf.constant([limit]), 600)
+    assert tuple(texts.numpy()[0][texts.numpy()[0] > 0]) == best[1]
+    assert scores.numpy()[0] == pytest.approx(best[0], rel=1e-4)
+
+
+def test_a_trained_net_translates(trained, signatures):
+    assert trained.metrics["test_bleu"] > 95 and trained.metrics["test_beam_bleu"] > 95
+    for name in ("serving_default", "beam"):
+        answer = signatures[name](text=tf.constant(["Two five  TWELVE.", "one."]))
+        assert [text.decode() for text in answer["translation"].numpy()] == ["zwei fünf zwölf.", "eins."]
+        assert answer["tokens"].numpy()[1].tolist() == [b"eins", b".", b"<end>", b"", b""]
+        assert answer["source_tokens"].numpy()[1].tolist() == [b"one", b".", b"<end>", b"", b""]
+        attention = answer["attention"].numpy()
+        assert attention.shape == (2, 5, 5)
+        np.testing.assert_allclose(attention.sum(-1), [[1] * 5, [1, 1, 1, 0, 0]], atol=1e-5)
+        assert (attention[0, :3].argmax(-1) == [0, 1, 2]).all()
+        alone = signatures[name](text=tf.constant(["one."]))
+        np.testing.assert_allclose(alone["score"].numpy()[0], answer["score"].numpy()[1], rtol=1e-4)
+        np.testing.assert_allclose(alone["attention"].numpy()[0], attention[1, :3, :3], atol=1e-5)
+    lines = (trained.folder / "translations.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("sacreBLEU nrefs:1|case:lc|eff:no|tok:13a") and lines[4].startswith("> ")
+    assert (trained.folder / "attention.png").exists()
+
+
+def test_an_unknown_word_is_taken_from_the_text(tmp_path, unchecked_export):
+    path = tmp_path / "names.tsv"
+    lines = [f"{a} n{i} {b}\t{a} n{i} {b}\n" for i, (a, b) in enumerate(itertools.product("abcdefghij", repeat=2))]
+    path.write_text("".join(lines), encoding="utf-8")
+    result = engine.run(make_recipe(path, epochs=30, batch_size=8), run_dir=tmp_path / "run")
+    answer = tf.saved_model.load(str(result.export)).signatures["serving_default"](text=tf.constant(["a Quux b"]))
+    assert answer["tokens"].numpy()[0].tolist()[1] == b"quux"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"    ", b"\xff\xfe abc", "😀 é שלום e\u0301".encode(), b"x" * 100_000, b"one " * 25_000],
+    ids=["empty", "spaces", "invalid", "signs", "long-word", "many-words"],
+)
+def test_any_text_is_answered(signatures, text):
+    for name in ("serving_default", "beam"):
+        answer = signatures[name](text=tf.constant([text, b"one."]))
+        assert answer["translation"].numpy()[1] == b"eins."
+        assert np.isfinite(answer["score"].numpy()).all() and np.isfinite(answer["attention"].numpy()).all()
+        if not text.strip():
+            assert answer["translation"].numpy()[0] == b"" and answer["score"].numpy()[0] == 0
+        assert len(answer["tokens"].numpy()[0]) <= 500
+    assert signatures["serving_default"](text=tf.constant([], tf.string))["translation"].shape == (0,)
+
+
+def test_a_stopped_run_ends_as_an_undisturbed_one(pairs, tmp_path, unchecked_export):
+    model_args = {**SIZES, "drop_rate": 0.2}
+    check_resumption(make_recipe(pairs, epochs=2, steps_per_execution=1, model_args=model_args), tmp_path, stop_at=101)
+
+
+@pytest.mark.parametrize("name", ["seq2seq_luong", "seq2seq_no_attention", "seq2seq_sutskever"])
+def test_the_other_nets_train_and_answer(name, pairs, tmp_path):
+    sizes = {"embedding": 16, "units": 24, "layers": 2} if name == "seq2seq_sutskever" else SIZES
+    result = engine.run(make_recipe(pairs, model=name, model_args=sizes, epochs=1), run_dir=tmp_path / "run")
+    answer = tf.saved_model.load(str(result.export)).signatures["beam"](text=tf.constant(["one two.", "one"]))
+    assert answer["attention"].shape[0] == 2 and "<unknown>" not in str(answer["translation"].numpy())
+
+
+def test_predict_and_evaluate_on_the_command_line(trained, capsys, tmp_path):
+    from zoo.cli import _dispatch
+
+    picture = tmp_path / "a.png"
+    assert _dispatch(["predict", str(trained.export), "--text", "five two.", "--plot", str(picture)]) == 0
+    assert capsys.readouterr().out == "fünf zwei.\n" and picture.stat().st_size > 5000
+    assert _dispatch(["predict", str(trained.export), "--text", "five", "--beam", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["translation"].startswith("fünf")
+    assert _dispatch(["evaluate", str(trained.export), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["test_bleu"] == pytest.approx(trained.metrics["test_bleu"])
+    assert results["scored_by"].startswith("sacreBLEU")
+    with pytest.raises(zoo.ZooError, match="cannot be written"):
+        _dispatch(["predict", str(trained.export), "--text", "five", "--plot", str(tmp_path / "none" / "a.png")])
+
+
+def test_what_cannot_be_is_said(pairs):
+    with pytest.raises(UsageError, match="beam_width is 0"):
+        make_recipe(pairs, beam_width=0)
+    with pytest.raises(UsageError, match="label_smoothing"):
+        make_recipe(pairs, label_smoothing=1.0)
