@@ -225,3 +225,18 @@ def test_identity_shortcut(height, stride):
     np.testing.assert_array_equal(y[..., :3], x[:, ::stride, ::stride])
     assert not y[..., 3:].any() and not layer.weights
     assert IdentityShortcut.from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+def test_the_gated_cell_is_keras_gated_unit():
+    from zoo.layers import GatedCell
+
+    rng = np.random.default_rng(0)
+    x, mask = rng.normal(size=(3, 5, 4)).astype(np.float32), np.arange(5)[None] < [[5], [3], [1]]
+    theirs = keras.layers.GRU(6, reset_after=False, return_sequences=True, go_backwards=True)
+    products, ours = keras.layers.Dense(18), keras.layers.RNN(GatedCell(6), return_sequences=True, go_backwards=True)
+    theirs(x), ours(products(x))
+    kernel, recurrent, bias = (rng.normal(size=w.shape) for w in theirs.weights)
+    theirs.set_weights([kernel, recurrent, bias])
+    products.set_weights([kernel, bias])
+    ours.set_weights([recurrent[:, :12], recurrent[:, 12:]])
+    np.testing.assert_allclose(ours(products(x), mask=mask), theirs(x, mask=mask), atol=1e-5)

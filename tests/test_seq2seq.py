@@ -94,7 +94,7 @@ def test_one_word_at_a_time_is_the_same(name):
     decoder = model.get_layer("decoder")
     words, annotations, real, state = keras.Model(model.input, decoder.input)({"source": SOURCE, "target": TARGET})
     outputs, attention, last = decoder(words, annotations, real, state)
-    keys = decoder.keys(annotations)
+    keys = decoder.keys(annotations, real)
     for position in range(3):
         output, looked, state = decoder.step(words[:, position], state, keys, annotations, real)
         np.testing.assert_allclose(output, outputs[:, position], atol=1e-5)
@@ -138,22 +138,24 @@ def test_the_first_word_is_as_the_appendix_has_it():
     def sigmoid(x):
         return 1 / (1 + np.exp(-x))
 
-    def gated(x, s, prefix):
+    def gated(products, s, prefix):
         """Appendix A.1.1 in Keras's sense of the update gate: s' = z·s + (1 − z)·s̃."""
-        kernel, recurrent, bias = (value[f"{prefix}/{n}"] for n in ("kernel", "recurrent_kernel", "bias"))
-        u = s.shape[-1]
-        z = sigmoid(x @ kernel[:, :u] + s @ recurrent[:, :u] + bias[:u])
-        r = sigmoid(x @ kernel[:, u : 2 * u] + s @ recurrent[:, u : 2 * u] + bias[u : 2 * u])
-        proposed = np.tanh(x @ kernel[:, 2 * u :] + (r * s) @ recurrent[:, 2 * u :] + bias[2 * u :])
+        x_z, x_r, x_s = np.split(products, 3)
+        u_z, u_r = np.split(s @ value[f"{prefix}/gates"], 2)
+        z, r = sigmoid(x_z + u_z), sigmoid(x_r + u_r)
+        proposed = np.tanh(x_s + (r * s) @ value[f"{prefix}/proposal"])
         return z * s + (1 - z) * proposed
+
+    def entering(x, name):
+        return x @ value[f"{name}/kernel"] + value[f"{name}/bias"]
 
     words = value["source_embedding/embeddings"][SOURCE[1]]
     forward, backward, s, t = [], [], np.zeros(8), np.zeros(8)
     for x in words:
-        s = gated(x, s, "encoder_forward/gru_cell")
+        s = gated(entering(x, "encoder_forward_input"), s, "encoder_forward/cell")
         forward.append(s)
     for x in words[::-1]:
-        t = gated(x, t, "encoder_backward/gru_cell")
+        t = gated(entering(x, "encoder_backward_input"), t, "encoder_backward/cell")
         backward.insert(0, t)
     h = np.concatenate([forward, backward], axis=1)
     s = np.tanh(backward[0] @ value["first_state/kernel"] + value["first_state/bias"])
@@ -163,12 +165,12 @@ def test_the_first_word_is_as_the_appendix_has_it():
         energies = (energies @ value["decoder/score/kernel"])[:, 0]
         attention = np.exp(energies) / np.exp(energies).sum()
         context = attention @ h
-        deep = np.concatenate([s, y, context]) @ value["deep_output/kernel"] + value["deep_output/bias"]
+        deep = np.concatenate([s, context, y]) @ value["deep_output/kernel"] + value["deep_output/bias"]
         logits = deep.reshape(-1, 2).max(-1) @ value["words/kernel"] + value["words/bias"]
         outputs = model({"source": SOURCE, "target": TARGET})
         np.testing.assert_allclose(outputs["attention"][1, position], attention, rtol=1e-4)
         np.testing.assert_allclose(outputs["logits"][1, position], logits, rtol=1e-3, atol=1e-4)
-        s = gated(np.concatenate([y, context]), s, "decoder/cell")
+        s = gated(entering(y, "decoder/word") + context @ value["decoder/context/kernel"], s, "decoder/cell")
 
 
 def test_weights_start_as_the_paper_has_them():
@@ -176,9 +178,12 @@ def test_weights_start_as_the_paper_has_them():
     value = {weight.path: weight.numpy() for weight in model.weights}
     assert value["decoder/query/kernel"].std() == pytest.approx(0.001, rel=0.05)
     assert (value["decoder/score/kernel"] == 0).all()
-    assert value["encoder_forward/gru_cell/kernel"].std() == pytest.approx(0.01, rel=0.1)
-    recurrent = value["encoder_forward/gru_cell/recurrent_kernel"]
-    np.testing.assert_allclose(recurrent @ recurrent.T, np.eye(200), atol=1e-4)
+    assert value["encoder_forward_input/kernel"].std() == pytest.approx(0.01, rel=0.1)
+    for cell in ("encoder_forward/cell", "encoder_backward/cell", "decoder/cell"):
+        matrices = [*np.split(value[f"{cell}/gates"], 2, axis=1), value[f"{cell}/proposal"]]
+        for matrix in matrices:  # each by itself
+            np.testing.assert_allclose(matrix @ matrix.T, np.eye(200), atol=1e-4)
+        assert np.abs(matrices[0] - matrices[1]).max() > 0.1
 
 
 @pytest.mark.parametrize(

@@ -282,3 +282,43 @@ class PerStep(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         return cls(keras.layers.deserialize(config.pop("layer")), **config)
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class GatedCell(keras.layers.Layer):
+    """The recurrence of a gated unit (Cho et al. 2014), to be run by `keras.layers.RNN` over products made beforehand.
+
+    Takes (N, 3·units), what the input's weights and biases make of a step's input for the update gate, the reset gate
+    and the proposed state, and the state (N, units); returns the next state. An update gate of one keeps the state.
+    It computes what `keras.layers.GRU(reset_after=False)` does: there the input's product is a part of each step, and
+    the weights of gates and proposal are slices of one variable, whose gradient TensorFlow fills with zeros at each
+    step. `recurrent_initializer` starts each of the three square matrices by itself.
+    """
+
+    def __init__(self, units: int, recurrent_initializer="orthogonal", **kwargs):
+        super().__init__(**kwargs)
+        self.units = self.state_size = self.output_size = units
+        self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
+
+    def build(self, input_shape):
+        square = (self.units, self.units)
+
+        def start(shape, dtype=None):
+            copies = [self.recurrent_initializer.clone() for _ in range(shape[1] // self.units)]
+            return ops.concatenate([one(square, dtype=dtype) for one in copies], axis=1)
+
+        self.gates = self.add_weight(shape=(self.units, 2 * self.units), initializer=start, name="gates")
+        self.proposal = self.add_weight(shape=square, initializer=start, name="proposal")
+
+    def call(self, x, states):
+        state = states[0]
+        x_update, x_reset, x_proposed = ops.split(x, 3, axis=-1)
+        update, reset = ops.split(ops.matmul(state, self.gates), 2, axis=-1)
+        update, reset = ops.sigmoid(x_update + update), ops.sigmoid(x_reset + reset)
+        proposed = ops.tanh(x_proposed + ops.matmul(reset * state, self.proposal))
+        following = update * state + (1 - update) * proposed
+        return following, [following]
+
+    def get_config(self):
+        start = keras.initializers.serialize(self.recurrent_initializer)
+        return {**super().get_config(), "units": self.units, "recurrent_initializer": start}

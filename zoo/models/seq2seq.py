@@ -1,11 +1,14 @@
 """Sequence-to-sequence nets with and without attention: Bahdanau, Cho & Bengio, ICLR 2015 (RNNsearch and RNNencdec);
 Luong, Pham & Manning, EMNLP 2015."""
 
+from collections.abc import Callable
+
 import keras
 from keras import layers as keras_layers
 from keras import ops
 
 from zoo.errors import UsageError
+from zoo.layers import GatedCell
 
 ATTENTIONS = ("bahdanau", "luong", "none")
 
@@ -15,9 +18,17 @@ def small_normal(deviation: float = 0.01) -> keras.initializers.Initializer:
     return keras.initializers.RandomNormal(stddev=deviation)
 
 
-def gru(units: int, **options) -> keras_layers.GRU:
-    """A gated unit as Cho et al. 2014 have it: the reset gate acts before the product with the recurrent weights."""
-    return keras_layers.GRU(units, reset_after=False, kernel_initializer=small_normal(), **options)
+class OneWord(keras.layers.Layer):
+    """A cell for Keras's recurrent loop around a function of a word and a state, which see what is fixed by closure:
+    the loop takes no constants. What the function returns beside the state leaves the loop side by side."""
+
+    def __init__(self, function: Callable, state_size: int, **kwargs):
+        super().__init__(**kwargs)
+        self.function, self.state_size = function, state_size
+
+    def call(self, word, states):
+        *outputs, state = self.function(word, states[0])
+        return ops.concatenate(outputs, axis=-1), [state]
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -38,78 +49,93 @@ class AttentionDecoder(keras.layers.Layer):
         super().__init__(**kwargs)
         self.units, self.attention, self.alignment = units, attention, alignment
         self.attends = attention != "none"
-        self.cell = keras_layers.GRUCell(units, reset_after=False, kernel_initializer=small_normal(), name="cell")
+
+        def dense(size: int, name: str, deviation: float = 0.01, **options) -> keras_layers.Dense:
+            return keras_layers.Dense(size, kernel_initializer=small_normal(deviation), name=name, **options)
+
+        self.word = dense(3 * units, "word")
+        self.context = dense(3 * units, "context", use_bias=False)  # for Luong of the last output
+        self.cell = GatedCell(units, name="cell")
         if attention == "bahdanau":
-            start = small_normal(0.001)
-            self.query = keras_layers.Dense(alignment, use_bias=False, kernel_initializer=start, name="query")
-            self.key = keras_layers.Dense(alignment, use_bias=False, kernel_initializer=start, name="key")
+            self.query = dense(alignment, "query", 0.001, use_bias=False)
+            self.key = dense(alignment, "key", 0.001, use_bias=False)
             self.score = keras_layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="score")
         if attention == "luong":
-            self.key = keras_layers.Dense(units, use_bias=False, kernel_initializer=small_normal(), name="key")
-            self.combine = keras_layers.Dense(
-                units, activation="tanh", use_bias=False, kernel_initializer=small_normal(), name="combine"
-            )
+            self.key = dense(units, "key", use_bias=False)
+            self.combine = dense(units, "combine", activation="tanh", use_bias=False)
 
     def build(self, words_shape, annotations_shape, real_shape, state_shape):
-        width, context = words_shape[-1], annotations_shape[-1]
-        self.cell.build((None, width + (self.units if self.attention == "luong" else context)))
+        found = annotations_shape[-1]
+        self.word.build((None, None, words_shape[-1]))
+        self.context.build((None, self.units if self.attention == "luong" else found))
+        self.cell.build((None, 3 * self.units))
         if self.attention == "bahdanau":
             self.query.build((None, self.units))
-            self.key.build((None, None, context))
+            self.key.build((None, None, found))
             self.score.build((None, None, self.alignment))
         if self.attention == "luong":
-            self.key.build((None, None, context))
-            self.combine.build((None, self.units + context))
+            self.key.build((None, None, found))
+            self.combine.build((None, self.units + found))
 
-    def keys(self, annotations):
-        """What the states are compared with, computed once a sentence: (N, S, alignment), or (N, S, units)."""
-        return annotations if self.attention == "none" else self.key(annotations)
+    def keys(self, annotations, real):
+        """What is computed once a sentence: what states are compared with, (N, S, alignment) or (N, S, units); without
+        attention the context (N, D)."""
+        if self.attends:
+            return self.key(annotations)
+        last, half = ops.cast(self.last(real), annotations.dtype), annotations.shape[-1] // 2
+        forward = ops.sum(annotations[..., :half] * last[..., None], axis=1)
+        return ops.concatenate([forward, annotations[:, 0, half:]], axis=-1)
+
+    def last(self, real):
+        """Where each sentence's last word is, (N, S)."""
+        count = ops.sum(ops.cast(real, "int32"), axis=1)
+        return ops.arange(ops.shape(real)[1])[None] == count[:, None] - 1
 
     def look(self, state, keys, annotations, real):
         """The context (N, D) of a state (N, units) and its attention (N, S)."""
         if self.attention == "none":
-            count = ops.sum(ops.cast(real, "int32"), axis=1)
-            last = ops.cast(ops.arange(ops.shape(real)[1])[None] == count[:, None] - 1, annotations.dtype)
-            half = annotations.shape[-1] // 2
-            forward = ops.sum(annotations[..., :half] * last[..., None], axis=1)
-            return ops.concatenate([forward, annotations[:, 0, half:]], axis=-1), last
+            return keys, ops.cast(self.last(real), annotations.dtype)
         if self.attention == "bahdanau":
             scores = self.score(ops.tanh(self.query(state)[:, None] + keys))[..., 0]
         else:
-            scores = ops.sum(state[:, None] * keys, axis=-1)
+            scores = ops.matmul(keys, state[..., None])[..., 0]
         attention = ops.softmax(ops.where(real, scores, -1e9), axis=-1)
-        return ops.sum(annotations * attention[..., None], axis=1), attention
+        return ops.matmul(attention[:, None], annotations)[:, 0], attention
 
-    def step(self, word, state, keys, annotations, real):
-        """One word (N, E) and the state before it → what the output needs (N, …), the attention and the next state."""
+    def advance(self, x, state, keys, annotations, real):
+        """A step from what the word adds to the gated unit, (N, 3·units): what it finds, its attention, its state."""
         if self.attention == "luong":
-            hidden, fed = state[:, : self.units], state[:, self.units :]
-            _, (hidden,) = self.cell(ops.concatenate([word, fed], axis=-1), [hidden])
+            hidden, fed = ops.split(state, 2, axis=-1)
+            hidden, _ = self.cell(x + self.context(fed), [hidden])
             context, attention = self.look(hidden, keys, annotations, real)
             output = self.combine(ops.concatenate([hidden, context], axis=-1))
             return output, attention, ops.concatenate([hidden, output], axis=-1)
         context, attention = self.look(state, keys, annotations, real)
-        _, (following,) = self.cell(ops.concatenate([word, context], axis=-1), [state])
-        return ops.concatenate([state, word, context], axis=-1), attention, following
+        following, _ = self.cell(x + self.context(context), [state])
+        return ops.concatenate([state, context], axis=-1), attention, following
+
+    def step(self, word, state, keys, annotations, real):
+        """One word (N, E) and the state before it → what the output needs (N, …), the attention and the next state."""
+        found, attention, state = self.advance(self.word(word), state, keys, annotations, real)
+        return self.output_of(found, word), attention, state
+
+    def output_of(self, found, words):
+        """What the output layers need: for Luong what was found, else that and the words."""
+        return found if self.attention == "luong" else ops.concatenate([found, words], axis=-1)
 
     def call(self, words, annotations, real, state):
-        keys = self.keys(annotations)
-
-        def advance(carried, word):
-            output, attention, state = self.step(word, carried[0], keys, annotations, real)
-            # On TensorFlow, Keras's scan collects nothing but what it carries.
-            carried = (state, output, attention)
-            return carried, carried
-
-        output = state[:, : self.units]
-        if self.attention != "luong":
-            output = ops.concatenate([output, words[:, 0], annotations[:, 0]], axis=-1)
-        begin = (state, ops.zeros_like(output), ops.zeros_like(annotations[..., 0]))
-        (state, _, _), (_, outputs, attention) = ops.scan(advance, begin, ops.transpose(words, (1, 0, 2)))
-        return ops.transpose(outputs, (1, 0, 2)), ops.transpose(attention, (1, 0, 2)), state
+        keys, dtype = self.keys(annotations, real), self.dtype_policy
+        # Not `ops.scan`: on TensorFlow, XLA cannot take its gradient.
+        one_word = OneWord(
+            lambda x, state: self.advance(x, state, keys, annotations, real), state.shape[-1], dtype=dtype
+        )
+        loop = keras_layers.RNN(one_word, return_sequences=True, return_state=True, dtype=dtype)
+        x, state = loop(self.word(words), initial_state=state)
+        width = self.units if self.attention == "luong" else self.units + annotations.shape[-1]
+        return self.output_of(x[..., :width], words), x[..., width:], state
 
     def compute_output_spec(self, words, annotations, real, state):
-        width = self.units if self.attention == "luong" else self.units + words.shape[-1] + annotations.shape[-1]
+        width = self.units if self.attention == "luong" else self.units + annotations.shape[-1] + words.shape[-1]
         batch, steps = words.shape[:2]
         return (
             keras.KerasTensor((batch, steps, width), dtype=self.compute_dtype),
@@ -185,11 +211,16 @@ def seq2seq(
         return keras_layers.Dropout(drop_rate, name=f"{side}_drop")(x) if drop_rate else x
 
     x = embedded(source, source_vocabulary, "source")  # (N, S, embedding)
-    forth = gru(units, return_sequences=True, name="encoder_forward")
-    back = gru(units, return_sequences=True, go_backwards=True, name="encoder_backward")
-    forward = forth(x, mask=real)  # (N, S, units)
+
+    def read(name: str, **options):
+        products = keras_layers.Dense(3 * units, kernel_initializer=small_normal(), name=f"{name}_input")(x)
+        return keras_layers.RNN(GatedCell(units, name="cell"), return_sequences=True, name=name, **options)(
+            products, mask=real
+        )
+
+    forward = read("encoder_forward")  # (N, S, units)
     # Keras gives the backward states in the order in which they came: the first word's is the last.
-    backward = ops.flip(back(x, mask=real), axis=1)
+    backward = ops.flip(read("encoder_backward", go_backwards=True), axis=1)
     annotations = keras_layers.Concatenate(name="annotations")([forward, backward])  # (N, S, 2·units)
     state = keras_layers.Dense(units, activation="tanh", kernel_initializer=small_normal(), name="first_state")(
         backward[:, 0]

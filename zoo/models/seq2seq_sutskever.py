@@ -47,7 +47,7 @@ class StackedDecoder(keras.layers.Layer):
         for i, layer in enumerate(self.stack):
             layer.build((None, None, self.units if i else words_shape[-1]))
 
-    def keys(self, annotations):
+    def keys(self, annotations, real):
         """Nothing is looked at."""
         return annotations
 

@@ -293,7 +293,7 @@ class Search:
         translations have ended among the best `width` of a step.
         """
         annotations, real, state = self.encoder(source, training=False)
-        fixed = [tf.repeat(part, width, axis=0) for part in (self.decoder.keys(annotations), annotations, real)]
+        fixed = [tf.repeat(part, width, axis=0) for part in (self.decoder.keys(annotations, real), annotations, real)]
         rows, total = tf.shape(source)[0], tf.reduce_max(tf.concat([limits, [1]], 0))
         places = tf.range(total)
 
