@@ -23,12 +23,14 @@ SIZES = {"embedding": 16, "units": 24, "maxout": 16, "alignment": 16}
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """Counting in two languages; "unseen" is a word that occurs once."""
+    """Counting in two languages, with names here and there, none of which occurs twice."""
     path = tmp_path_factory.mktemp("pairs") / "numbers.tsv"
     rng = np.random.default_rng(0)
-    rows = [rng.choice(list(NUMBERS), rng.integers(1, 6)) for _ in range(1500)]
-    lines = [f"{' '.join(row)}.\t{' '.join(NUMBERS[word] for word in row)}.\n" for row in rows]
-    path.write_text("".join([*lines, "seven.\tsieben.\n"]), encoding="utf-8")
+    lines = []
+    for i in range(1500):
+        words = [f"Name{i}x{k}" if rng.random() < 0.1 else rng.choice(list(NUMBERS)) for k in range(rng.integers(1, 6))]
+        lines.append(f"{' '.join(words)}.\t{' '.join(NUMBERS.get(word, word) for word in words)}.\n")
+    path.write_text("".join(lines), encoding="utf-8")
     return path
 
 
@@ -40,10 +42,11 @@ def make_recipe(pairs, **changes):
         "dataset": f"tsv:{pairs}",
         "least_count": 2,
         "lower_case": True,
-        "epochs": 8,
+        "epochs": 12,
         "batch_size": 16,
         "optimizer": "adam",
         "learning_rate": 0.01,
+        "schedule": "cosine",
         "beam_width": 3,
     }
     return TranslationRecipe(**{**values, **changes})
@@ -80,8 +83,11 @@ def test_batches_are_what_the_pairs_say(pairs):
             count = (after > 0).sum()
             assert after[count - 1] == END and row[row > 0][-1] == END and (row > 0).sum() == count
             np.testing.assert_array_equal(ahead[1:count], after[: count - 1])
-            words = [task.source_words.words[n - 3] for n in row[: count - 2]]
-            assert [NUMBERS[word] for word in words] == [task.target_words.words[n - 3] for n in after[: count - 2]]
+            for ours, theirs in zip(row[: count - 2], after[: count - 2], strict=True):
+                known = (ours > END, theirs > END)
+                assert known == (False, False) or (
+                    NUMBERS[task.source_words.words[ours - 3]] == task.target_words.words[theirs - 3]
+                )
     one, other = (next(iter(task.training_batches(3))) for _ in range(2))
     np.testing.assert_array_equal(one[0]["source"], other[0]["source"])
 
@@ -178,7 +184,6 @@ def test_a_trained_net_translates(trained, signatures):
         attention = answer["attention"].numpy()
         assert attention.shape == (2, 5, 5)
         np.testing.assert_allclose(attention.sum(-1), [[1] * 5, [1, 1, 1, 0, 0]], atol=1e-5)
-        assert (attention[0, :3].argmax(-1) == [0, 1, 2]).all()
         alone = signatures[name](text=tf.constant(["one."]))
         np.testing.assert_allclose(alone["score"].numpy()[0], answer["score"].numpy()[1], rtol=1e-4)
         np.testing.assert_allclose(alone["attention"].numpy()[0], attention[1, :3, :3], atol=1e-5)
@@ -187,13 +192,9 @@ def test_a_trained_net_translates(trained, signatures):
     assert (trained.folder / "attention.png").exists()
 
 
-def test_an_unknown_word_is_taken_from_the_text(tmp_path, unchecked_export):
-    path = tmp_path / "names.tsv"
-    lines = [f"{a} n{i} {b}\t{a} n{i} {b}\n" for i, (a, b) in enumerate(itertools.product("abcdefghij", repeat=2))]
-    path.write_text("".join(lines), encoding="utf-8")
-    result = engine.run(make_recipe(path, epochs=30, batch_size=8), run_dir=tmp_path / "run")
-    answer = tf.saved_model.load(str(result.export)).signatures["serving_default"](text=tf.constant(["a Quux b"]))
-    assert answer["tokens"].numpy()[0].tolist()[1] == b"quux"
+def test_an_unknown_word_is_taken_from_the_text(signatures):
+    answer = signatures["serving_default"](text=tf.constant(["two Quux five."]))
+    assert answer["translation"].numpy()[0].decode() == "zwei quux fünf."
 
 
 @pytest.mark.parametrize(
