@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 UNKNOWN = 0  # the number of every character that is not in the vocabulary
+UNKNOWN_WORD = 1  # that of every word
 
 
 def _file_of_lines(name: str, lines: Iterable[Any]) -> str:
@@ -100,3 +101,45 @@ class Words(tf.Module):
     def decode(self, numbers: tf.Tensor) -> tf.Tensor:
         """Numbers of any shape → their words."""
         return self.inverse.lookup(tf.cast(numbers, tf.int64))
+
+
+class WordsAndCharacters(tf.Module):
+    """From tokens to the numbers of words and of their characters, in the graph.
+
+    `counts` says how often training has each word; those below `least_count` are unknown.
+    """
+
+    def __init__(self, counts: Mapping[str, int], least_count: int):
+        super().__init__()
+        self.words = Words(counts, least_count)
+        self.characters = Characters("".join(counts))
+        self.counts = [1, 1, *(counts[word] for word in self.words.words)]
+
+    def sizes(self) -> dict[str, int]:
+        """The arguments that a net takes from here."""
+        return {"word_vocabulary": len(self.words), "character_vocabulary": len(self.characters) + 1}
+
+    def __call__(self, tokens: tf.RaggedTensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """Strings (N, any) → words int32 (N, any) and characters int32 (N, any, any), which count from 1."""
+        tokens = tokens.with_flat_values(self.characters.composed(tokens.flat_values))
+        # 0 is padding here, so an unknown character is 1 and the rest follow.
+        spelled = self.characters.encode(tokens.flat_values) + 1
+        return self.words.encode(tokens), tokens.with_flat_values(spelled)
+
+    def padded(self, tokens: tf.RaggedTensor) -> dict[str, tf.Tensor]:
+        """Strings (N, any) → "words" (N, T + 1) and "characters" (N, T + 1, C + 1), padded with 0: one place more than
+        there are, so that there is something to run over where no row has a token."""
+        words, characters = self(tokens)
+        return {
+            "words": tf.pad(words.to_tensor(0), [[0, 0], [0, 1]]),
+            "characters": tf.pad(characters.to_tensor(0), [[0, 0], [0, 1], [0, 1]]),
+        }
+
+    def with_unknown(self, words: tf.Tensor, dropout: float, seed: tf.Tensor) -> tf.Tensor:
+        """Words of which each that training has n times is taken for unknown with the chance a/(a + n), `dropout` being
+        a (Kiperwasser & Goldberg 2016, section 4)."""
+        if not dropout:
+            return words
+        chance = dropout / (dropout + tf.gather(tf.constant(self.counts, tf.float32), words))
+        draws = tf.random.stateless_uniform(tf.shape(words), seed)
+        return tf.where((draws < chance) & (words > 0), UNKNOWN_WORD, words)

@@ -21,23 +21,12 @@ from zoo.data.views import View
 from zoo.errors import UsageError, reason
 from zoo.recipe import ImageRecipe, from_dict
 from zoo.registry import Card
+from zoo.tasks.losses import cross_entropy, smoothed_cross_entropy
 from zoo.weights import classifier
 
 # The constant of LeNet-5's criterion, which the paper leaves open: how far, in squared distance, a wrong class's code
 # is pushed away. Chosen on a validation split of MNIST.
 RUBBISH_DISTANCE = 10.0
-
-
-def cross_entropy(labels, logits):
-    """−log softmax(logits)[label], per example."""
-    return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-
-
-def smoothed_cross_entropy(labels, logits, smoothing: float):
-    """Cross-entropy to the label with 1 − `smoothing`, the rest spread evenly over all classes (Szegedy et al. 2016,
-    section 7), per example."""
-    uniform = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
-    return (1 - smoothing) * cross_entropy(labels, logits) + smoothing * uniform
 
 
 def sigmoid_cross_entropy(labels, logits):

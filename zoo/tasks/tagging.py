@@ -15,13 +15,11 @@ from zoo import report
 from zoo.data.sentences import Sentences, TaggedData, load_tagged
 from zoo.data.stream import Order, bucketed
 from zoo.data.text import texts_of
-from zoo.data.vocabulary import Characters, Words
+from zoo.data.vocabulary import WordsAndCharacters
 from zoo.errors import UsageError, reason
 from zoo.recipe import TaggingRecipe, from_dict
 from zoo.registry import Card
-
-UNKNOWN_WORD = 1
-MULTIPLE = 8  # sentences are padded to a multiple of so many tokens: few shapes, each compiled once
+from zoo.tasks.losses import cross_entropy
 
 
 class Tagging:
@@ -31,9 +29,7 @@ class Tagging:
         self.recipe = recipe
         self.data: TaggedData = load_tagged(recipe.dataset, say)
         self.counts = Counter(token for row in self.data.train.tokens for token in row)
-        self.words = Words(self.counts, recipe.least_count)
-        self.characters = Characters("".join(self.counts))
-        self.encoded = Encoder(self.words, self.characters)
+        self.encoded = WordsAndCharacters(self.counts, recipe.least_count)
 
     @property
     def train_examples(self) -> int:
@@ -45,14 +41,13 @@ class Tagging:
         tokens = sum(self.counts.values())
         return (
             f"{data.name}: {len(data.train):,} training ({tokens:,} tokens), {len(data.validation):,} validation and "
-            f"{len(data.test):,} test sentences, {len(data.tags)} tags, {len(self.words) - 2:,} words"
+            f"{len(data.test):,} test sentences, {len(data.tags)} tags, {len(self.encoded.words) - 2:,} words"
         )
 
     def model_args(self) -> dict[str, Any]:
         """What the data decides about the model."""
         return {
-            "word_vocabulary": len(self.words),
-            "character_vocabulary": len(self.characters) + 1,
+            **self.encoded.sizes(),
             "num_tags": len(self.data.tags),
         }
 
@@ -62,8 +57,7 @@ class Tagging:
 
     def loss(self, labels, logits):
         """The cross-entropy of each token, (N, T)."""
-        logits = keras.ops.cast(logits, "float32")
-        return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        return cross_entropy(labels, logits)
 
     def metrics(self) -> list[keras.metrics.Metric]:
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
@@ -75,17 +69,12 @@ class Tagging:
         split, recipe = self.data.train, self.recipe
         order = Order(len(split), recipe.batch_size, recipe.seed)
         lengths = np.array([len(row) for row in split.tokens])
-        counts = tf.constant([1, 1, *(self.counts[word] for word in self.words.words)], tf.float32)
         seed = tf.constant(recipe.seed, tf.int64)
         batch = self._batches_of(split)
 
         def noisy(step: tf.Tensor, indices: tf.Tensor):
             inputs, tags, real = batch(indices)
-            if recipe.word_dropout:
-                words = inputs["words"]
-                chance = recipe.word_dropout / (recipe.word_dropout + tf.gather(counts, words))
-                draws = tf.random.stateless_uniform(tf.shape(words), tf.stack([seed, step]))
-                inputs["words"] = tf.where((draws < chance) & (words > 0), UNKNOWN_WORD, words)
+            inputs["words"] = self.encoded.with_unknown(inputs["words"], recipe.word_dropout, tf.stack([seed, step]))
             return inputs, tags, real
 
         steps = bucketed(order, lengths, first_step).enumerate(first_step)
@@ -113,16 +102,11 @@ class Tagging:
         words, characters = self.encoded(tokens)
 
         def batch(indices: tf.Tensor):
-            chosen = tf.gather(words, indices)
-            longest = tf.cast(tf.reduce_max(chosen.row_lengths()), tf.int32)
-            width = (longest + MULTIPLE - 1) // MULTIPLE * MULTIPLE
-            dense = chosen.to_tensor(0, shape=(None, None))
-            dense = tf.pad(dense, [[0, 0], [0, width - tf.shape(dense)[1]]])
-            spelled = tf.gather(characters, indices).to_tensor(0)
-            spelled = tf.pad(spelled, [[0, 0], [0, width - tf.shape(spelled)[1]], [0, 0]])
-            labels = tf.gather(tags, indices).to_tensor(0)
-            labels = tf.pad(labels, [[0, 0], [0, width - tf.shape(labels)[1]]])
-            return {"words": dense, "characters": spelled}, labels, tf.cast(dense > 0, tf.float32)
+            inputs = {
+                "words": tf.gather(words, indices).to_tensor(0),
+                "characters": tf.gather(characters, indices).to_tensor(0),
+            }
+            return inputs, tf.gather(tags, indices).to_tensor(0), tf.cast(inputs["words"] > 0, tf.float32)
 
         return batch
 
@@ -172,21 +156,6 @@ def accuracies(split: Sentences, predicted, known: Mapping[str, int], name: str)
     return results
 
 
-class Encoder(tf.Module):
-    """From tokens to the numbers of words and characters, in the graph."""
-
-    def __init__(self, words: Words, characters: Characters):
-        super().__init__()
-        self.words, self.characters = words, characters
-
-    def __call__(self, tokens: tf.RaggedTensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
-        """Strings (N, any) → words int32 (N, any) and characters int32 (N, any, any), which count from 1."""
-        tokens = tokens.with_flat_values(self.characters.composed(tokens.flat_values))
-        # 0 is padding here, so an unknown character is 1 and the rest follow.
-        spelled = self.characters.encode(tokens.flat_values) + 1
-        return self.words.encode(tokens), tokens.with_flat_values(spelled)
-
-
 class ServingTagger(tf.Module):
     """A tagger with its vocabularies, to be saved with this signature:
 
@@ -194,7 +163,7 @@ class ServingTagger(tf.Module):
       `probabilities` float32 (N, T), the tag's own; shorter rows end in "", "" and 0.
     """
 
-    def __init__(self, model: keras.Model, encoder: Encoder, tags: tuple[str, ...]):
+    def __init__(self, model: keras.Model, encoder: WordsAndCharacters, tags: tuple[str, ...]):
         super().__init__()
         self.weights = [weight.value for weight in model.weights]  # what the export keeps, in the model's order
         self.encoder = encoder
@@ -205,15 +174,10 @@ class ServingTagger(tf.Module):
             text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
             tokens = tf.strings.split(text, " ")
             tokens = tf.ragged.boolean_mask(tokens, tokens != "")
-            words, characters = encoder(tokens)
-            # One place more, so that there is something to run over where no row has a token.
-            inputs = {
-                "words": tf.pad(words.to_tensor(0), [[0, 0], [0, 1]]),
-                "characters": tf.pad(characters.to_tensor(0), [[0, 0], [0, 1], [0, 1]]),
-            }
+            inputs = encoder.padded(tokens)
             probabilities = tf.nn.softmax(tf.cast(model(inputs, training=False), tf.float32))[:, :-1]
             best = tf.argmax(probabilities, axis=-1)
-            real = words.to_tensor(0) > 0
+            real = inputs["words"][:, :-1] > 0
             return {
                 "tokens": tokens.to_tensor(""),
                 "tags": tf.where(real, tf.gather(tf.constant(tags), best), ""),

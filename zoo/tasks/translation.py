@@ -10,7 +10,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
 from zoo import report
 from zoo.data.pairs import PairData, Pairs, load_pairs
@@ -21,6 +20,7 @@ from zoo.data.vocabulary import Words
 from zoo.errors import ZooError, reason
 from zoo.recipe import TranslationRecipe, from_dict
 from zoo.registry import Card
+from zoo.tasks.losses import smoothed_cross_entropy
 
 PADDING, UNKNOWN, END = 0, 1, 2
 SCORED = 100  # texts that are scored at a time
@@ -70,13 +70,7 @@ class Translation:
 
     def loss(self, labels, outputs):
         """The cross-entropy of each token, (N, T), with smoothed labels where the recipe says so."""
-        logits = ops.cast(outputs["logits"], "float32")
-        losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        smoothing = self.recipe.label_smoothing
-        if not smoothing:
-            return losses
-        even = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
-        return (1 - smoothing) * losses + smoothing * even
+        return smoothed_cross_entropy(labels, outputs["logits"], self.recipe.label_smoothing)
 
     def metrics(self) -> list[keras.metrics.Metric]:
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
