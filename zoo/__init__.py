@@ -15,6 +15,7 @@ _HOME = {
     "LanguageModelRecipe": "zoo.recipe",
     "Recipe": "zoo.recipe",
     "TaggingRecipe": "zoo.recipe",
+    "TextRecipe": "zoo.recipe",
     "TranslationRecipe": "zoo.recipe",
     "UsageError": "zoo.errors",
     "ZooError": "zoo.errors",

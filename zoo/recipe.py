@@ -252,6 +252,31 @@ class TaggingRecipe(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TextRecipe(Recipe):
+    """A recipe of classifying texts."""
+
+    task: ClassVar[str] = "zoo.tasks.text_classification:TextClassification"
+
+    lower_case: bool = False
+    """Read small letters only."""
+    least_count: int = 1
+    """Words that training sees less often than this are unknown."""
+    word_dropout: float = 0.0
+    """In training a word that occurs n times is taken for unknown with the chance a/(a + n), a being this."""
+    longest: int = 400
+    """Words of a text that are read; what comes after them is not."""
+    validation_examples: int = 0
+    """Cut from the training split."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("least_count", self.least_count >= 1, "at least 1")
+        self._require("word_dropout", self.word_dropout >= 0, "0 or more")
+        self._require("longest", self.longest >= 1, "at least 1")
+        self._require("validation_examples", self.validation_examples >= 0, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TranslationRecipe(Recipe):
     """A recipe of translating texts."""
 

@@ -96,6 +96,16 @@ def _dates() -> list[Pairs]:
 
 
 def _tsv(path: Path) -> list[Pairs]:
+    rows = read_columns(path, "a text, a tab and its translation")
+    held = {19: 2, 18: 1}
+    return [pairs(row for i, row in enumerate(rows) if held.get(i % 20, 0) == part) for part in range(3)]
+
+
+def read_columns(path: Path, expected: str) -> list[tuple[str, str]]:
+    """The two columns of a file, parted by a tab; empty lines are passed over.
+
+    Raises `UsageError` where there is no such file, `ZooError` that names the line where it is not as `expected`.
+    """
     rows = []
     try:
         lines = path.read_bytes().decode("utf-8-sig").splitlines()
@@ -112,8 +122,7 @@ def _tsv(path: Path) -> list[Pairs]:
         if len(columns) != 2 or not all(column.strip() for column in columns):
             raise ZooError(
                 f"{path}, line {number}: {len(columns)} column{'s' if len(columns) > 1 else ''} parted by tabs; "
-                "a pair is a text, a tab and its translation."
+                f"a line is {expected}."
             )
         rows.append((columns[0].strip(), columns[1].strip()))
-    held = {19: 2, 18: 1}
-    return [pairs(row for i, row in enumerate(rows) if held.get(i % 20, 0) == part) for part in range(3)]
+    return rows

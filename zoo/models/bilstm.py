@@ -1,4 +1,7 @@
-"""BiLSTMs over words and their characters: Plank, Søgaard & Goldberg, ACL 2016; Lample et al., NAACL 2016."""
+"""BiLSTMs over words and their characters: a tag for each word (Plank, Søgaard & Goldberg, ACL 2016; Lample et al.,
+NAACL 2016), or a label for a text (with the pooling of Conneau et al., EMNLP 2017)."""
+
+from collections.abc import Mapping
 
 import keras
 from keras import layers as keras_layers
@@ -8,43 +11,39 @@ from zoo.errors import UsageError
 from zoo.layers import PerStep
 
 
-def encoder(
-    words,
-    characters,
-    *,
-    word_vocabulary: int,
-    character_vocabulary: int,
-    word_embedding: int,
-    character_embedding: int,
-    character_units: int,
-    units: int,
-    layers: int,
-    noise: float,
-    drop_rate: float,
-):
-    """Words (N, T) and their characters (N, T, C), both padded with 0 → (N, T, 2·units), what stands around each."""
+def encoder(sizes: Mapping[str, int], *, noise: float, drop_rate: float):
+    """The inputs, words (N, T) and their characters (N, T, C), both padded with 0, and (N, T, 2·units), what stands
+    around each word."""
+    words = keras.Input((None,), dtype="int32", name="words")
+    characters = keras.Input((None, None), dtype="int32", name="characters")
     real = ops.not_equal(words, 0)
-    spelling = keras.Sequential(
-        [
-            keras_layers.Embedding(character_vocabulary, character_embedding, mask_zero=True, name="embedding"),
-            keras_layers.Bidirectional(keras_layers.LSTM(character_units), name="bilstm"),
-        ],
-        name="characters",
+    units = sizes["character_units"]
+    letters = keras_layers.Embedding(
+        sizes["character_vocabulary"], sizes["character_embedding"], mask_zero=True, name="embedding"
     )
-    x = keras_layers.Concatenate(name="word")(
-        [
-            keras_layers.Embedding(word_vocabulary, word_embedding, name="word_embedding")(words),
-            PerStep(spelling, 2 * character_units, name="spelling")(characters),
-        ]
-    )  # (N, T, word_embedding + 2·character_units)
+    spelling = keras.Sequential(
+        [letters, keras_layers.Bidirectional(keras_layers.LSTM(units), name="bilstm")], name="characters"
+    )
+    table = keras_layers.Embedding(sizes["word_vocabulary"], sizes["word_embedding"], name="word_embedding")
+    x = keras_layers.Concatenate(name="word")([table(words), PerStep(spelling, 2 * units, name="spelling")(characters)])
     if noise:
-        x = keras_layers.GaussianNoise(noise, name="noise")(x)
-    for i in range(1, layers + 1):
+        x = keras_layers.GaussianNoise(noise, name="noise")(x)  # (N, T, word_embedding + 2·character_units)
+    for i in range(1, sizes["layers"] + 1):
         if drop_rate:
             x = keras_layers.Dropout(drop_rate, name=f"drop{i}")(x)
-        forth_and_back = keras_layers.Bidirectional(keras_layers.LSTM(units, return_sequences=True), name=f"bilstm{i}")
-        x = forth_and_back(x, mask=real)
-    return keras_layers.Dropout(drop_rate, name="drop_top")(x) if drop_rate else x
+        layer = keras_layers.LSTM(sizes["units"], return_sequences=True)
+        x = keras_layers.Bidirectional(layer, name=f"bilstm{i}")(x, mask=real)  # (N, T, 2·units)
+    if drop_rate:
+        x = keras_layers.Dropout(drop_rate, name="drop_top")(x)
+    return {"words": words, "characters": characters}, x
+
+
+def checked(name: str, **sizes: int) -> dict[str, int]:
+    """The sizes, if each is a whole number of at least 1; else `UsageError` names the one that is not."""
+    for key, value in sizes.items():
+        if not isinstance(value, int) or value < 1:
+            raise UsageError(f"{name}: {key} is {value!r}; it must be a whole number of at least 1.")
+    return sizes
 
 
 def bilstm_tagger(
@@ -73,22 +72,56 @@ def bilstm_tagger(
     Differences from Plank et al.: no byte embeddings and no auxiliary loss; the initialisation is Keras's, which the
     paper leaves open; `drop_rate`, off by default, is Lample et al.'s.
     """
-    sizes = {
-        "word_vocabulary": word_vocabulary,
-        "character_vocabulary": character_vocabulary,
-        "num_tags": num_tags,
-        "word_embedding": word_embedding,
-        "character_embedding": character_embedding,
-        "character_units": character_units,
-        "units": units,
-        "layers": layers,
-    }
-    for key, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise UsageError(f"{name}: {key} is {value!r}; it must be a whole number of at least 1.")
-    del sizes["num_tags"]
-    words = keras.Input((None,), dtype="int32", name="words")
-    characters = keras.Input((None, None), dtype="int32", name="characters")
-    x = encoder(words, characters, **sizes, noise=noise, drop_rate=drop_rate)  # (N, T, 2·units)
-    logits = keras_layers.Dense(num_tags, name="tags")(x)
-    return keras.Model({"words": words, "characters": characters}, logits, name=name)
+    sizes = checked(
+        name,
+        word_vocabulary=word_vocabulary,
+        character_vocabulary=character_vocabulary,
+        num_tags=num_tags,
+        word_embedding=word_embedding,
+        character_embedding=character_embedding,
+        character_units=character_units,
+        units=units,
+        layers=layers,
+    )
+    inputs, x = encoder(sizes, noise=noise, drop_rate=drop_rate)
+    logits = keras_layers.Dense(num_tags, name="tags")(x)  # (N, T, num_tags)
+    return keras.Model(inputs, logits, name=name)
+
+
+def bilstm_classifier(
+    *,
+    word_vocabulary: int = 20_000,
+    character_vocabulary: int = 128,
+    num_classes: int = 2,
+    word_embedding: int = 64,
+    character_embedding: int = 100,
+    character_units: int = 100,
+    units: int = 100,
+    layers: int = 1,
+    noise: float = 0.2,
+    drop_rate: float = 0.0,
+    name: str = "bilstm_classifier",
+) -> keras.Model:
+    """A label for a text: the tagger's encoder, and of each of its numbers the greatest over all words.
+
+    Takes what `bilstm_tagger` takes; returns logits (N, num_classes). A text needs a word.
+
+    Raises `UsageError` for sizes below 1.
+
+    Differences from Conneau et al.: words are read with their spelling, and one dense layer follows.
+    """
+    sizes = checked(
+        name,
+        word_vocabulary=word_vocabulary,
+        character_vocabulary=character_vocabulary,
+        num_classes=num_classes,
+        word_embedding=word_embedding,
+        character_embedding=character_embedding,
+        character_units=character_units,
+        units=units,
+        layers=layers,
+    )
+    inputs, x = encoder(sizes, noise=noise, drop_rate=drop_rate)
+    real = ops.not_equal(inputs["words"], 0)[..., None]
+    x = ops.max(ops.where(real, x, -1.0), axis=1)  # (N, 2·units); an LSTM's outputs lie above −1
+    return keras.Model(inputs, keras_layers.Dense(num_classes, name="classes")(x), name=name)

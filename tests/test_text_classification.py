@@ -1,0 +1,128 @@
+"""Labelled texts: the graph, files of them, and what an export answers."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from conftest import check_resumption
+from zoo import engine
+from zoo.data.labelled import load_labelled
+from zoo.errors import UsageError, ZooError
+from zoo.recipe import TextRecipe
+from zoo.registry import describe
+
+SIZES = {"units": 8, "character_units": 4, "character_embedding": 4, "word_embedding": 8}
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    path = tmp_path_factory.mktemp("reviews") / "reviews.tsv"
+    rng = np.random.default_rng(0)
+    lines = []
+    for _ in range(400):
+        label = rng.choice(["bad", "good"])
+        word = {"bad": ("dull", "awful", "scheußlich"), "good": ("great", "moving", "schön")}[label][rng.integers(3)]
+        filler = " ".join(rng.choice(["the", "film", "was", "and", "so"], rng.integers(1, 12)))
+        lines.append(f"{filler} {word}, {filler}.\t{label}\n")
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def make_recipe(reviews, **changes):
+    values = {
+        "name": "r",
+        "model": "bilstm_classifier",
+        "model_args": SIZES,
+        "dataset": f"tsv:{reviews}",
+        "validation_examples": 40,
+        "epochs": 6,
+        "batch_size": 16,
+        "optimizer": "adam",
+        "learning_rate": 0.02,
+    }
+    return TextRecipe(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained(reviews, tmp_path_factory):
+    return engine.run(make_recipe(reviews), run_dir=tmp_path_factory.mktemp("texts") / "run")
+
+
+@pytest.fixture(scope="module")
+def label(trained):
+    return tf.saved_model.load(str(trained.export)).signatures["serving_default"]
+
+
+def test_counts():
+    model = zoo.build("bilstm_classifier")
+    tagger = describe("bilstm_tagger")
+    assert model.count_params() == describe("bilstm_classifier").parameters == tagger.parameters - 15 * 201
+    assert describe("bilstm_classifier").macs == tagger.macs - 15 * 200
+    with pytest.raises(UsageError, match="num_classes is 0"):
+        zoo.build("bilstm_classifier", num_classes=0)
+
+
+def test_padding_changes_nothing_and_every_weight_learns():
+    model = zoo.build("bilstm_classifier", word_vocabulary=30, character_vocabulary=20, **SIZES)
+    rng = np.random.default_rng(0)
+    words, characters = rng.integers(1, 30, (2, 5)).astype(np.int32), rng.integers(1, 20, (2, 5, 7)).astype(np.int32)
+    logits = model({"words": words, "characters": characters}).numpy()
+    padded = {"words": np.pad(words, [(0, 0), (0, 3)]), "characters": np.pad(characters, [(0, 0), (0, 3), (0, 2)])}
+    np.testing.assert_allclose(model(padded).numpy(), logits, atol=1e-5)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model({"words": words, "characters": characters}) ** 2)
+    for weight, gradient in zip(model.trainable_variables, tape.gradient(loss, model.trainable_variables), strict=True):
+        assert np.abs(tf.convert_to_tensor(gradient).numpy()).max() > 0, weight.path
+
+
+def test_files_are_cut_by_line_and_seed(reviews, tmp_path):
+    data = load_labelled(f"tsv:{reviews}", validation_examples=40, seed=0)
+    assert (len(data.train), len(data.validation), len(data.test)) == (320, 40, 40) and data.classes == ("bad", "good")
+    lines = reviews.read_text(encoding="utf-8").splitlines()
+    assert data.test.texts[0] == lines[9].partition("\t")[0]
+    other = load_labelled(f"tsv:{reviews}", validation_examples=40, seed=1)
+    assert other.test == data.test and other.validation != data.validation
+    with pytest.raises(ZooError, match="too few with 400 for validation"):
+        load_labelled(f"tsv:{reviews}", validation_examples=400, seed=0)
+    (tmp_path / "a.tsv").write_text("good\n")
+    with pytest.raises(ZooError, match="line 1: 1 column parted by tabs; a line is a text, a tab and its label"):
+        load_labelled(f"tsv:{tmp_path / 'a.tsv'}", validation_examples=0, seed=0)
+    with pytest.raises(UsageError, match="no labelled texts 'imdb_review'"):
+        load_labelled("imdb_review", validation_examples=0, seed=0)
+    with pytest.raises(UsageError, match="no labelled texts 'mnist'"):
+        load_labelled("mnist", validation_examples=0, seed=0)
+
+
+def test_a_trained_classifier_answers(trained, label):
+    assert trained.metrics["test_accuracy"] > 0.95
+    answer = label(text=tf.constant(["So great and so MOVING", "the film was scheußlich"]))
+    assert answer["labels"].numpy().tolist() == [b"good", b"bad"] and answer["classes"].numpy().tolist() == [1, 0]
+    alone = label(text=tf.constant(["the film was scheußlich"]))
+    np.testing.assert_allclose(alone["probabilities"], answer["probabilities"][1:], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"    ", b"\xff\xfe abc", "😀 é שלום".encode(), b"x" * 100_000, b"great " * 20_000],
+    ids=["empty", "spaces", "invalid", "signs", "long-word", "many-words"],
+)
+def test_any_text_is_answered(label, text):
+    answer = label(text=tf.constant([text, b"a great film"]))
+    assert answer["labels"].numpy()[1] == b"good"
+    np.testing.assert_allclose(answer["probabilities"].numpy().sum(-1), 1, rtol=1e-5)
+
+
+def test_a_stopped_run_ends_as_an_undisturbed_one(reviews, tmp_path, unchecked_export):
+    check_resumption(make_recipe(reviews, epochs=2, steps_per_execution=1, word_dropout=0.3), tmp_path, stop_at=23)
+
+
+def test_predict_and_evaluate_on_the_command_line(trained, capsys):
+    from zoo.cli import _dispatch
+
+    assert _dispatch(["predict", str(trained.export), "--text", "so great"]) == 0
+    assert capsys.readouterr().out.startswith("--text: good (")
+    assert _dispatch(["evaluate", str(trained.export), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["test_accuracy"] == pytest.approx(trained.metrics["test_accuracy"])
