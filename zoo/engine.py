@@ -263,11 +263,15 @@ class _Training:
         self.best = [tf.Variable(v.value) for v in model.variables] if recipe.keep == "best" else []
         self.best_value = -math.inf
         self.state = tf.Variable("", dtype=tf.string)
+        self.streams = {
+            name: tf.Variable(value, trainable=False) for name, value in model.gathered_state().items()
+        }  # of all replicas together, so that another number of them can go on
         checkpoint = tf.train.Checkpoint(
             model=[v.value for v in model.variables],
             optimizer=[v.value for v in model.optimizer.variables],
             metrics=[v.value for v in model.metrics_variables],
             best=self.best,
+            streams=self.streams,
             state=self.state,
         )
         self.manager = tf.train.CheckpointManager(checkpoint, str(self.folder / "checkpoint"), max_to_keep=2)
@@ -346,6 +350,8 @@ class _Training:
             "finished": finished,
         }
         self.state.assign(json.dumps(state))
+        for name, value in self.model.gathered_state().items():
+            self.streams[name].assign(value)
         try:
             self.manager.save(checkpoint_number=self.step)
         except (OSError, tf.errors.OpError) as error:
@@ -373,6 +379,7 @@ class _Training:
                 f"The checkpoint {self.manager.latest_checkpoint} is not one of this model "
                 f"({reason(error)}). Choose another --run-dir, or begin anew with --restart."
             ) from error
+        self.model.scatter_state({name: value.numpy() for name, value in self.streams.items()})
         state = json.loads(self.state.numpy().decode())
         self.rows = state["rows"]
         write_text(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))

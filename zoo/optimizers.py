@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 import keras
+import tensorflow as tf
 
 from zoo.errors import UsageError
 from zoo.recipe import Recipe
@@ -32,7 +33,39 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int) -> float | keras.optimiz
     return recipe.learning_rate
 
 
-class ScaledSGD(keras.optimizers.SGD):
+class SummedFirst:
+    """Mixed into a Keras optimizer: gradients are summed over replicas before they are clipped, not after.
+
+    Keras clips each replica's share by itself, and sums what is left of them.
+    """
+
+    def apply(self, grads, trainable_variables=None):
+        context = tf.distribute.get_replica_context()
+        if context is not None and context.num_replicas_in_sync > 1:
+            places = [place for place, grad in enumerate(grads) if grad is not None]
+            summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [grads[place] for place in places])
+            grads = list(grads)
+            for place, grad in zip(places, summed, strict=True):
+                grads[place] = grad
+        return super().apply(grads, trainable_variables)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return list(grads_and_vars)  # they are summed already
+
+
+class SGD(SummedFirst, keras.optimizers.SGD):
+    """Keras's own, of gradients that are summed first."""
+
+
+class Adam(SummedFirst, keras.optimizers.Adam):
+    """Keras's own, of gradients that are summed first."""
+
+
+class RMSprop(SummedFirst, keras.optimizers.RMSprop):
+    """Keras's own, of gradients that are summed first."""
+
+
+class ScaledSGD(SGD):
     """SGD with a rate of its own for some weights, as Caffe's and cuda-convnet's layers have them.
 
     `factors` maps a weight's path to what its rate is multiplied by. Without clipping, a factor on the gradient
@@ -77,14 +110,12 @@ def optimizer(recipe: Recipe, steps_per_epoch: int, paths: Iterable[str] = ()) -
         "clipvalue": recipe.clip_value,
     }
     if recipe.optimizer == "adam":
-        return keras.optimizers.Adam(rate, epsilon=recipe.epsilon, **common)
+        return Adam(rate, epsilon=recipe.epsilon, **common)
     if recipe.optimizer == "rmsprop":
-        return keras.optimizers.RMSprop(
-            rate, rho=recipe.rho, momentum=recipe.momentum, epsilon=recipe.epsilon, **common
-        )
+        return RMSprop(rate, rho=recipe.rho, momentum=recipe.momentum, epsilon=recipe.epsilon, **common)
     sgd = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, **common}
     factors = recipe.learning_rate_factors
     if factors:
         found = matching(factors, paths, "learning_rate_factors")
         return ScaledSGD(rate, factors={path: factors[pattern] for path, pattern in found.items()}, **sgd)
-    return keras.optimizers.SGD(rate, **sgd)
+    return SGD(rate, **sgd)

@@ -1,9 +1,10 @@
-"""Keras's own training loop under a task's loss and metrics."""
+"""Keras's own training loop under a task's loss and metrics, on one device or dealt to many."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -11,61 +12,174 @@ from keras import ops
 class Trainer(keras.Model):
     """A net with one loss for all of its outputs together, and with a state that one step hands on to the next.
 
-    Keras gives every output a loss and labels of its own; a task has one loss that sees them all. Where the task
-    names outputs that are inputs too, they are variables here: what a step leaves is what the next one starts from,
-    and a checkpoint keeps them. Validation has its own, which start at zero each time.
+    Keras gives every output a loss and labels of its own; a task has one loss that sees them all. What a step minimises
+    is the sum of the losses of all replicas over the count of all examples (or real tokens) of the step: the same
+    however the batch is dealt. Gradients come summed over replicas to the optimizer (`zoo.optimizers`).
+
+    Where the task names outputs that are inputs too, they are variables here: what a step leaves is what the next one
+    starts from. Each replica has its own streams' rows; `gathered_state` is the whole. Validation has its own, which
+    start at zero each time.
     """
 
-    def __init__(self, net: keras.Model, task: Any, weight_decay: float = 0.0, decayed: Collection[str] = ()):
-        """`decayed` names the paths of the weights that decay by `weight_decay`, coupled with the gradient."""
+    def __init__(
+        self,
+        net: keras.Model,
+        task: Any,
+        weight_decay: float = 0.0,
+        decayed: Collection[str] = (),
+        accumulate_steps: int = 1,
+    ):
+        """`decayed` names the paths of the weights that decay by `weight_decay`, coupled with the gradient;
+        `accumulate_steps` is the number of parts that a replica's share of a batch is worked through in."""
         super().__init__(name=net.name)
         self.net = net
         self.built = True
-        self.weight_decay = weight_decay
+        self.weight_decay, self.accumulate_steps = weight_decay, accumulate_steps
         self.decayed = [weight.value for weight in net.trainable_variables if weight.path in decayed]
         self.task_loss = task.loss
         self.task_metrics = task.metrics()
-        shapes = task.carried(net) if hasattr(task, "carried") else ({}, {})
+        self.replicas = self.distribute_strategy.num_replicas_in_sync
+        self.streams, shapes = task.carried(net) if hasattr(task, "carried") else ((0, 0), {})
         self.training_state, self.validation_state = (
-            {
-                name: self.add_weight(shape=shape, initializer="zeros", trainable=False, name=f"{kind}_{name}")
-                for name, shape in part.items()
-            }
-            for kind, part in zip(("training", "validation"), shapes, strict=True)
+            {name: self._state_of(-(-streams // self.replicas), size) for name, size in shapes.items()}
+            for streams in self.streams
         )
 
-    def call(self, inputs, training=False):
+    def _state_of(self, rows: int, size: int) -> tf.Variable:
+        """A variable of which every replica has its own, (rows, size)."""
+        own = tf.VariableSynchronization.ON_READ
+        return tf.Variable(tf.zeros((rows, size), keras.config.floatx()), trainable=False, synchronization=own)
+
+    def call(self, inputs, training=False, first_row=0):
         state = self.training_state if training else self.validation_state
         if not state:
             return self.net(inputs, training=training)
-        outputs = self.net({**inputs, **{name: tf.identity(value) for name, value in state.items()}}, training=training)
+        rows = tf.shape(tf.nest.flatten(inputs)[0])[0]
+        part = {name: variable[first_row : first_row + rows] for name, variable in state.items()}
+        outputs = self.net({**inputs, **part}, training=training)
         for name, variable in state.items():
-            variable.assign(tf.stop_gradient(outputs[name]))
+            new = tf.cast(tf.stop_gradient(outputs[name]), variable.dtype)
+            variable.assign(tf.concat([variable[:first_row], new, variable[first_row + rows :]], axis=0))
         return outputs
 
     def reset_validation_state(self) -> None:
         """To be called before a split is scored."""
         for variable in self.validation_state.values():
-            variable.assign(tf.zeros(variable.shape, variable.dtype))
+            for own in self.distribute_strategy.experimental_local_results(variable):
+                own.assign(tf.zeros_like(own))
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        losses = self.task_loss(y, y_pred)
-        if sample_weight is None:
-            loss = ops.mean(losses)
-        else:  # padding has weight zero: the sum over what is real, divided by its count
-            weights = ops.cast(sample_weight, losses.dtype)
-            loss = ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1)
-        for penalty in self.losses:
-            loss += ops.cast(penalty, loss.dtype)
+    def gathered_state(self) -> dict[str, np.ndarray]:
+        """The state of all streams, in their order, (streams, size), whatever replicas have them."""
+        strategy, shares = self.distribute_strategy, self._shares(self.streams[0])
+        gathered = {}
+        for name, variable in self.training_state.items():
+            own = strategy.run(lambda variable=variable: tf.identity(variable))
+            rows = strategy.gather(own, axis=0) if self.replicas > 1 else own
+            parts = zip(np.split(rows.numpy(), self.replicas), shares, strict=True)
+            gathered[name] = np.concatenate([part[: len(share)] for part, share in parts])
+        return gathered
+
+    def scatter_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Gives each replica its rows of a gathered state."""
+        shares = self._shares(self.streams[0])
+        for name, variable in self.training_state.items():
+            rows = variable.shape[0]
+            parts = np.stack([np.pad(state[name][s], [(0, rows - len(s)), (0, 0)]) for s in shares])
+
+            def assign(variable=variable, parts=parts):
+                replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+                variable.assign(tf.gather(tf.constant(parts, variable.dtype), replica))
+
+            self.distribute_strategy.run(assign)
+
+    def _shares(self, rows: int) -> list[np.ndarray]:
+        """The places of each replica's rows, as `zoo.distribute.dealt` deals them."""
+        return np.array_split(np.arange(rows), self.replicas)
+
+    def train_step(self, data):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        count = self._count(y, weights)
+        if self.accumulate_steps == 1:
+            loss, gradients = self._gradients(x, y, weights, count, 0)
+        else:
+            loss, gradients = self._accumulated(x, y, weights, count)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return self._logs(loss, count)
+
+    def test_step(self, data):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        count = self._count(y, weights)
+        outputs = self(x, training=False)
+        loss = self._loss(y, outputs, weights, count)
+        self._update_metrics(y, outputs, weights)
+        return self._logs(loss, count)
+
+    def _count(self, y, weights):
+        """The examples or real tokens of a step, of all replicas together."""
+        own = tf.shape(tf.nest.flatten(y)[0])[0] if weights is None else tf.reduce_sum(weights)
+        return tf.maximum(self._summed(tf.cast(own, tf.float32)), 1.0)
+
+    def _summed(self, value):
+        """A number summed over all replicas."""
+        if self.replicas == 1:
+            return value
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+    def _loss(self, y, outputs, weights, count):
+        """A replica's part of what the step minimises: the parts' sum over replicas is the whole."""
+        losses = self.task_loss(y, outputs)
+        if weights is not None:  # padding has weight zero
+            losses *= tf.cast(weights, losses.dtype)
+        loss = tf.reduce_sum(losses) / tf.cast(count, losses.dtype)
+        penalties = [tf.cast(penalty, loss.dtype) for penalty in self.losses]
         if self.decayed:  # half the sum of squares, one operation a weight; a Keras regularizer makes ten
             squares = tf.add_n([tf.nn.l2_loss(weight) for weight in self.decayed])
-            loss += tf.cast(self.weight_decay * squares, loss.dtype)
-        return loss
+            penalties.append(tf.cast(self.weight_decay * squares, loss.dtype))
+        return loss + sum(penalties) / (self.replicas * self.accumulate_steps) if penalties else loss
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def _gradients(self, x, y, weights, count, first_row):
+        with tf.GradientTape() as tape:
+            outputs = self(x, training=True, first_row=first_row)
+            loss = self._loss(y, outputs, weights, count)
+            scaled = self.optimizer.scale_loss(loss)
+        self._update_metrics(y, outputs, weights)
+        gradients = tape.gradient(scaled, self.trainable_variables)
+        # An embedding's gradient comes as a list of rows, the same row many times: its norm is that of their sums.
+        return loss, [gradient if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    def _accumulated(self, x, y, weights, count):
+        """The gradients of a replica's share of a batch, part by part: one part's activations are held at a time."""
+        data = (x, y) if weights is None else (x, y, weights)
+        first = tf.nest.flatten(data)[0]
+        rows, parts = tf.shape(first)[0], self.accumulate_steps
+        even = None if first.shape[0] is None or first.shape[0] % parts else first.shape[0] // parts
+
+        def add(i, loss, gradients):
+            start, stop = i * rows // parts, (i + 1) * rows // parts
+
+            def cut(value):
+                return tf.ensure_shape(value[start:stop], (even, *value.shape[1:]))
+
+            part = tf.nest.map_structure(cut, data)
+            new, more = self._gradients(*part, *([None] if weights is None else []), count, start)
+            return i + 1, loss + new, [old if m is None else old + m for old, m in zip(gradients, more, strict=True)]
+
+        zeros = [tf.zeros(weight.shape, weight.dtype) for weight in self.trainable_variables]
+        begin = (0, tf.zeros([], tf.float32), zeros)
+        _, loss, gradients = tf.while_loop(lambda i, *_: i < parts, add, begin, maximum_iterations=parts)
+        return loss, gradients
+
+    def _update_metrics(self, y, outputs, weights) -> None:
         for metric in self.task_metrics:
-            metric.update_state(y, logits_of(y_pred), sample_weight=sample_weight)
-        return self.get_metrics_result()
+            metric.update_state(y, logits_of(outputs), sample_weight=weights)
+
+    def _logs(self, loss, count) -> dict[str, Any]:
+        self._loss_tracker.update_state(self._summed(loss), sample_weight=count)
+        logs = self.get_metrics_result()
+        if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            # Keras averages the logs of several workers over an axis, so each needs one.
+            logs = {name: ops.reshape(value, (1,)) for name, value in logs.items()}
+        return logs
 
 
 def logits_of(outputs: Any) -> Any:

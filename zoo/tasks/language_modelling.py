@@ -19,6 +19,7 @@ from zoo.data.vocabulary import UNKNOWN, Characters
 from zoo.errors import UsageError, reason
 from zoo.recipe import LanguageModelRecipe, from_dict
 from zoo.registry import Card
+from zoo.tasks.losses import cross_entropy
 
 SCORED = 500  # characters of a stream that are scored at a time where nothing else says how many
 DRAWS = 256  # random numbers that are drawn at a time for each row
@@ -57,19 +58,14 @@ class LanguageModelling:
         """Greater is better."""
         return -logs["val_nats_per_char"]
 
-    def carried(self, net: keras.Model) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-        """Shapes of the state that steps hand on, in training and in validation."""
-        units = {tensor.name: tensor.shape[1] for name, tensor in net.input.items() if name != "tokens"}
-        return tuple(
-            {name: (streams, size) for name, size in units.items()}
-            for streams in (self.recipe.batch_size, len(self.data.validation))
-        )
+    def carried(self, net: keras.Model) -> tuple[tuple[int, int], dict[str, int]]:
+        """The state that steps hand on: its streams in training and in validation, and the size of each part."""
+        sizes = {tensor.name: tensor.shape[1] for name, tensor in net.input.items() if name != "tokens"}
+        return (self.recipe.batch_size, len(self.data.validation)), sizes
 
     def loss(self, labels, outputs):
         """The loss of each stream, (N,): the mean over its characters, or their sum."""
-        losses = keras.losses.sparse_categorical_crossentropy(
-            labels, ops.cast(outputs["logits"], "float32"), from_logits=True
-        )
+        losses = cross_entropy(labels, outputs["logits"])
         return ops.sum(losses, axis=-1) if self.recipe.sum_over_time else ops.mean(losses, axis=-1)
 
     def metrics(self) -> list[keras.metrics.Metric]:
