@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Card": "zoo.registry",
+    "Devices": "zoo.distribute",
     "ImageRecipe": "zoo.recipe",
     "LanguageModelRecipe": "zoo.recipe",
     "Recipe": "zoo.recipe",

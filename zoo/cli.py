@@ -1,4 +1,4 @@
-"""The command line: zoo list | show | train | evaluate | predict."""
+"""The command line: zoo list | show | train | launch | evaluate | predict."""
 
 import argparse
 import importlib
@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 from zoo.errors import UsageError, ZooError, nearest
 from zoo.recipe import Recipe, list_recipes, load_script
 
-COMMANDS = ("list", "show", "train", "evaluate", "predict")
+COMMANDS = ("list", "show", "train", "launch", "evaluate", "predict")
 
 
 def main(recipe: Recipe, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -59,6 +59,11 @@ def _dispatch(arguments: list[str]) -> int:
 
     commands.add_parser("train", help="train by a recipe; `zoo train` lists them", add_help=False)
 
+    launching = commands.add_parser(
+        "launch", help="train in several processes on this machine", description="zoo launch --workers 2 -- train NAME"
+    )
+    launching.add_argument("--workers", type=int, default=2, help="how many processes (2)")
+
     evaluating = commands.add_parser("evaluate", help="score an export on a data set")
     evaluating.add_argument("export", metavar="RUN_OR_EXPORT", help="a run's folder, or an export's")
     evaluating.add_argument("--dataset", help="default: the one it was trained on (its test split)")
@@ -80,6 +85,10 @@ def _dispatch(arguments: list[str]) -> int:
         raise UsageError(f"There is no command {arguments[0]!r}. {nearest(arguments[0], COMMANDS)}")
     if arguments[:1] == ["train"]:
         return _train_by_name(arguments[1:])
+    command: list[str] = []
+    if arguments[:1] == ["launch"] and "--" in arguments:
+        place = arguments.index("--")
+        arguments, command = arguments[:place], arguments[place + 1 :]
     options, rest = parser.parse_known_args(arguments)
     if options.command == "predict":  # argparse takes positional arguments in one place only
         options.files += [argument for argument in rest if argument == "-" or not argument.startswith("-")]
@@ -94,6 +103,10 @@ def _dispatch(arguments: list[str]) -> int:
         _list(options)
     elif options.command == "show":
         _show(options.name)
+    elif options.command == "launch":
+        from zoo.launch import launch
+
+        return launch(options.workers, command)
     elif options.command == "evaluate":
         return _evaluate(options)
     elif options.command == "predict":
@@ -218,6 +231,8 @@ def parse(recipe: Recipe, arguments: Sequence[str] | None = None) -> tuple[Recip
     import tyro
 
     load_tensorflow()
+    from zoo.distribute import Devices
+
     # --model decides whose arguments --model.NAME are, so it is read first.
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -237,6 +252,7 @@ def parse(recipe: Recipe, arguments: Sequence[str] | None = None) -> tuple[Recip
         ("run_dir", Annotated[str | None, tyro.conf.arg(help="The run's folder; default runs/NAME/seedS-….")], None),
         ("restart", Annotated[bool, tyro.conf.arg(help="Begin anew; discard what the folder holds.")], False),
         ("dry_run", Annotated[bool, tyro.conf.arg(help="Build, train 2 steps, export, delete.")], False),
+        ("devices", Annotated[Devices, tyro.conf.arg(name="")], Devices()),
     ]
     Flags = make_dataclass(
         "Flags",

@@ -24,6 +24,7 @@ import tensorflow as tf
 
 import zoo
 from zoo import distribute, export, optimizers, report
+from zoo.distribute import Devices, Placement, placed
 from zoo.errors import UsageError, ZooError, reason
 from zoo.recipe import Recipe, list_recipes, load_recipe
 from zoo.registry import Card, build, describe
@@ -54,6 +55,7 @@ def run(
     run_dir: str | os.PathLike[str] | None = None,
     restart: bool = False,
     dry_run: bool = False,
+    devices: Devices | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Result:
     """Trains, evaluates and exports what a recipe describes.
@@ -66,6 +68,7 @@ def run(
       run_dir: another folder for the run.
       restart: begin anew and discard what the folder holds.
       dry_run: build everything, train two steps, evaluate, export, and delete it all.
+      devices: where to run; by default on whatever there is.
       callbacks: Keras callbacks of one's own, called before the engine's.
 
     Raises:
@@ -74,11 +77,11 @@ def run(
     """
     if dry_run:
         with tempfile.TemporaryDirectory(prefix="zoo-dry-run-") as scratch:
-            result = _Run(replace(recipe, limit_steps=2), Path(scratch), callbacks).go()
+            result = _Run(replace(recipe, limit_steps=2), Path(scratch), callbacks, devices).go()
         _say(f"Dry run of {recipe.name} done: built, trained for 2 steps, evaluated, exported and deleted.")
         return Result(result.folder, result.metrics, None, result.model)
     folder = Path(run_dir or Path("runs", recipe.name, f"seed{recipe.seed}-{recipe.fingerprint()}"))
-    return _Run(recipe, folder, callbacks, restart=restart).go()
+    return _Run(recipe, folder, callbacks, devices, restart=restart).go()
 
 
 def _say(text: str) -> None:
@@ -87,43 +90,68 @@ def _say(text: str) -> None:
 
 class _Run:
     def __init__(
-        self, recipe: Recipe, folder: Path, callbacks: Sequence[keras.callbacks.Callback], *, restart: bool = False
+        self,
+        recipe: Recipe,
+        folder: Path,
+        callbacks: Sequence[keras.callbacks.Callback],
+        devices: Devices | None = None,
+        *,
+        restart: bool = False,
     ):
-        self.recipe, self.folder, self.callbacks = recipe, folder, callbacks
+        self.recipe, self.folder, self.callbacks, self.restart = recipe, folder, callbacks, restart
         self.card: Card = describe(recipe.model)
-        if restart and folder.exists():
-            if any(folder.iterdir()) and not (folder / "recipe.json").exists():
-                raise UsageError(f"{folder} is no run's folder, so --restart does not empty it.")
-            shutil.rmtree(folder)
+        self.placement = placed(devices or Devices())
+        self.say = _say if self.placement.chief else lambda text: None
 
     def go(self) -> Result:
         try:
             return self._go()
+        except tf.errors.OpError as error:
+            if not self.placement.watch:
+                raise
+            self.placement.watch.blame(error)
         except OSError as error:  # in whatever is read or written, TensorBoard's logs and the pictures among it
             raise ZooError(
                 f"{error.filename or self.folder}: {reason(error)}. When that is mended, the same command goes on."
             ) from error
 
     def _go(self) -> Result:
-        recipe = self.recipe
-        self._claim_folder()
-        finished = self._finished()
-        if finished:
-            return finished
+        recipe, placement = self.recipe, self.placement
+        if placement.chief:
+            self._empty_folder()
+            self._claim_folder()
+        placement.wait_for_all()
+        if placement.agreed((self.folder / "result.json").exists()):
+            return self._finished()
         keras.utils.set_random_seed(recipe.seed)
         if recipe.deterministic:
             tf.config.experimental.enable_op_determinism()
-        task, model = self._task_and_model()
-        _say(f"{recipe.name}: {task.summary()}")
-        _say(f"{model.name}: {model.count_params():,} weights; on {distribute.hardware()}")
-        training = _Training(recipe, task, model, self.folder, self.callbacks)
+        with placement.strategy.scope():
+            task, model = self._task_and_model()
+        self.say(f"{recipe.name}: {task.summary()}")
+        self.say(f"{model.name}: {model.count_params():,} weights; on {distribute.hardware()}")
+        self.say(f"strategy: {placement.why}")
+        if placement.replicas > 1:
+            self.say(placement.share_of(recipe.batch_size))
+        training = _Training(recipe, task, model, self.folder, self.callbacks, placement)
         training.fit()
+        result = self._finish(task, model, training) if placement.chief else Result(self.folder, {}, None)
+        placement.done()
+        return result
+
+    def _finish(self, task, model: keras.Model, training: "_Training") -> Result:
+        """Scores and exports the trained model, in one process and on one device."""
+        recipe = self.recipe
+        if self.placement.replicas > 1:  # the same net of variables that lie in one place
+            trained, model = model, self._net(task)
+            for variable, value in zip(model.variables, trained.variables, strict=True):
+                variable.assign(value.numpy())
         model = without_auxiliary_heads(model)
-        _say("Evaluating")
+        self.say("Evaluating")
         metrics = task.evaluate(model, self.folder)
         if training.rows:
             report.curves(training.rows, self.folder / "curves.png")
-        _say("Exporting, and checking the export in a fresh process")
+        self.say("Exporting, and checking the export in a fresh process")
         exported = export.write(
             self.folder / "export" / recipe.name,
             task.serving(model),
@@ -137,6 +165,12 @@ class _Run:
         self._write_result(metrics, training, exported)
         self._print(metrics, exported)
         return Result(self.folder, MappingProxyType(metrics), exported, model)
+
+    def _empty_folder(self) -> None:
+        if self.restart and self.folder.exists():
+            if any(self.folder.iterdir()) and not (self.folder / "recipe.json").exists():
+                raise UsageError(f"{self.folder} is no run's folder, so --restart does not empty it.")
+            shutil.rmtree(self.folder)
 
     def _claim_folder(self) -> None:
         """Makes the run's folder, or sees that the one there belongs to the same recipe."""
@@ -156,31 +190,37 @@ class _Run:
             if any(not other.name.startswith(".") for other in self.folder.iterdir()):
                 raise UsageError(f"{self.folder} is not empty and no run's folder; choose another --run-dir.")
             write_json(path, self.recipe.to_dict())
-            write_json(self.folder / "environment.json", environment())
+            write_json(self.folder / "environment.json", {**environment(), "strategy": self.placement.why})
         except OSError as error:
             raise ZooError(f"The run's folder {self.folder} cannot be written: {reason(error)}.") from error
 
-    def _finished(self) -> Result | None:
-        path = self.folder / "result.json"
-        if not path.exists():
-            return None
-        result = json.loads(path.read_text(encoding="utf-8"))
+    def _finished(self) -> Result:
+        result = json.loads((self.folder / "result.json").read_text(encoding="utf-8"))
         exported = self.folder / result["export"]
-        _say(f"{self.folder} holds this run, finished. To train again: --restart.")
-        self._print(result["metrics"], exported)
+        self.say(f"{self.folder} holds this run, finished. To train again: --restart.")
+        if self.placement.chief:
+            self._print(result["metrics"], exported)
+        self.placement.done()
         return Result(self.folder, MappingProxyType(result["metrics"]), exported)
 
     def _task_and_model(self):
         recipe = self.recipe
         module, _, name = recipe.task.partition(":")
-        task = getattr(importlib.import_module(module), name)(recipe, self.card, _say)
-        arguments = {**task.model_args(), **recipe.model_args}
-        model = build(recipe.model, dtype=recipe.precision, **arguments)
+        task = getattr(importlib.import_module(module), name)(recipe, self.card, self.say)
+        model = self._net(task)
+        if recipe.sync_batch_norm and self.placement.replicas > 1:
+            for layer in model.layers:
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.synchronized = True
         if recipe.keep == "best" and task.validation_batches() is None:
             raise UsageError(
                 f"{recipe.name}: keep is 'best', but there is no validation split; set validation_examples."
             )
         return task, model
+
+    def _net(self, task) -> keras.Model:
+        arguments = {**task.model_args(), **self.recipe.model_args}
+        return build(self.recipe.model, dtype=self.recipe.precision, **arguments)
 
     def _write_result(self, metrics: dict[str, float], training: "_Training", exported: Path) -> None:
         recipe, setting = self.recipe, environment()
@@ -226,12 +266,14 @@ class _Training:
         model: keras.Model,
         folder: Path,
         callbacks: Sequence[keras.callbacks.Callback],
+        placement: Placement,
     ):
-        self.recipe, self.task, self.folder = recipe, task, folder
+        self.recipe, self.task, self.folder, self.placement = recipe, task, folder, placement
         self.paths = [weight.path for weight in model.trainable_variables]
         patterns = recipe.decayed_weights if recipe.weight_decay else ()
         decayed = optimizers.matching(patterns, self.paths, "decayed_weights")
-        self.model = Trainer(model, task, recipe.weight_decay, decayed)
+        with placement.strategy.scope():
+            self.model = Trainer(model, task, recipe.weight_decay, decayed, recipe.accumulate_steps)
         self.callbacks = callbacks
         self.steps_per_epoch, self.execution = _divide(recipe, task.train_examples)
         self.total = min(recipe.epochs * self.steps_per_epoch, recipe.limit_steps or sys.maxsize)
@@ -251,12 +293,13 @@ class _Training:
 
     def _compile(self) -> None:
         recipe, model = self.recipe, self.model
-        model.compile(
-            optimizer=optimizers.optimizer(recipe, self.steps_per_epoch, self.paths),
-            jit_compile=distribute.jit_compile(recipe),
-            steps_per_execution=self.execution,
-        )
-        model.optimizer.build(model.trainable_variables)  # a checkpoint restores into its variables
+        with self.placement.strategy.scope():
+            model.compile(
+                optimizer=optimizers.optimizer(recipe, self.steps_per_epoch, self.paths),
+                jit_compile=distribute.jit_compile(recipe, self.placement),
+                steps_per_execution=self.execution,
+            )
+            model.optimizer.build(model.trainable_variables)  # a checkpoint restores into its variables
 
     def _prepare_checkpoint(self) -> None:
         model, recipe = self.model, self.recipe
@@ -274,7 +317,9 @@ class _Training:
             streams=self.streams,
             state=self.state,
         )
-        self.manager = tf.train.CheckpointManager(checkpoint, str(self.folder / "checkpoint"), max_to_keep=2)
+        # Every worker takes part in a checkpoint, for some of its values lie with each; the chief's counts.
+        folder = self.folder if self.placement.chief else Path(tempfile.mkdtemp(prefix="zoo-worker-"))
+        self.manager = tf.train.CheckpointManager(checkpoint, str(folder / "checkpoint"), max_to_keep=2)
         self.saved_at = time.monotonic()
         self.started_at = time.monotonic()
 
@@ -290,7 +335,9 @@ class _Training:
                     break
         except KeyboardInterrupt:
             step = self.step
-            if step % self.steps_per_epoch or len(self.rows) * self.steps_per_epoch == step:
+            if self.placement.multi_worker:  # each worker is at a step of its own
+                where = "from the last checkpoint"
+            elif step % self.steps_per_epoch or len(self.rows) * self.steps_per_epoch == step:
                 self.save()
                 where = "from there"
             else:  # in the midst of validation, whose epoch has no row yet
@@ -320,15 +367,18 @@ class _Training:
 
     def _fit(self, first_epoch: int, epochs: int, steps: int, *, last: bool) -> None:
         raw = _Snapshot(self.model) if self.recipe.keep == "average" and not last else None
+        validation = self.task.validation_batches()
+        verbose = "auto" if sys.stdout.isatty() else 2
         self.model.fit(
-            self.task.training_batches(self.step),
+            distribute.dealt(self.task.training_batches(self.step), self.placement, padded=False),
             initial_epoch=first_epoch,
             epochs=epochs,
             steps_per_epoch=steps,
-            validation_data=self.task.validation_batches(),
+            validation_data=None if validation is None else distribute.dealt(validation, self.placement, padded=True),
+            validation_steps=None if validation is None else int(validation.cardinality()),
             callbacks=[*self._callbacks(), *([raw] if raw else [])],
             shuffle=False,
-            verbose="auto" if sys.stdout.isatty() else 2,
+            verbose=verbose if self.placement.chief else 0,
         )
         if raw and not self.model.stop_training:  # fit has put the averaged weights into the model, too early here
             raw.restore()
@@ -336,7 +386,8 @@ class _Training:
     def _callbacks(self) -> list[keras.callbacks.Callback]:
         callbacks = [*self.callbacks, *self.task.callbacks()]
         callbacks.append(_Bookkeeping(self))
-        callbacks.append(keras.callbacks.TensorBoard(str(self.folder / "tensorboard"), write_graph=False))
+        if self.placement.chief:
+            callbacks.append(keras.callbacks.TensorBoard(str(self.folder / "tensorboard"), write_graph=False))
         return callbacks
 
     def save(self, *, finished: bool = False) -> None:
@@ -355,6 +406,8 @@ class _Training:
         try:
             self.manager.save(checkpoint_number=self.step)
         except (OSError, tf.errors.OpError) as error:
+            if self.placement.multi_worker and isinstance(error, tf.errors.OpError):
+                raise  # a checkpoint gathers from all workers, of which one may be lost
             raise ZooError(
                 f"The checkpoint of step {self.step:,} cannot be written to {self.folder}: {reason(error)}. "
                 f"{'The one before is whole; make' if self.manager.latest_checkpoint else 'Make'} room and start the "
@@ -363,46 +416,59 @@ class _Training:
         self.saved_at = time.monotonic()
 
     def save_by_the_clock(self) -> None:
-        """Writes a checkpoint if the last one is old enough."""
-        if time.monotonic() - self.saved_at > SAVE_SECONDS:
+        """Writes a checkpoint if the last one is old enough, by the chief's clock."""
+        if self.placement.agreed(time.monotonic() - self.saved_at > SAVE_SECONDS):
             self.save()
 
     def _restore(self) -> bool:
         """Goes back to the last checkpoint, if there is one. True if it is that of a finished training."""
-        if self.manager.latest_checkpoint is None:
-            write_text(self.folder / "metrics.jsonl", "")
+        latest = tf.train.latest_checkpoint(str(self.folder / "checkpoint"))
+        if latest is None:
+            self._write_rows()
             return False
         try:
-            self.manager.checkpoint.restore(self.manager.latest_checkpoint).assert_existing_objects_matched()
+            self.manager.checkpoint.restore(latest).assert_existing_objects_matched()
         except (ValueError, AssertionError, tf.errors.OpError) as error:
             raise ZooError(
-                f"The checkpoint {self.manager.latest_checkpoint} is not one of this model "
+                f"The checkpoint {latest} is not one of this model "
                 f"({reason(error)}). Choose another --run-dir, or begin anew with --restart."
             ) from error
         self.model.scatter_state({name: value.numpy() for name, value in self.streams.items()})
         state = json.loads(self.state.numpy().decode())
         self.rows = state["rows"]
-        write_text(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
+        self._write_rows()
         self.seconds = state["seconds"]
         if state["best_value"] is not None:
             self.best_value = state["best_value"]
         if not state["finished"]:
             epoch, done = divmod(self.step, self.steps_per_epoch)
-            _say(
-                f"Going on from step {self.step:,} of {self.total:,} (epoch {epoch + 1}, step {done:,}), {self.folder}"
-            )
+            if self.placement.chief:
+                _say(
+                    f"Going on from step {self.step:,} of {self.total:,} (epoch {epoch + 1}, step {done:,}), "
+                    f"{self.folder}"
+                )
             self.resumed_metrics = [v.numpy() for v in self.model.metrics_variables] if done else None
         return state["finished"]
 
     resumed_metrics: list[Any] | None = None
 
+    def _write_rows(self) -> None:
+        if self.placement.chief:
+            write_text(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
+
     def record(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Adds an epoch's row to metrics.jsonl. No times in it: a resumed run has the same rows."""
-        row = {"epoch": epoch + 1, "step": self.step, "learning_rate": float(self.model.optimizer.learning_rate)}
+        row = {
+            "epoch": epoch + 1,
+            "step": self.step,
+            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+        }
         row.update({key: float(value) for key, value in logs.items() if key != "learning_rate"})
         self.rows.append(row)
         try:
-            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            with (self.folder / "metrics.jsonl" if self.placement.chief else Path(os.devnull)).open(
+                "a", encoding="utf-8"
+            ) as file:
                 file.write(json.dumps(row) + "\n")
         except OSError as error:
             raise ZooError(f"{self.folder / 'metrics.jsonl'} cannot be written: {reason(error)}.") from error

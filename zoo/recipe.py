@@ -75,6 +75,12 @@ class Recipe:
     average_momentum: float = 0.999
     """For keep=average: the share of the old average a step keeps."""
 
+    accumulate_steps: int = 1
+    """A device works through its share of a batch in so many parts, one after the other, and then makes one step: for
+    batches that do not fit into memory. The step is that of the whole batch, batch normalisation excepted."""
+    sync_batch_norm: bool = False
+    """Batch normalisation over the batches of all devices together; otherwise each normalises its own."""
+
     precision: Literal["float32", "float64", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Keras's dtype policy."""
     jit_compile: bool | None = None
@@ -95,6 +101,8 @@ class Recipe:
         self._require("learning_rate", self.learning_rate >= 0, "0 or more")
         self._require("steps_per_execution", self.steps_per_execution >= 1, "at least 1")
         self._require("average_momentum", 0 <= self.average_momentum < 1, "at least 0 and below 1")
+        divides = self.accumulate_steps >= 1 and self.batch_size % self.accumulate_steps == 0
+        self._require("accumulate_steps", divides, f"at least 1 and divide the batch of {self.batch_size}")
         self._require("limit_steps", self.limit_steps is None or self.limit_steps >= 1, "at least 1")
         self._require("steps_per_epoch", self.steps_per_epoch is None or self.steps_per_epoch >= 1, "at least 1")
         self._require("weight_decay", self.weight_decay >= 0, "0 or more")

@@ -1,12 +1,11 @@
 """Keras's own training loop under a task's loss and metrics, on one device or dealt to many."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
 
 class Trainer(keras.Model):
@@ -70,14 +69,27 @@ class Trainer(keras.Model):
 
     def gathered_state(self) -> dict[str, np.ndarray]:
         """The state of all streams, in their order, (streams, size), whatever replicas have them."""
-        strategy, shares = self.distribute_strategy, self._shares(self.streams[0])
-        gathered = {}
-        for name, variable in self.training_state.items():
-            own = strategy.run(lambda variable=variable: tf.identity(variable))
-            rows = strategy.gather(own, axis=0) if self.replicas > 1 else own
-            parts = zip(np.split(rows.numpy(), self.replicas), shares, strict=True)
-            gathered[name] = np.concatenate([part[: len(share)] for part, share in parts])
-        return gathered
+        if not self.training_state:
+            return {}
+        shares = self._shares(self.streams[0])
+        everyone = self.distribute_strategy.experimental_local_results(self._spread())[0]
+        return {
+            name: np.concatenate([part[: len(share)] for part, share in zip(rows.numpy(), shares, strict=True)])
+            for name, rows in everyone.items()
+        }
+
+    @tf.function
+    def _spread(self):
+        """Each replica's rows in their place, summed with the others' zeros: (replicas, rows, size) in each replica."""
+
+        def own():
+            place = tf.one_hot(tf.distribute.get_replica_context().replica_id_in_sync_group, self.replicas)
+            return {
+                name: self._summed(tf.cast(place, variable.dtype)[:, None, None] * variable)
+                for name, variable in self.training_state.items()
+            }
+
+        return self.distribute_strategy.run(own)
 
     def scatter_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Gives each replica its rows of a gathered state."""
@@ -94,7 +106,8 @@ class Trainer(keras.Model):
 
     def _shares(self, rows: int) -> list[np.ndarray]:
         """The places of each replica's rows, as `zoo.distribute.dealt` deals them."""
-        return np.array_split(np.arange(rows), self.replicas)
+        count = self.replicas
+        return [np.arange(r * rows // count, (r + 1) * rows // count) for r in range(count)]
 
     def train_step(self, data):
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
@@ -104,19 +117,19 @@ class Trainer(keras.Model):
         else:
             loss, gradients = self._accumulated(x, y, weights, count)
         self.optimizer.apply(gradients, self.trainable_variables)
-        return self._logs(loss, count)
+        self._loss_tracker.update_state(self._summed(loss), sample_weight=count)
 
     def test_step(self, data):
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
         count = self._count(y, weights)
         outputs = self(x, training=False)
         loss = self._loss(y, outputs, weights, count)
-        self._update_metrics(y, outputs, weights)
-        return self._logs(loss, count)
+        self._update(y, outputs, weights)
+        self._loss_tracker.update_state(self._summed(loss), sample_weight=count)
 
     def _count(self, y, weights):
         """The examples or real tokens of a step, of all replicas together."""
-        own = tf.shape(tf.nest.flatten(y)[0])[0] if weights is None else tf.reduce_sum(weights)
+        own = tf.shape(tf.nest.flatten(y)[0], tf.int64)[0] if weights is None else tf.reduce_sum(weights)
         return tf.maximum(self._summed(tf.cast(own, tf.float32)), 1.0)
 
     def _summed(self, value):
@@ -125,8 +138,8 @@ class Trainer(keras.Model):
             return value
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
-    def _loss(self, y, outputs, weights, count):
-        """A replica's part of what the step minimises: the parts' sum over replicas is the whole."""
+    def _loss(self, y, outputs, weights, count, parts=1):
+        """A replica's part of what a step minimises, or one of its `parts`: the sum of all of them is the whole."""
         losses = self.task_loss(y, outputs)
         if weights is not None:  # padding has weight zero
             losses *= tf.cast(weights, losses.dtype)
@@ -135,14 +148,14 @@ class Trainer(keras.Model):
         if self.decayed:  # half the sum of squares, one operation a weight; a Keras regularizer makes ten
             squares = tf.add_n([tf.nn.l2_loss(weight) for weight in self.decayed])
             penalties.append(tf.cast(self.weight_decay * squares, loss.dtype))
-        return loss + sum(penalties) / (self.replicas * self.accumulate_steps) if penalties else loss
+        return loss + sum(penalties) / (self.replicas * parts) if penalties else loss
 
     def _gradients(self, x, y, weights, count, first_row):
         with tf.GradientTape() as tape:
             outputs = self(x, training=True, first_row=first_row)
-            loss = self._loss(y, outputs, weights, count)
+            loss = self._loss(y, outputs, weights, count, self.accumulate_steps)
             scaled = self.optimizer.scale_loss(loss)
-        self._update_metrics(y, outputs, weights)
+        self._update(y, outputs, weights)
         gradients = tape.gradient(scaled, self.trainable_variables)
         # An embedding's gradient comes as a list of rows, the same row many times: its norm is that of their sums.
         return loss, [gradient if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
@@ -169,17 +182,58 @@ class Trainer(keras.Model):
         _, loss, gradients = tf.while_loop(lambda i, *_: i < parts, add, begin, maximum_iterations=parts)
         return loss, gradients
 
-    def _update_metrics(self, y, outputs, weights) -> None:
+    def _update(self, y, outputs, weights) -> None:
         for metric in self.task_metrics:
             metric.update_state(y, logits_of(outputs), sample_weight=weights)
 
-    def _logs(self, loss, count) -> dict[str, Any]:
-        self._loss_tracker.update_state(self._summed(loss), sample_weight=count)
-        logs = self.get_metrics_result()
-        if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            # Keras averages the logs of several workers over an axis, so each needs one.
-            logs = {name: ops.reshape(value, (1,)) for name, value in logs.items()}
-        return logs
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing: all is built. Keras's own averages a first batch over replicas, which fails over several workers."""
+
+    def make_train_function(self, force=False):
+        if self.train_function is None or force:
+            self.train_function = self._repeated(self.train_step, self.steps_per_execution)
+
+    def make_test_function(self, force=False):
+        if self.test_function is None or force:
+            step, most = self._repeated(self.test_step, 1), self.steps_per_execution
+
+            def steps(iterator: Any) -> dict[str, tf.Tensor]:
+                logs = step(iterator)
+                for _ in range(most - 1):
+                    try:
+                        logs = step(iterator)
+                    except tf.errors.OutOfRangeError:  # Keras asks for whole executions
+                        break
+                return logs
+
+            self.test_function = steps
+
+    def _repeated(self, step: Callable[[Any], None], count: int) -> Callable[[Any], dict[str, tf.Tensor]]:
+        """A function of an iterator that does so many steps in the graph and returns what the metrics then are.
+
+        Keras's own asks before each step whether there is a batch, which fails under mirrored strategies, and averages
+        the replicas' logs, which fails over several workers; training has batches without end.
+        """
+
+        def one(data: Any) -> None:
+            self.distribute_strategy.run(step, args=(data,))
+
+        if self.jit_compile:
+            one = tf.function(one, jit_compile=True, reduce_retracing=True)
+
+        def body(done: tf.Tensor, iterator: Any) -> tf.Tensor:
+            one(iterator.get_next())
+            return done + 1
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def steps(iterator: Any) -> dict[str, tf.Tensor]:
+            if count == 1:
+                one(iterator.get_next())
+            else:
+                tf.while_loop(lambda done: done < count, lambda done: body(done, iterator), [tf.constant(0)])
+            return self.get_metrics_result()
+
+        return steps
 
 
 def logits_of(outputs: Any) -> Any:

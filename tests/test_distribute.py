@@ -1,0 +1,270 @@
+"""One device, several, several processes: the same losses and weights; and what happens when a process dies."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from conftest import run_python
+from zoo import distribute, engine
+from zoo.errors import UsageError
+from zoo.launch import _free_ports
+
+RUNS = textwrap.dedent(
+    """
+    import json, os, random, sys
+    import keras, numpy as np
+    import zoo
+    from pathlib import Path
+    from zoo import engine, export
+    from zoo.distribute import Devices
+
+    folder, devices = Path(sys.argv[1]), Devices(**json.loads(sys.argv[2]))
+    tasks, changes = sys.argv[3].split(","), json.loads(sys.argv[4])
+    export._check = lambda *arguments: None
+    engine.SAVE_SECONDS = 0.0
+    draw = random.Random(0)
+    words = [f"w{i}" for i in range(20)]
+    sentences = [draw.choices(words, k=draw.randint(2, 9)) for _ in range(200)]
+
+    def written(name, content):  # every worker writes the same
+        path = folder / f"{name}.{os.getpid()}"
+        path.write_text(content)
+        path.replace(folder / name)
+        return folder / name
+
+    def row(number, word):
+        return f"{number}\\t{word}\\t_\\tT{word[-1]}" + "\\t_" * 6
+
+    tagged = written("a.conllu", "".join("\\n".join(map(row, range(1, 99), s)) + "\\n\\n" for s in sentences))
+    paired = written("a.tsv", "".join(f"{' '.join(s)}\\t{' '.join(s[::-1])}\\n" for s in sentences))
+    text = written("a.txt", " ".join(" ".join(s) for s in sentences) * 3)
+    common = dict(epochs=2, batch_size=6, optimizer="adam", learning_rate=0.01, clip_norm=0.5, steps_per_execution=1)
+    recipes = {
+        "image": zoo.ImageRecipe(name="image", model="lenet5_modern", model_args={"input_shape": (16, 16, 1)},
+            dataset="digits", random_shift=1, weight_decay=1e-4, limit_steps=30, **common),
+        "language": zoo.LanguageModelRecipe(name="language", model="char_rnn", model_args={"units": 12},
+            dataset=f"text:{text}", split="char_rnn", sequence_length=10, limit_steps=30, **common),
+        "tagging": zoo.TaggingRecipe(name="tagging", model="bilstm_tagger", dataset=f"conllu:{tagged}",
+            word_dropout=1.0,
+            model_args={"units": 8, "character_units": 4, "character_embedding": 4, "word_embedding": 8, "noise": 0.0},
+            **common),
+        "translation": zoo.TranslationRecipe(name="translation", model="seq2seq", dataset=f"tsv:{paired}",
+            label_smoothing=0.1, limit_steps=30,
+            model_args={"embedding": 8, "units": 8, "maxout": 8, "alignment": 8}, **common),
+    }
+
+    class Losses(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.losses = []
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.losses.append(float(np.mean(logs["loss"])))
+
+    for name in tasks:
+        from dataclasses import replace
+        losses = Losses()
+        result = engine.run(
+            replace(recipes[name], **changes), run_dir=folder / name, devices=devices, callbacks=[losses]
+        )
+        if result.model is not None:
+            arrays = {f"w{i}": w.numpy() for i, w in enumerate(result.model.weights)}
+            rows = (folder / name / "metrics.jsonl").read_text()
+            np.savez(folder / f"{name}.npz", losses=losses.losses, rows=rows, **arrays)
+    """
+)
+TASKS = ("image", "language", "tagging", "translation")
+
+
+def start(folder, devices, tasks, workers=1, **changes):
+    """The processes of a run: one, or the workers of a cluster."""
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-W", "ignore", "-c", RUNS, str(folder), json.dumps(devices), ",".join(tasks)]
+    command.append(json.dumps(changes))
+    addresses = [f"127.0.0.1:{port}" for port in _free_ports(workers)]
+    processes = []
+    for index in range(workers):
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        env = {**os.environ, **({"TF_CONFIG": json.dumps(config)} if workers > 1 else {})}
+        process_log = folder / f"{index}-{len(list(folder.glob('*.log')))}.log"
+        with process_log.open("w") as log:
+            process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+        processes.append((process, process_log))
+    return processes
+
+
+def finish(processes, timeout=200):
+    """Waits for processes to end well."""
+    try:
+        for process, log in processes:
+            assert process.wait(timeout=timeout) == 0, log.read_text()[-3000:]
+    finally:
+        for process, _ in processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    finish(start(folder, {"strategy": "one_device"}, TASKS))
+    return folder
+
+
+def check_equal(one, other, tasks):
+    for name in tasks:
+        ours, theirs = np.load(one / f"{name}.npz"), np.load(other / f"{name}.npz")
+        assert len(ours["losses"]) > 5
+        np.testing.assert_allclose(theirs["losses"], ours["losses"], rtol=1e-5, err_msg=name)
+        for key in ours.files:
+            if key.startswith("w"):
+                np.testing.assert_allclose(theirs[key], ours[key], atol=1e-4, err_msg=f"{name} {key}")
+        for mine, yours in zip(str(ours["rows"]).splitlines(), str(theirs["rows"]).splitlines(), strict=True):
+            mine, yours = json.loads(mine), json.loads(yours)
+            assert mine == pytest.approx(yours, rel=1e-4), name
+
+
+def test_two_devices_train_as_one(one_device, tmp_path):
+    finish(start(tmp_path, {"strategy": "mirrored", "logical_devices": 2}, TASKS))
+    check_equal(one_device, tmp_path, TASKS)
+
+
+def test_two_workers_train_as_one(one_device, tmp_path):
+    finish(start(tmp_path, {}, TASKS, workers=2))
+    check_equal(one_device, tmp_path, TASKS)
+
+
+def test_parts_of_a_batch_make_the_same_step(one_device, tmp_path):
+    finish(start(tmp_path, {"strategy": "one_device"}, TASKS, accumulate_steps=3))
+    check_equal(one_device, tmp_path, TASKS)
+
+
+@pytest.mark.full
+def test_parts_of_a_batch_on_two_devices_make_the_same_step(one_device, tmp_path):
+    finish(start(tmp_path, {"strategy": "mirrored", "logical_devices": 2}, TASKS, accumulate_steps=3))
+    check_equal(one_device, tmp_path, TASKS)
+
+
+def test_a_lost_worker_is_named_and_the_run_goes_on(tmp_path):
+    changes = {"epochs": 8, "batch_size": 48, "limit_steps": None}
+    calm, folder = tmp_path / "calm", tmp_path / "killed"
+    (chief, log), (other, _) = start(folder, {}, ["image"], workers=2, **changes)
+    rows, deadline = folder / "image" / "metrics.jsonl", time.monotonic() + 120
+    while not (rows.exists() and rows.read_text().count("\n") >= 2) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    try:
+        assert chief.wait(timeout=60) != 0
+    finally:
+        chief.kill()
+    said = log.read_text()
+    assert "worker 1 (127.0.0.1:" in said and "was lost" in said, said[-3000:]
+    again = start(folder, {}, ["image"], workers=2, **changes)
+    finish(again)
+    assert "Going on from step" in again[0][1].read_text()
+    finish(start(calm, {"strategy": "one_device"}, ["image"], **changes))
+    ours, theirs = np.load(calm / "image.npz"), np.load(folder / "image.npz")
+    for key in ours.files:
+        if key.startswith("w"):
+            np.testing.assert_allclose(theirs[key], ours[key], atol=1e-3, err_msg=key)
+
+
+def test_a_worker_that_never_comes_is_named(tmp_path):
+    ports = _free_ports(2)
+    config = {
+        "cluster": {"worker": [f"127.0.0.1:{port}" for port in ports]},
+        "task": {"type": "worker", "index": 0},
+    }
+    code = "from zoo.cli import console; console()"
+    arguments = ["train", "lenet5_digits", "--run-dir", tmp_path / "run", "--connect-timeout", "3"]
+    done = run_python(*arguments, code=code, env={"TF_CONFIG": json.dumps(config)}, timeout=90)
+    assert done.returncode == 1
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("error: After 3 seconds there is no answer") and f"worker 1 (127.0.0.1:{ports[1]})" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "TF_CONFIG is not set"),
+        ("{", "TF_CONFIG is not JSON"),
+        ('{"cluster": {"worker": ["a:1"]}}', "TF_CONFIG lacks 'task'"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "no worker of the task's"),
+        ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}', "'a' is no address"),
+    ],
+)
+def test_what_is_wrong_with_tf_config_is_said(text, said):
+    with pytest.raises(UsageError, match=said):
+        distribute.tf_config(text)
+
+
+def test_the_chief_comes_first():
+    text = '{"cluster": {"worker": ["b:1", "c:2"], "chief": ["a:3"]}, "task": {"type": "worker", "index": 1}}'
+    assert distribute.tf_config(text) == (("a:3", "b:1", "c:2"), 2)
+
+
+def test_a_port_in_use_is_named():
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(UsageError, match=f"port {port} cannot be had here"):
+            distribute.meet(["127.0.0.1:1", f"127.0.0.1:{port}"], 1, 1.0)
+
+
+def test_what_cannot_be_is_said(small_recipe, tmp_path):
+    with pytest.raises(UsageError, match="no strategy 'mirored'. Did you mean 'mirrored'"):
+        distribute.Devices(strategy="mirored")
+    with pytest.raises(UsageError, match="no cluster 'slrum'. Did you mean 'slurm'"):
+        distribute.Devices(cluster="slrum")
+    with pytest.raises(UsageError, match="logical_devices is 0"):
+        distribute.Devices(logical_devices=0)
+    with pytest.raises(UsageError, match="connect_timeout"):
+        distribute.Devices(connect_timeout=0)
+    with pytest.raises(UsageError, match="mirrored needs two devices or more, and there is one here, CPU:0"):
+        engine.run(small_recipe(), run_dir=tmp_path, devices=distribute.Devices(strategy="mirrored"))
+    with pytest.raises(zoo.ZooError, match="no TPU 'local' that answers"):
+        engine.run(small_recipe(), run_dir=tmp_path, devices=distribute.Devices(strategy="tpu", tpu="local"))
+    with pytest.raises(UsageError, match="TF_CONFIG is not set"):
+        engine.run(small_recipe(), run_dir=tmp_path, devices=distribute.Devices(strategy="multi_worker"))
+    with pytest.raises(UsageError, match="accumulate_steps is 3; it must be at least 1 and divide the batch of 50"):
+        small_recipe(accumulate_steps=3)
+
+
+def test_a_batch_is_dealt_without_a_rest():
+    class Two:
+        num_replicas_in_sync = 3
+
+    placement = distribute.Placement(Two(), "", 0)
+    assert placement.share_of(10) == "3 replicas, 3, 3, 4 examples of each batch of 10"
+    assert placement.share_of(12) == "3 replicas, 4 examples of each batch of 12 on each"
+
+
+def test_padding_has_weight_zero():
+    x, y = tf.reshape(tf.range(10), (5, 2)), tf.range(5)
+    padded_x, padded_y, weights = distribute._padded(({"a": x}, y), 4)
+    assert padded_x["a"].shape == (8, 2) and padded_y.numpy().tolist() == [0, 1, 2, 3, 4, 0, 0, 0]
+    assert weights.numpy().tolist() == [1, 1, 1, 1, 1, 0, 0, 0]
+
+
+def test_launch_ends_with_the_worst_status(tmp_path):
+    code = "from zoo.cli import console; console()"
+    done = run_python("launch", "--workers", "2", "--", "show", "lenet5", code=code)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert {line[:11] for line in lines} == {"[worker 0] ", "[worker 1] "}
+    done = run_python("launch", "--workers", "2", "--", "show", "lenet6", code=code)
+    assert done.returncode == 2 and "[worker 1] error: There is no model or recipe 'lenet6'" in done.stdout
+    assert run_python("launch", "--workers", "0", "--", "list", code=code).returncode == 2
+    assert "nothing to launch" in run_python("launch", code=code).stderr
