@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from conftest import ROOT, run_python, zoo
 from zoo import cli
+from zoo.distribute import Devices
 from zoo.errors import UsageError
 from zoo.recipe import list_recipes, load_recipe
 
@@ -82,7 +83,7 @@ def test_flags_are_the_recipes_fields_and_the_builders_arguments():
     )
     assert (recipe.epochs, recipe.learning_rate, recipe.dataset) == (3, 0.01, "digits")
     assert recipe.model_args["hidden"] == (7, 8) and recipe.model_args["drop_rate"] == 0.3
-    assert options == {"run_dir": None, "restart": False, "dry_run": True}
+    assert options == {"run_dir": None, "restart": False, "dry_run": True, "devices": Devices()}
     assert recipe.batch_size == load_recipe("mlp_mnist").batch_size
     other, _ = cli.parse(load_recipe("mlp_mnist"), ["--model", "lenet5_modern", "--model.pool", "avg"])
     assert dict(other.model_args) == {"pool": "avg"}

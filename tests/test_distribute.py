@@ -156,7 +156,7 @@ def test_parts_of_a_batch_on_two_devices_make_the_same_step(one_device, tmp_path
 
 
 def test_a_lost_worker_is_named_and_the_run_goes_on(tmp_path):
-    changes = {"epochs": 8, "batch_size": 48, "limit_steps": None}
+    changes = {"epochs": 8, "batch_size": 48, "limit_steps": None, "optimizer": "sgd", "clip_norm": None}
     calm, folder = tmp_path / "calm", tmp_path / "killed"
     (chief, log), (other, _) = start(folder, {}, ["image"], workers=2, **changes)
     rows, deadline = folder / "image" / "metrics.jsonl", time.monotonic() + 120
@@ -177,7 +177,7 @@ def test_a_lost_worker_is_named_and_the_run_goes_on(tmp_path):
     ours, theirs = np.load(calm / "image.npz"), np.load(folder / "image.npz")
     for key in ours.files:
         if key.startswith("w"):
-            np.testing.assert_allclose(theirs[key], ours[key], atol=1e-3, err_msg=key)
+            np.testing.assert_allclose(theirs[key], ours[key], atol=1e-4, err_msg=key)
 
 
 def test_a_worker_that_never_comes_is_named(tmp_path):
