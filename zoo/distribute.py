@@ -9,15 +9,16 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_args
 
 import tensorflow as tf
 
 from zoo.errors import UsageError, ZooError, nearest, reason
 from zoo.recipe import Recipe
+from zoo.trainer import share
 
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
-CLUSTERS = ("tf_config", "slurm", "kubernetes", "gce")
+Strategy = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
+Cluster = Literal["tf_config", "slurm", "kubernetes", "gce"]
 PROBE_SECONDS = 2.0  # between two looks at the other workers
 PROBES_MISSED = 5  # before one that was there counts as lost
 
@@ -29,10 +30,10 @@ class Devices:
     Raises `UsageError` for names that do not exist and numbers that cannot be.
     """
 
-    strategy: Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"] = "auto"
+    strategy: Strategy = "auto"
     """one_device; mirrored: all GPUs of this machine; multi_worker: the machines of a cluster; tpu; auto: a TPU if one
     is named, else a cluster if there is one, else all GPUs if there are several."""
-    cluster: Literal["tf_config", "slurm", "kubernetes", "gce"] | None = None
+    cluster: Cluster | None = None
     """Who knows the workers' addresses; by default the environment variable TF_CONFIG, or Slurm's."""
     tpu: str | None = None
     """The TPU's name, or "local"; by default that in TPU_NAME."""
@@ -42,10 +43,10 @@ class Devices:
     """Seconds to wait for all workers to be there."""
 
     def __post_init__(self) -> None:
-        for key, kinds in (("strategy", STRATEGIES), ("cluster", CLUSTERS)):
-            value = getattr(self, key)
-            if value is not None and value not in kinds:
-                raise UsageError(f"There is no {key} {value!r}. {nearest(str(value), kinds)}")
+        for key, kinds in (("strategy", Strategy), ("cluster", Cluster)):
+            value, known = getattr(self, key), get_args(kinds)
+            if value is not None and value not in known:
+                raise UsageError(f"There is no {key} {value!r}. {nearest(str(value), known)}")
         if self.logical_devices is not None and self.logical_devices < 1:
             raise UsageError(f"logical_devices is {self.logical_devices}; it must be at least 1.")
         if self.connect_timeout <= 0:
@@ -90,7 +91,8 @@ class Placement:
 
     def share_of(self, batch_size: int) -> str:
         """What each replica gets of a batch, in words."""
-        shares = [(r + 1) * batch_size // self.replicas - r * batch_size // self.replicas for r in range(self.replicas)]
+        bounds = [share(replica, batch_size, self.replicas) for replica in range(self.replicas)]
+        shares = [stop - start for start, stop in bounds]
         if len(set(shares)) == 1:
             return f"{self.replicas} replicas, {shares[0]:,} examples of each batch of {batch_size:,} on each"
         return f"{self.replicas} replicas, {', '.join(map(str, shares))} examples of each batch of {batch_size:,}"
@@ -144,7 +146,7 @@ def _automatic(devices: Devices) -> tuple[str, str]:
         return "multi_worker", f"the cluster is {devices.cluster}'s"
     if os.environ.get("TF_CONFIG"):
         return "multi_worker", "TF_CONFIG is set"
-    if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+    if _slurm():
         return "multi_worker", "Slurm runs several tasks"
     if len(_devices()) > 1:
         return "mirrored", f"there are {len(_devices())} devices"
@@ -370,7 +372,7 @@ def dealt(batches: tf.data.Dataset, placement: Placement, *, padded: bool) -> An
             rows = tf.shape(tf.nest.flatten(batch)[0], tf.int64)[0]
 
             def piece(replica: tf.Tensor) -> Any:
-                start, stop = replica * rows // count, (replica + 1) * rows // count
+                start, stop = share(replica, rows, count)
 
                 def cut(value: tf.Tensor) -> tf.Tensor:
                     size = value.shape[0] // count if value.shape[0] and value.shape[0] % count == 0 else None

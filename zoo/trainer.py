@@ -106,8 +106,7 @@ class Trainer(keras.Model):
 
     def _shares(self, rows: int) -> list[np.ndarray]:
         """The places of each replica's rows, as `zoo.distribute.dealt` deals them."""
-        count = self.replicas
-        return [np.arange(r * rows // count, (r + 1) * rows // count) for r in range(count)]
+        return [np.arange(*share(replica, rows, self.replicas)) for replica in range(self.replicas)]
 
     def train_step(self, data):
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
@@ -168,7 +167,7 @@ class Trainer(keras.Model):
         even = None if first.shape[0] is None or first.shape[0] % parts else first.shape[0] // parts
 
         def add(i, loss, gradients):
-            start, stop = i * rows // parts, (i + 1) * rows // parts
+            start, stop = share(i, rows, parts)
 
             def cut(value):
                 return tf.ensure_shape(value[start:stop], (even, *value.shape[1:]))
@@ -234,6 +233,11 @@ class Trainer(keras.Model):
             return self.get_metrics_result()
 
         return steps
+
+
+def share(number: Any, rows: Any, count: int) -> tuple[Any, Any]:
+    """Where the rows of part `number` of `count` parts of a batch begin and end; numbers or scalar tensors."""
+    return number * rows // count, (number + 1) * rows // count
 
 
 def logits_of(outputs: Any) -> Any:

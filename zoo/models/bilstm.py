@@ -7,8 +7,8 @@ import keras
 from keras import layers as keras_layers
 from keras import ops
 
-from zoo.errors import UsageError
 from zoo.layers import PerStep
+from zoo.models.parts import check_sizes
 
 
 def encoder(sizes: Mapping[str, int], *, noise: float, drop_rate: float):
@@ -38,14 +38,6 @@ def encoder(sizes: Mapping[str, int], *, noise: float, drop_rate: float):
     return {"words": words, "characters": characters}, x
 
 
-def checked(name: str, **sizes: int) -> dict[str, int]:
-    """The sizes, if each is a whole number of at least 1; else `UsageError` names the one that is not."""
-    for key, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise UsageError(f"{name}: {key} is {value!r}; it must be a whole number of at least 1.")
-    return sizes
-
-
 def bilstm_tagger(
     *,
     word_vocabulary: int = 20_000,
@@ -72,7 +64,7 @@ def bilstm_tagger(
     Differences from Plank et al.: no byte embeddings and no auxiliary loss; the initialisation is Keras's, which the
     paper leaves open; `drop_rate`, off by default, is Lample et al.'s.
     """
-    sizes = checked(
+    sizes = check_sizes(
         name,
         word_vocabulary=word_vocabulary,
         character_vocabulary=character_vocabulary,
@@ -110,7 +102,7 @@ def bilstm_classifier(
 
     Differences from Conneau et al.: words are read with their spelling, and one dense layer follows.
     """
-    sizes = checked(
+    sizes = check_sizes(
         name,
         word_vocabulary=word_vocabulary,
         character_vocabulary=character_vocabulary,

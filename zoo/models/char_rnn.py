@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from zoo.errors import UsageError
+from zoo.models.parts import check_sizes
 
 CELLS = ("simple", "gru", "lstm")
 
@@ -51,9 +52,7 @@ def char_rnn(
     """
     if cell not in CELLS:
         raise UsageError(f"{name}: cell is {cell!r}; it may be 'simple', 'gru' or 'lstm'.")
-    for key, value in (("layers", layers), ("units", units), ("vocabulary_size", vocabulary_size)):
-        if not isinstance(value, int) or value < 1:
-            raise UsageError(f"{name}: {key} is {value!r}; it must be a whole number of at least 1.")
+    check_sizes(name, layers=layers, units=units, vocabulary_size=vocabulary_size)
     if embedding is not None and embedding < 1:
         raise UsageError(f"{name}: embedding is {embedding!r}; it must be at least 1, or None for one-hot input.")
     tokens = keras.Input((None,), dtype="int32", name="tokens")

@@ -54,3 +54,11 @@ def average_and_classify(
     if drop_rate:
         x = layers.Dropout(drop_rate, name="drop")(x)
     return layers.Dense(num_classes, name=name, **dense)(x)
+
+
+def check_sizes(name: str, **sizes: int) -> dict[str, int]:
+    """The sizes, if each is a whole number of at least 1; else `UsageError` names the one that is not."""
+    for key, value in sizes.items():
+        if not isinstance(value, int) or value < 1:
+            raise UsageError(f"{name}: {key} is {value!r}; it must be a whole number of at least 1.")
+    return sizes

@@ -9,6 +9,7 @@ from keras import ops
 
 from zoo.errors import UsageError
 from zoo.layers import GatedCell
+from zoo.models.parts import check_sizes
 
 ATTENTIONS = ("bahdanau", "luong", "none")
 
@@ -190,17 +191,15 @@ def seq2seq(
     """
     if attention not in ATTENTIONS:
         raise UsageError(f"{name}: attention is {attention!r}; it may be 'bahdanau', 'luong' or 'none'.")
-    sizes = {
-        "source_vocabulary": source_vocabulary,
-        "target_vocabulary": target_vocabulary,
-        "embedding": embedding,
-        "units": units,
-        "maxout": maxout,
-        "alignment": alignment,
-    }
-    for key, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise UsageError(f"{name}: {key} is {value!r}; it must be a whole number of at least 1.")
+    check_sizes(
+        name,
+        source_vocabulary=source_vocabulary,
+        target_vocabulary=target_vocabulary,
+        embedding=embedding,
+        units=units,
+        maxout=maxout,
+        alignment=alignment,
+    )
     source = keras.Input((None,), dtype="int32", name="source")
     target = keras.Input((None,), dtype="int32", name="target")
     real = ops.not_equal(source, 0)

@@ -4,7 +4,7 @@ import keras
 from keras import layers as keras_layers
 from keras import ops
 
-from zoo.errors import UsageError
+from zoo.models.parts import check_sizes
 
 
 def uniform() -> keras.initializers.Initializer:
@@ -104,16 +104,14 @@ def seq2seq_sutskever(
     Differences from the paper: each gate has a bias, which the paper does not mention; `drop_rate`, off by default, is
     Zaremba et al.'s (2014).
     """
-    sizes = {
-        "source_vocabulary": source_vocabulary,
-        "target_vocabulary": target_vocabulary,
-        "embedding": embedding,
-        "units": units,
-        "layers": layers,
-    }
-    for key, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise UsageError(f"{name}: {key} is {value!r}; it must be a whole number of at least 1.")
+    check_sizes(
+        name,
+        source_vocabulary=source_vocabulary,
+        target_vocabulary=target_vocabulary,
+        embedding=embedding,
+        units=units,
+        layers=layers,
+    )
     source = keras.Input((None,), dtype="int32", name="source")
     target = keras.Input((None,), dtype="int32", name="target")
     real = ops.not_equal(source, 0)
