@@ -246,7 +246,7 @@ def test_a_batch_is_dealt_without_a_rest():
     class Two:
         num_replicas_in_sync = 3
 
-    placement = distribute.Placement(Two(), "", 0)
+    placement = distribute.Placement(Two(), "mirrored", "")
     assert placement.share_of(10) == "3 replicas, 3, 3, 4 examples of each batch of 10"
     assert placement.share_of(12) == "3 replicas, 4 examples of each batch of 12 on each"
 

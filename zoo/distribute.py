@@ -55,9 +55,10 @@ class Devices:
 
 @dataclass
 class Placement:
-    """Where a run runs: the strategy, why it was chosen, and this process's part in it."""
+    """Where a run runs: the strategy, its kind, why it was chosen, and this process's part in it."""
 
     strategy: tf.distribute.Strategy
+    kind: Strategy
     why: str
     worker: int = 0
     workers: tuple[str, ...] = ()
@@ -75,6 +76,11 @@ class Placement:
     @property
     def multi_worker(self) -> bool:
         return len(self.workers) > 1
+
+    @property
+    def summary(self) -> str:
+        """The kind and the number of replicas, such as "mirrored × 2"."""
+        return f"{self.kind} × {self.replicas}" if self.replicas > 1 else self.kind
 
     def agreed(self, flag: bool) -> bool:
         """The chief's flag, in every worker. All must ask at the same moment."""
@@ -120,7 +126,7 @@ def placed(devices: Devices) -> Placement:
         return _multi_worker(devices, why)
     if kind == "mirrored":
         return _mirrored(why)
-    return Placement(tf.distribute.get_strategy(), f"one device: {why}")
+    return Placement(tf.distribute.get_strategy(), "one_device", f"one device: {why}")
 
 
 def _split(count: int) -> None:
@@ -167,7 +173,7 @@ def _mirrored(why: str) -> Placement:
         )
     if names not in _strategies:
         _strategies[names] = tf.distribute.MirroredStrategy(names)
-    return Placement(_strategies[names], f"mirrored over {len(names)} devices: {why}")
+    return Placement(_strategies[names], "mirrored", f"mirrored over {len(names)} devices: {why}")
 
 
 def _tpu(devices: Devices, why: str) -> Placement:
@@ -183,13 +189,13 @@ def _tpu(devices: Devices, why: str) -> Placement:
             f"There is no TPU {name!r} that answers ({reason(error)}). On a TPU machine install tensorflow-tpu and "
             "give --tpu local; elsewhere leave --strategy and --tpu out."
         ) from error
-    return Placement(strategy, f"TPU {name}, {strategy.num_replicas_in_sync} cores: {why}")
+    return Placement(strategy, "tpu", f"TPU {name}, {strategy.num_replicas_in_sync} cores: {why}")
 
 
 def _multi_worker(devices: Devices, why: str) -> Placement:
     resolver, workers, worker = _cluster(devices)
     if len(workers) == 1:
-        return Placement(tf.distribute.get_strategy(), "one device: the cluster has one worker")
+        return Placement(tf.distribute.get_strategy(), "one_device", "one device: the cluster has one worker")
     if workers not in _strategies:
         meet(workers, worker, devices.connect_timeout)
     watch = Watch({f"worker {i}": address for i, address in enumerate(workers) if i != worker})
@@ -205,6 +211,7 @@ def _multi_worker(devices: Devices, why: str) -> Placement:
     strategy = _strategies[workers]
     placement = Placement(
         strategy,
+        "multi_worker",
         f"worker {worker} of {len(workers)}, {strategy.num_replicas_in_sync} devices in all: {why}",
         worker,
         workers,
@@ -402,6 +409,11 @@ def _padded(batch: tuple[Any, ...], count: int) -> tuple[Any, ...]:
         tf.nest.map_structure(grown, y),
         tf.concat([weights, tf.zeros_like(tf.repeat(weights[:1], more, axis=0))], axis=0),
     )
+
+
+def precision(recipe: Recipe, placement: Placement) -> str:
+    """What the net computes in: as the recipe says, or by device."""
+    return recipe.precision or ("bfloat16" if placement.kind == "tpu" else "float32")
 
 
 def jit_compile(recipe: Recipe, placement: Placement) -> bool:

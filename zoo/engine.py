@@ -101,6 +101,7 @@ class _Run:
         self.recipe, self.folder, self.callbacks, self.restart = recipe, folder, callbacks, restart
         self.card: Card = describe(recipe.model)
         self.placement = placed(devices or Devices())
+        self.precision = distribute.precision(recipe, self.placement)
         self.say = _say if self.placement.chief else lambda text: None
 
     def go(self) -> Result:
@@ -133,6 +134,8 @@ class _Run:
         self.say(f"strategy: {placement.why}")
         if placement.replicas > 1:
             self.say(placement.share_of(recipe.batch_size))
+        if self.precision == "float16" and not tf.config.list_physical_devices("GPU"):
+            self.say("warning: float16 is slow on a CPU, which computes in float32 and converts; leave --precision out")
         training = _Training(recipe, task, model, self.folder, self.callbacks, placement)
         training.fit()
         result = self._finish(task, model, training) if placement.chief else Result(self.folder, {}, None)
@@ -220,7 +223,8 @@ class _Run:
 
     def _net(self, task) -> keras.Model:
         arguments = {**task.model_args(), **self.recipe.model_args}
-        return build(self.recipe.model, dtype=self.recipe.precision, **arguments)
+        policy = self.precision if self.precision in ("float32", "float64") else f"mixed_{self.precision}"
+        return build(self.recipe.model, dtype=policy, **arguments)
 
     def _write_result(self, metrics: dict[str, float], training: "_Training", exported: Path) -> None:
         recipe, setting = self.recipe, environment()
@@ -233,6 +237,8 @@ class _Run:
             "steps": training.step,
             "planned_steps": training.planned_steps(),
             "seconds": round(training.seconds, 1),
+            "precision": self.precision,
+            "strategy": self.placement.summary,
             "trained_on": setting["hardware"],
             "evaluated_on": setting["hardware"],
             "versions": " ".join(f"{key}-{versions[key]}" for key in ("python", "tensorflow", "keras")),

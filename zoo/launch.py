@@ -22,13 +22,15 @@ def launch(workers: int, command: Sequence[str]) -> int:
         raise UsageError(f"workers is {workers}; it must be at least 1.")
     if not command:
         raise UsageError("There is nothing to launch; for example: zoo launch --workers 2 -- train lenet5_mnist")
+    # What a run records as its command begins with argv[0].
+    code = f"import sys; sys.argv[0] = 'zoo launch --workers {workers} --'; from zoo.cli import console; console()"
     addresses = [f"127.0.0.1:{port}" for port in _free_ports(workers)]
     processes = []
     for index in range(workers):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         processes.append(
             subprocess.Popen(
-                [sys.executable, "-c", "from zoo.cli import console; console()", *command],
+                [sys.executable, "-c", code, *command],
                 env={**os.environ, "TF_CONFIG": json.dumps(config)},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -39,9 +39,11 @@ class SummedFirst:
     Keras clips each replica's share by itself, and sums what is left of them.
     """
 
+    sums = True  # not where another optimizer has done it
+
     def apply(self, grads, trainable_variables=None):
         context = tf.distribute.get_replica_context()
-        if context is not None and context.num_replicas_in_sync > 1:
+        if self.sums and context is not None and context.num_replicas_in_sync > 1:
             places = [place for place, grad in enumerate(grads) if grad is not None]
             summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [grads[place] for place in places])
             grads = list(grads)
@@ -63,6 +65,18 @@ class Adam(SummedFirst, keras.optimizers.Adam):
 
 class RMSprop(SummedFirst, keras.optimizers.RMSprop):
     """Keras's own, of gradients that are summed first."""
+
+
+class LossScale(SummedFirst, keras.optimizers.LossScaleOptimizer):
+    """Keras's own around one of these: gradients are summed here, before any is found to be no number."""
+
+    def __init__(self, inner: keras.optimizers.Optimizer):
+        super().__init__(inner)
+        inner.sums = False
+
+    def _stateful_handle_non_finite_grads(self):
+        super()._stateful_handle_non_finite_grads()
+        self.iterations.assign_add(1)  # a step that changes no weight is one: its batch is used up
 
 
 class ScaledSGD(SGD):
@@ -102,6 +116,11 @@ def matching(patterns: Iterable[str], paths: Iterable[str], field: str) -> dict[
 
 def optimizer(recipe: Recipe, steps_per_epoch: int, paths: Iterable[str] = ()) -> keras.optimizers.Optimizer:
     """The optimizer that a recipe's fields describe, for trainable weights of these paths."""
+    inner = _unscaled(recipe, steps_per_epoch, paths)
+    return LossScale(inner) if recipe.precision == "float16" else inner
+
+
+def _unscaled(recipe: Recipe, steps_per_epoch: int, paths: Iterable[str]) -> keras.optimizers.Optimizer:
     rate = learning_rate(recipe, steps_per_epoch)
     common = {
         "use_ema": recipe.keep == "average",

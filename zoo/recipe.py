@@ -81,8 +81,10 @@ class Recipe:
     sync_batch_norm: bool = False
     """Batch normalisation over the batches of all devices together; otherwise each normalises its own."""
 
-    precision: Literal["float32", "float64", "mixed_bfloat16", "mixed_float16"] = "float32"
-    """Keras's dtype policy."""
+    precision: Literal["float32", "float64", "bfloat16", "float16"] | None = None
+    """What the net computes in; None for bfloat16 on a TPU and float32 elsewhere. With bfloat16 and float16 the
+    weights, the statistics of normalisation, the softmax and the loss stay in float32; with float16 the loss is scaled
+    so that small gradients do not vanish."""
     jit_compile: bool | None = None
     """Compile the train step with XLA; None to choose by device (one GPU: yes, a CPU: no)."""
     steps_per_execution: int = 50

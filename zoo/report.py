@@ -18,8 +18,9 @@ from zoo.errors import ZooError
 
 COLUMNS = (
     "recipe", "model", "seed", "dataset", "metric", "value", "paper", "steps", "planned_steps",
-    "seconds", "trained_on", "evaluated_on", "versions", "commit", "command",
+    "seconds", "precision", "strategy", "trained_on", "evaluated_on", "versions", "commit", "command",
 )  # fmt: skip
+KEY = ("recipe", "model", "dataset", "precision", "strategy", "metric")
 TABLE_START, TABLE_END = "<!-- written by `make results` -->", "<!-- end -->"
 
 
@@ -130,7 +131,7 @@ def shown(metric: str, value: float | None) -> str:
 
 
 def add_results(runs: Sequence[Path], results: Path) -> None:
-    """Adds the test metrics of finished runs to results.csv; a recipe's older row of the same seed is replaced.
+    """Adds the test metrics of finished runs to results.csv; an older row of the same run is replaced.
 
     Raises `ZooError` for a folder without the result of a finished run.
     """
@@ -141,10 +142,10 @@ def add_results(runs: Sequence[Path], results: Path) -> None:
         except OSError as error:
             raise ZooError(f"{run} holds no result.json: the run is not finished, or it is another folder.") from error
         for row in result["rows"]:
-            key = [str(row[column]) for column in ("recipe", "model", "seed", "dataset", "metric")]
-            rows = [old for old in rows if [old[c] for c in ("recipe", "model", "seed", "dataset", "metric")] != key]
-            rows.append({column: "" if row[column] is None else str(row[column]) for column in COLUMNS})
-    rows.sort(key=lambda row: (row["recipe"], len(row["model"]), row["model"], row["metric"], int(row["seed"])))
+            new = {column: "" if row[column] is None else str(row[column]) for column in COLUMNS}
+            rows = [old for old in rows if any(old[column] != new[column] for column in (*KEY, "seed"))]
+            rows.append(new)
+    rows.sort(key=lambda row: (row["recipe"], len(row["model"]), *(row[column] for column in KEY), int(row["seed"])))
     with results.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -163,22 +164,24 @@ def results_table(rows: Sequence[Mapping[str, str]]) -> str:
     """README's table in Markdown: a line for each recipe and metric, the mean over seeds."""
     groups: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
     for row in rows:
-        columns = ("recipe", "model", "dataset", "metric", "steps", "planned_steps")
-        groups.setdefault(tuple(row[column] for column in columns), []).append(row)
+        groups.setdefault(tuple(row[column] for column in (*KEY, "steps", "planned_steps")), []).append(row)
     text = [
         "| recipe | model | data | metric | paper | ours | runs | steps | minutes each | hardware |",
         "|---|---|---|---|---:|---:|---:|---:|---:|---|",
     ]
-    for (recipe, model, dataset, metric, steps, planned), group in groups.items():
+    for (recipe, model, dataset, precision, strategy, metric, steps, planned), group in groups.items():
         done = f"{int(steps):,}" + ("" if steps == planned else f" of {int(planned):,}")
         values = [float(row["value"]) for row in group]
         paper = shown(metric, float(group[0]["paper"]) if group[0]["paper"] else None)
         spread = f" ± {shown(metric, stdev(values))}" if len(values) > 1 else ""
+        setting = [group[0]["trained_on"]]
+        setting += [] if precision == "float32" else [precision]
+        setting += [] if strategy == "one_device" else [strategy]
         minutes = mean(float(row["seconds"]) for row in group) / 60
         text.append(
             f"| `{recipe}` | `{model}` | {dataset} | {metric.replace('_', ' ')} | {paper} "
             f"| {shown(metric, mean(values))}{spread} | {len(values)} | {done} | {minutes:.1f} "
-            f"| {group[0]['trained_on']} |"
+            f"| {', '.join(setting)} |"
         )
     return "\n".join(text)
 

@@ -100,7 +100,8 @@ class AttentionDecoder(keras.layers.Layer):
             scores = self.score(ops.tanh(self.query(state)[:, None] + keys))[..., 0]
         else:
             scores = ops.matmul(keys, state[..., None])[..., 0]
-        attention = ops.softmax(ops.where(real, scores, -1e9), axis=-1)
+        scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
+        attention = ops.cast(ops.softmax(ops.where(real, scores, -1e9), axis=-1), annotations.dtype)
         return ops.matmul(attention[:, None], annotations)[:, 0], attention
 
     def advance(self, x, state, keys, annotations, real):

@@ -238,7 +238,7 @@ class ImageClassification:
         return self._loss(labels, outputs)
 
     def _loss(self, labels, logits):
-        if self.recipe.precision.startswith("mixed"):
+        if self.recipe.precision != "float64":
             logits = ops.cast(logits, "float32")
         if self.recipe.label_smoothing:
             return smoothed_cross_entropy(labels, logits, self.recipe.label_smoothing)
