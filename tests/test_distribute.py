@@ -149,6 +149,24 @@ def test_parts_of_a_batch_make_the_same_step(one_device, tmp_path):
     check_equal(one_device, tmp_path, TASKS)
 
 
+@pytest.mark.parametrize(
+    ("devices", "workers"),
+    [
+        ({"strategy": "mirrored", "logical_devices": 2}, 1),
+        pytest.param({}, 2, marks=pytest.mark.full),
+    ],
+)
+def test_synchronised_batch_normalisation_trains_as_one(devices, workers, tmp_path):
+    # In double precision: twenty normalised layers make 1e-3 of single precision's rounding within a few steps.
+    changes = {"model": "resnet20", "precision": "float64", "sync_batch_norm": True, "limit_steps": 8}
+    one, other = tmp_path / "one", tmp_path / "other"
+    finish(
+        start(one, {"strategy": "one_device"}, ["image"], **changes)
+        + start(other, devices, ["image"], workers=workers, **changes)
+    )
+    check_equal(one, other, ["image"])
+
+
 @pytest.mark.full
 def test_parts_of_a_batch_on_two_devices_make_the_same_step(one_device, tmp_path):
     finish(start(tmp_path, {"strategy": "mirrored", "logical_devices": 2}, TASKS, accumulate_steps=3))

@@ -103,6 +103,10 @@ class Placement:
             return f"{self.replicas} replicas, {shares[0]:,} examples of each batch of {batch_size:,} on each"
         return f"{self.replicas} replicas, {', '.join(map(str, shares))} examples of each batch of {batch_size:,}"
 
+    def rows_of(self, batch_size: int) -> range:
+        """The rows of a batch that this worker's replicas get."""
+        return range(*share(self.worker, batch_size, len(self.workers) or 1))
+
     def done(self) -> None:
         """To be called at the end, when the other workers may go."""
         if self.watch:

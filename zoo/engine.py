@@ -374,9 +374,10 @@ class _Training:
     def _fit(self, first_epoch: int, epochs: int, steps: int, *, last: bool) -> None:
         raw = _Snapshot(self.model) if self.recipe.keep == "average" and not last else None
         validation = self.task.validation_batches()
+        batches = self.task.training_batches(self.step, self.placement.rows_of(self.recipe.batch_size))
         verbose = "auto" if sys.stdout.isatty() else 2
         self.model.fit(
-            distribute.dealt(self.task.training_batches(self.step), self.placement, padded=False),
+            distribute.dealt(batches, self.placement, padded=False),
             initial_epoch=first_epoch,
             epochs=epochs,
             steps_per_epoch=steps,

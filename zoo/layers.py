@@ -148,8 +148,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     third of its time. The fused kernel takes rank 4 with channels last in half, bfloat16 or single precision; on any
     other input, with a mask, synchronised or renormalised, and on any other backend, Keras's own code runs.
 
-    Outputs and gradients equal Keras's. The moving variance collects the unbiased batch variance, N·H·W/(N·H·W − 1)
-    times what Keras collects: it is what the paper's inference uses (Ioffe & Szegedy 2015, algorithm 2).
+    Outputs and gradients equal Keras's. The moving variance collects the unbiased batch variance, n/(n − 1) times what
+    Keras collects of n places of all examples (masked and renormalised inputs excepted): it is what the paper's
+    inference uses (Ioffe & Szegedy 2015, algorithm 2).
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -161,9 +162,26 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and self.axis in (-1, 3)
             and keras.backend.standardize_dtype(inputs.dtype) in ("float16", "bfloat16", "float32")
         )
-        if not fused:
+        training = bool(training) and self.trainable
+        if fused:
+            return self._fused_call(inputs, training)
+        if not training or mask is not None or self.renorm:
             return super().call(inputs, training=training, mask=mask)
-        return self._fused_call(inputs, bool(training) and self.trainable)
+        before = self.momentum * ops.convert_to_tensor(self.moving_variance)
+        outputs = super().call(inputs, training=training)
+        variance = ops.convert_to_tensor(self.moving_variance) - before
+        places = self._replicas() * ops.prod(ops.shape(inputs)) // inputs.shape[self.axis]
+        places = ops.cast(places, variance.dtype)
+        self.moving_variance.assign(before + variance * (places / ops.maximum(places - 1, 1)))
+        return outputs
+
+    def _replicas(self):
+        """How many devices' batches are normalised together."""
+        if not self.synchronized:
+            return 1
+        import tensorflow as tf
+
+        return tf.distribute.get_replica_context().num_replicas_in_sync
 
     def _fused_call(self, inputs, training):
         import tensorflow as tf

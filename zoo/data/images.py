@@ -60,52 +60,74 @@ class ImageSplit:
         ).prefetch(2)
 
     def training_batches(
-        self, order: Order, first_step: int, transform: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+        self,
+        order: Order,
+        first_step: int,
+        transform: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+        own: range | None = None,
     ) -> tf.data.Dataset:
         """Full batches without end from `first_step` on: transformed images (B, …) and labels (B,).
 
-        `transform` takes uint8 images (n, height, width, C) and a random seed (2,) for all of them.
+        `transform` takes uint8 images (n, height, width, C) and a random seed (2,) for all of them. Of each batch only
+        the rows in `own`, if any are named, are decoded; the others, which other workers train on, are black.
         """
+
+        def wanted(position: tf.Tensor) -> tf.Tensor | bool:
+            row = position % order.batch_size
+            return own is None or (row >= own.start) & (row < own.stop)
 
         def transformed(batch: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return transform(batch[0], seed), batch[1]
 
         if not isinstance(self.pictures, Records):
-            fetch = self._fetcher()
+            fetch = self._fetcher(wanted)
             return order.batches(first_step, lambda indices, seed: transformed(fetch(indices, seed), seed))
         seed = tf.constant(order.seed, tf.int64)
         images = self.pictures.shuffled(order, first_step).map(
-            lambda position, record: self._of_record(record, tf.stack([seed, position])),
+            lambda position, record: self._of_record(record, tf.stack([seed, position]), wanted(position)),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
         batches = images.batch(order.batch_size, drop_remainder=True).enumerate(first_step)
         return batches.map(lambda step, batch: transformed(batch, tf.stack([seed, step]))).prefetch(2)
 
-    def _of_record(self, record: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _of_record(
+        self, record: tf.Tensor, seed: tf.Tensor, wanted: tf.Tensor | bool = True
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         content, label = self.parse(record)
-        return self._view(decode_image(content, self.view.shape[2]), seed), label
+        return self._seen(lambda: decode_image(content, self.view.shape[2]), seed, wanted), label
+
+    def _seen(self, pixels: Callable[[], tf.Tensor], seed: tf.Tensor, wanted: tf.Tensor | bool) -> tf.Tensor:
+        if wanted is True:
+            return self._view(pixels(), seed)
+        black = tf.zeros(self.view.shape, tf.uint8)
+        return tf.cond(wanted, lambda: self._view(pixels(), seed), lambda: black)
 
     def _view(self, pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         image = self.view.take(pixels, seed)
         image.set_shape(self.view.shape)
         return image
 
-    def _fetcher(self) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    def _fetcher(
+        self, wanted: Callable[[tf.Tensor], tf.Tensor | bool] = lambda place: True
+    ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
         pictures, labels = tf.constant(self.pictures), tf.constant(self.labels)
         if self.pictures.shape[1:] == self.view.shape:
             return lambda indices, seed: (tf.gather(pictures, indices), tf.gather(labels, indices))
 
-        def look(picture: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-            if picture.dtype == tf.string:
-                picture = decode_image(tf.io.read_file(picture), self.view.shape[2])
-            return self._view(picture, seed)
+        def look(place: tf.Tensor, picture: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+            def pixels() -> tf.Tensor:
+                if picture.dtype != tf.string:
+                    return picture
+                return decode_image(tf.io.read_file(picture), self.view.shape[2])
+
+            return self._seen(pixels, seed, wanted(place))
 
         def fetch(indices: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            seeds = tf.random.split(seed, tf.size(indices))
+            count = tf.size(indices)
             images = tf.map_fn(
-                lambda pair: look(*pair),
-                (tf.gather(pictures, indices), seeds),
+                lambda row: look(*row),
+                (tf.range(count), tf.gather(pictures, indices), tf.random.split(seed, count)),
                 fn_output_signature=tf.TensorSpec(self.view.shape, tf.uint8),
             )
             return images, tf.gather(labels, indices)

@@ -253,9 +253,9 @@ class ImageClassification:
     def callbacks(self) -> list[keras.callbacks.Callback]:
         return [EndWithoutMistakes()] if self.recipe.loss == "perceptron" else []
 
-    def training_batches(self, first_step: int) -> tf.data.Dataset:
+    def training_batches(self, first_step: int, own: range | None = None) -> tf.data.Dataset:
         order = Order(len(self.data.train), self.recipe.batch_size, self.recipe.seed)
-        return self.data.train.training_batches(order, first_step, self.preprocessing.training)
+        return self.data.train.training_batches(order, first_step, self.preprocessing.training, own)
 
     def validation_batches(self) -> tf.data.Dataset | None:
         if self.data.validation is None:

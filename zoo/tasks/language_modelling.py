@@ -74,7 +74,7 @@ class LanguageModelling:
     def callbacks(self) -> list[keras.callbacks.Callback]:
         return []
 
-    def training_batches(self, first_step: int) -> tf.data.Dataset:
+    def training_batches(self, first_step: int, own: range | None = None) -> tf.data.Dataset:
         length = self.recipe.sequence_length
         rows, steps = tf.constant(self.train), self.data.train.length // length
 

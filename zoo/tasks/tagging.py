@@ -65,7 +65,7 @@ class Tagging:
     def callbacks(self) -> list[keras.callbacks.Callback]:
         return []
 
-    def training_batches(self, first_step: int) -> tf.data.Dataset:
+    def training_batches(self, first_step: int, own: range | None = None) -> tf.data.Dataset:
         split, recipe = self.data.train, self.recipe
         order = Order(len(split), recipe.batch_size, recipe.seed)
         lengths = np.array([len(row) for row in split.tokens])

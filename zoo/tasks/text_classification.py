@@ -70,7 +70,7 @@ class TextClassification:
     def callbacks(self) -> list[keras.callbacks.Callback]:
         return []
 
-    def training_batches(self, first_step: int) -> tf.data.Dataset:
+    def training_batches(self, first_step: int, own: range | None = None) -> tf.data.Dataset:
         order = Order(len(self.data.train), self.recipe.batch_size, self.recipe.seed)
         lengths, batch = self._batches_of(self.data.train)
         seed = tf.constant(self.recipe.seed, tf.int64)

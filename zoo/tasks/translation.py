@@ -78,7 +78,7 @@ class Translation:
     def callbacks(self) -> list[keras.callbacks.Callback]:
         return []
 
-    def training_batches(self, first_step: int) -> tf.data.Dataset:
+    def training_batches(self, first_step: int, own: range | None = None) -> tf.data.Dataset:
         order = Order(len(self.fitting), self.recipe.batch_size, self.recipe.seed)
         sources, targets = (side.row_lengths().numpy()[self.fitting] for side in self.train)
         by_length = targets * (sources.max() + 1) + sources  # targets alike in length, and among them sources
