@@ -86,8 +86,8 @@ RUNS = textwrap.dedent(
 TASKS = ("image", "language", "tagging", "translation")
 
 
-def start(folder, devices, tasks, workers=1, **changes):
-    """The processes of a run: one, or the workers of a cluster."""
+def start(folder, devices, tasks, workers=1, pause=0.0, **changes):
+    """The processes of a run: one, or the workers of a cluster, each `pause` seconds after the one before."""
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-W", "ignore", "-c", RUNS, str(folder), json.dumps(devices), ",".join(tasks)]
     command.append(json.dumps(changes))
@@ -100,6 +100,7 @@ def start(folder, devices, tasks, workers=1, **changes):
         with process_log.open("w") as log:
             process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
         processes.append((process, process_log))
+        time.sleep(pause if index + 1 < workers else 0.0)
     return processes
 
 
@@ -126,12 +127,17 @@ def check_equal(one, other, tasks):
         ours, theirs = np.load(one / f"{name}.npz"), np.load(other / f"{name}.npz")
         assert len(ours["losses"]) > 5
         np.testing.assert_allclose(theirs["losses"], ours["losses"], rtol=1e-5, err_msg=name)
-        for key in ours.files:
-            if key.startswith("w"):
-                np.testing.assert_allclose(theirs[key], ours[key], atol=1e-4, err_msg=f"{name} {key}")
+        check_equal_weights(one, other, name)
         for mine, yours in zip(str(ours["rows"]).splitlines(), str(theirs["rows"]).splitlines(), strict=True):
             mine, yours = json.loads(mine), json.loads(yours)
             assert mine == pytest.approx(yours, rel=1e-4), name
+
+
+def check_equal_weights(one, other, name="image"):
+    ours, theirs = np.load(one / f"{name}.npz"), np.load(other / f"{name}.npz")
+    for key in ours.files:
+        if key.startswith("w"):
+            np.testing.assert_allclose(theirs[key], ours[key], atol=1e-4, err_msg=f"{name} {key}")
 
 
 def test_two_devices_train_as_one(one_device, tmp_path):
@@ -192,10 +198,42 @@ def test_a_lost_worker_is_named_and_the_run_goes_on(tmp_path):
     finish(again)
     assert "Going on from step" in again[0][1].read_text()
     finish(start(calm, {"strategy": "one_device"}, ["image"], **changes))
-    ours, theirs = np.load(calm / "image.npz"), np.load(folder / "image.npz")
-    for key in ours.files:
-        if key.startswith("w"):
-            np.testing.assert_allclose(theirs[key], ours[key], atol=1e-4, err_msg=key)
+    check_equal_weights(calm, folder)
+
+
+@pytest.mark.full
+def test_a_chief_killed_while_it_writes_leaves_the_checkpoint_before(tmp_path):
+    changes = {"limit_steps": 20, "batch_size": 120, "optimizer": "sgd", "clip_norm": None, "model": "mlp"}
+    changes["model_args"] = {"input_shape": [16, 16, 1], "hidden": [3000, 3000], "activation": "relu"}
+    calm, folder = tmp_path / "calm", tmp_path / "killed"
+    (chief, log), (other, other_log) = start(folder, {}, ["image"], workers=2, **changes)
+    checkpoints, deadline = folder / "image" / "checkpoint", time.monotonic() + 120
+
+    def writing():
+        whole = {path.stem for path in checkpoints.glob("ckpt-*.index")}
+        return len(whole) >= 2 and any(path.name.endswith("_temp") for path in checkpoints.glob("ckpt-*"))
+
+    while not writing() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    chief.send_signal(signal.SIGKILL)
+    chief.wait()
+    try:
+        assert other.wait(timeout=60) != 0
+    finally:
+        other.kill()
+    assert "worker 0 (127.0.0.1:" in other_log.read_text() and "was lost" in other_log.read_text()
+    latest = tf.train.latest_checkpoint(str(checkpoints))
+    assert any(path.name.startswith("ckpt-") and path.name.endswith("_temp") for path in checkpoints.iterdir())
+    again = start(folder, {}, ["image"], workers=2, **changes)
+    finish(again)
+    assert f"Going on from step {latest.rpartition('-')[2]} of 20" in again[0][1].read_text()
+    finish(start(calm, {"strategy": "one_device"}, ["image"], **changes))
+    check_equal_weights(calm, folder)
+
+
+@pytest.mark.full
+def test_a_worker_that_comes_late_is_waited_for(tmp_path):
+    finish(start(tmp_path, {}, ["image"], workers=2, pause=30.0, limit_steps=4))
 
 
 def test_a_worker_that_never_comes_is_named(tmp_path):

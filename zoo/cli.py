@@ -1,4 +1,4 @@
-"""The command line: zoo list | show | train | launch | evaluate | predict."""
+"""The command line: zoo list | show | train | launch | evaluate | predict | check-xla."""
 
 import argparse
 import importlib
@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 from zoo.errors import UsageError, ZooError, nearest
 from zoo.recipe import Recipe, list_recipes, load_script
 
-COMMANDS = ("list", "show", "train", "launch", "evaluate", "predict")
+COMMANDS = ("list", "show", "train", "launch", "evaluate", "predict", "check-xla")
 
 
 def main(recipe: Recipe, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -81,10 +81,14 @@ def _dispatch(arguments: list[str]) -> int:
     predicting.add_argument("--plot", metavar="PNG", help="draw a translation's attention into this file")
     predicting.add_argument("--json", action="store_true", help="print one JSON object a line")
 
+    commands.add_parser("check-xla", help="compile a recipe's steps as a TPU would need them", add_help=False)
+
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         raise UsageError(f"There is no command {arguments[0]!r}. {nearest(arguments[0], COMMANDS)}")
     if arguments[:1] == ["train"]:
         return _train_by_name(arguments[1:])
+    if arguments[:1] == ["check-xla"]:
+        return _check_xla(arguments[1:])
     command: list[str] = []
     if arguments[:1] == ["launch"] and "--" in arguments:
         place = arguments.index("--")
@@ -214,6 +218,37 @@ def _train_by_name(arguments: list[str]) -> int:
     return _train(module.recipe, arguments[1:])
 
 
+def _check_xla(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: zoo check-xla RECIPE [FLAGS]; the flags are those of `zoo train RECIPE`, but for where it runs.")
+        return 0 if arguments else 2
+    module = load_script(arguments[0])
+    from zoo import check_xla, report
+
+    with tempfile.TemporaryDirectory(prefix="zoo-xla-") as folder:
+        check_xla.dump_to(Path(folder))
+        recipe, options = parse(module.recipe, arguments[1:])
+        unused = [key for key, value in options.items() if value != type(value)() and value is not None]
+        if unused:
+            raise UsageError(
+                f"check-xla compiles for one device and trains nothing; leave out what is for {unused[0]}."
+            )
+        programs = check_xla.check(recipe, Path(folder))
+    rows = [
+        (
+            name,
+            f"{p.instructions:,}",
+            f"{p.flops / 1e9:,.2f}",
+            report.size(p.argument_bytes),
+            report.size(p.temporary_bytes),
+        )
+        for name, p in programs.items()
+    ]
+    title = f"{recipe.name}: XLA compiles it for one device, at static shapes, without calls to the host"
+    report.table(title, ("step", "instructions", "GFLOPs", "arguments", "temporary"), rows)
+    return 0
+
+
 def _train(recipe: Recipe, arguments: Sequence[str] | None) -> int:
     recipe, options = parse(recipe, arguments)
     from zoo.engine import run
@@ -284,7 +319,7 @@ def parse(recipe: Recipe, arguments: Sequence[str] | None = None) -> tuple[Recip
 
 def load_tensorflow() -> None:
     """Imports TensorFlow and Keras without the start-up notes that no environment variable silences."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as notes:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import tensorflow as tf
@@ -77,18 +77,20 @@ def run(
     """
     if dry_run:
         with tempfile.TemporaryDirectory(prefix="zoo-dry-run-") as scratch:
-            result = _Run(replace(recipe, limit_steps=2), Path(scratch), callbacks, devices).go()
+            result = Run(replace(recipe, limit_steps=2), Path(scratch), callbacks, devices).go()
         _say(f"Dry run of {recipe.name} done: built, trained for 2 steps, evaluated, exported and deleted.")
         return Result(result.folder, result.metrics, None, result.model)
     folder = Path(run_dir or Path("runs", recipe.name, f"seed{recipe.seed}-{recipe.fingerprint()}"))
-    return _Run(recipe, folder, callbacks, devices, restart=restart).go()
+    return Run(recipe, folder, callbacks, devices, restart=restart).go()
 
 
 def _say(text: str) -> None:
     print(text, flush=True)
 
 
-class _Run:
+class Run:
+    """A recipe with the place where it runs and the folder that it fills."""
+
     def __init__(
         self,
         recipe: Recipe,
@@ -128,7 +130,7 @@ class _Run:
         if recipe.deterministic:
             tf.config.experimental.enable_op_determinism()
         with placement.strategy.scope():
-            task, model = self._task_and_model()
+            task, model = self.task_and_model()
         self.say(f"{recipe.name}: {task.summary()}")
         self.say(f"{model.name}: {model.count_params():,} weights; on {distribute.hardware()}")
         self.say(f"strategy: {placement.why}")
@@ -136,13 +138,13 @@ class _Run:
             self.say(placement.share_of(recipe.batch_size))
         if self.precision == "float16" and not tf.config.list_physical_devices("GPU"):
             self.say("warning: float16 is slow on a CPU, which computes in float32 and converts; leave --precision out")
-        training = _Training(recipe, task, model, self.folder, self.callbacks, placement)
+        training = Training(recipe, task, model, self.folder, self.callbacks, placement)
         training.fit()
         result = self._finish(task, model, training) if placement.chief else Result(self.folder, {}, None)
         placement.done()
         return result
 
-    def _finish(self, task, model: keras.Model, training: "_Training") -> Result:
+    def _finish(self, task, model: keras.Model, training: "Training") -> Result:
         """Scores and exports the trained model, in one process and on one device."""
         recipe = self.recipe
         if self.placement.replicas > 1:  # the same net of variables that lie in one place
@@ -206,7 +208,8 @@ class _Run:
         self.placement.done()
         return Result(self.folder, MappingProxyType(result["metrics"]), exported)
 
-    def _task_and_model(self):
+    def task_and_model(self) -> tuple[Any, keras.Model]:
+        """The recipe's task with its data, and the net that it trains."""
         recipe = self.recipe
         module, _, name = recipe.task.partition(":")
         task = getattr(importlib.import_module(module), name)(recipe, self.card, self.say)
@@ -226,7 +229,7 @@ class _Run:
         policy = self.precision if self.precision in ("float32", "float64") else f"mixed_{self.precision}"
         return build(self.recipe.model, dtype=policy, **arguments)
 
-    def _write_result(self, metrics: dict[str, float], training: "_Training", exported: Path) -> None:
+    def _write_result(self, metrics: dict[str, float], training: "Training", exported: Path) -> None:
         recipe, setting = self.recipe, environment()
         versions = setting["versions"]
         common = {
@@ -262,7 +265,7 @@ class _Run:
         _say(f"run:    {self.folder}\nexport: {exported}")
 
 
-class _Training:
+class Training:
     """Fits a model with Keras's own loop, so that it can be killed at any step and go on as if it had not been."""
 
     def __init__(
@@ -324,7 +327,8 @@ class _Training:
             state=self.state,
         )
         # Every worker takes part in a checkpoint, for some of its values lie with each; the chief's counts.
-        folder = self.folder if self.placement.chief else Path(tempfile.mkdtemp(prefix="zoo-worker-"))
+        self.scratch = None if self.placement.chief else tempfile.TemporaryDirectory(prefix="zoo-worker-")
+        folder = Path(self.scratch.name) if self.scratch else self.folder
         self.manager = tf.train.CheckpointManager(checkpoint, str(folder / "checkpoint"), max_to_keep=2)
         self.saved_at = time.monotonic()
         self.started_at = time.monotonic()
@@ -488,7 +492,7 @@ class _Training:
 class _Bookkeeping(keras.callbacks.Callback):
     """Stops at numbers that are none, saves by the clock, writes each epoch's row."""
 
-    def __init__(self, training: _Training):
+    def __init__(self, training: Training):
         super().__init__()
         self.training = training
         self.good_step = training.step

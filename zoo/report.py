@@ -130,6 +130,11 @@ def shown(metric: str, value: float | None) -> str:
     return f"{value:.2%}" if metric.endswith(("accuracy", "error", "match")) else f"{value:.4g}"
 
 
+def size(count: int) -> str:
+    """A number of bytes as people read it."""
+    return f"{count / 1e6:,.1f} MB"
+
+
 def add_results(runs: Sequence[Path], results: Path) -> None:
     """Adds the test metrics of finished runs to results.csv; an older row of the same run is replaced.
 

@@ -1,0 +1,191 @@
+"""Whether a recipe could run on a TPU, as far as a machine without one can tell: `zoo check-xla NAME`.
+
+XLA compiles the whole train step and the whole evaluation step for one device, at static shapes; the compiled program
+must not call back into the host and must have no shape that is known only when it runs.
+"""
+
+import inspect
+import math
+import os
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import UsageError, ZooError, reason
+from zoo.recipe import ImageRecipe, LanguageModelRecipe, Recipe, TaggingRecipe, TextRecipe, TranslationRecipe
+from zoo.registry import builder_of, describe
+
+EMBEDDED = {  # what stands in for data that is not here
+    ImageRecipe: "digits",
+    LanguageModelRecipe: "python_docs",
+    TaggingRecipe: "python_tokens",
+    TranslationRecipe: "dates",
+}
+# Instructions and calls by which a program turns to the host in the middle of a step.
+HOST_INSTRUCTIONS = ("infeed", "outfeed", "send", "recv")
+HOST_CALL = re.compile(r'custom_call_target="([^"]*(?:callback|host)[^"]*)"', re.IGNORECASE)
+DYNAMIC_SHAPE = re.compile(r"\w+\[[^\]]*<=[^\]]*\]")
+INSTRUCTION = re.compile(
+    r"^\s*(?:ROOT )?%?(?P<name>[\w.\-]+) = (?P<shape>\(.*?\)|\S+) (?P<operation>[a-z][a-z0-9\-]*)\("
+)
+COMPUTATION = re.compile(r"^(?P<entry>ENTRY )?%?(?P<name>[\w.\-]+) \(.*\) -> .*\{$")
+CALLED = re.compile(r"(?:calls|to_apply|body|branch_computations)=\{?(%?[\w.\-]+(?:, %?[\w.\-]+)*)")
+TRIPS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
+
+
+@dataclass(frozen=True)
+class Program:
+    """What XLA made of a step."""
+
+    instructions: int
+    flops: int
+    """Of matrix products and convolutions, a multiplication and an addition each; loops as often as they run."""
+    argument_bytes: int
+    """Weights, optimizer state and batch."""
+    temporary_bytes: int
+    """What a step needs beside its arguments."""
+
+
+def check(recipe: Recipe, dump: Path, say: Callable[[str], None] = print) -> dict[str, Program]:
+    """Compiles a recipe's train step and evaluation step, and returns what became of each.
+
+    `dump` is the folder that `dump_to` was given before TensorFlow was loaded. Data that are not here are replaced by
+    an embedded set, in batches of the same form. Raises `ZooError` where XLA cannot compile a step, or makes a program
+    of it that a TPU could not run by itself.
+    """
+    import tensorflow as tf
+
+    from zoo.distribute import Devices
+    from zoo.engine import Run, Training
+
+    with tempfile.TemporaryDirectory(prefix="zoo-check-xla-") as folder:
+        run = Run(recipe, Path(folder), (), Devices(strategy="one_device"))
+        try:
+            task, net = run.task_and_model()
+        except UsageError:
+            raise
+        except ZooError:
+            stand_in = _with_embedded_data(recipe, Path(folder))
+            say(f"{recipe.dataset} is not here; its place is taken by {stand_in.dataset}, in batches of the same form")
+            run = Run(stand_in, Path(folder), (), Devices(strategy="one_device"))
+            task, net = run.task_and_model()
+        trainer = Training(run.recipe, task, net, Path(folder), (), run.placement).model
+        batches = {"training": (trainer.train_step, task.training_batches(0))}
+        if (validation := task.validation_batches()) is not None:
+            batches["evaluation"] = (trainer.test_step, validation)
+        programs = {}
+        for name, (step, data) in batches.items():
+            say(f"{recipe.name}: compiling the {name} step")
+            compiled = tf.function(step, jit_compile=True)
+            programs[name] = _program(f"{recipe.name}'s {name} step", compiled, next(iter(data)), dump)
+    return programs
+
+
+def _with_embedded_data(recipe: Recipe, folder: Path) -> Recipe:
+    if isinstance(recipe, TextRecipe):
+        texts = folder / "texts.tsv"
+        texts.write_text("".join(f"{'word ' * recipe.longest}\t{i % 2}\n" for i in range(4 * recipe.batch_size)))
+        return replace(recipe, dataset=f"tsv:{texts}", validation_examples=recipe.batch_size)
+    changes: dict[str, Any] = {"dataset": EMBEDDED[type(recipe)]}
+    if isinstance(recipe, ImageRecipe):
+        card = describe(recipe.model)
+        default = inspect.signature(builder_of(card)).parameters["num_classes"].default
+        classes = card.arguments.get("num_classes", default)
+        changes |= {"model_args": {"num_classes": classes, **recipe.model_args}, "validation_examples": 0}
+    return replace(recipe, **changes)
+
+
+def _program(name: str, step: Any, batch: Any, dump: Path) -> Program:
+    import tensorflow as tf
+
+    for old in dump.iterdir():
+        old.unlink()
+    try:
+        before = step.experimental_get_compiler_ir(batch)(stage="hlo")
+        after = step.experimental_get_compiler_ir(batch)(stage="optimized_hlo")
+    except (tf.errors.OpError, ValueError) as error:
+        raise ZooError(f"{name}: XLA cannot compile it ({reason(error)}).") from error
+    check_runs_alone(name, before)
+    memory = _memory(dump)
+    return Program(
+        instructions=sum(bool(INSTRUCTION.match(line)) for line in after.splitlines()),
+        flops=flops(after),
+        argument_bytes=memory["parameter"],
+        temporary_bytes=memory["preallocated-temp"],
+    )
+
+
+def check_runs_alone(name: str, program: str) -> None:
+    """Raises `ZooError` for a program, in XLA's text form, that needs the host or has shapes that are not static."""
+    found = HOST_CALL.findall(program)
+    for line in program.splitlines():
+        match = INSTRUCTION.match(line)
+        if match and match["operation"].removesuffix("-done") in HOST_INSTRUCTIONS:
+            found.append(match["operation"])
+    if found:
+        raise ZooError(f"{name} calls back into the host: {', '.join(sorted(set(found)))}.")
+    if dynamic := DYNAMIC_SHAPE.findall(program):
+        raise ZooError(f"{name} has shapes that are known only when it runs: {', '.join(sorted(set(dynamic))[:3])}.")
+
+
+def flops(program: str) -> int:
+    """What the matrix products and convolutions of a program in XLA's text form take, loops as often as they run."""
+    computations: dict[str, list[str]] = {}
+    entry = lines = None
+    for line in program.splitlines():
+        if match := COMPUTATION.match(line):
+            lines = computations[match["name"]] = []
+            entry = match["name"] if match["entry"] else entry
+        elif lines is not None:
+            lines.append(line)
+    known: dict[str, int] = {}
+
+    def total(name: str) -> int:
+        if name not in known:
+            shapes, known[name] = {}, 0
+            for line in computations.get(name, ()):
+                if match := INSTRUCTION.match(line):
+                    shapes[match["name"]] = match["shape"]
+                    known[name] += _own_flops(match, line, shapes)
+                    called = [other.strip(" %") for group in CALLED.findall(line) for other in group.split(",")]
+                    trips = TRIPS.search(line)
+                    known[name] += sum(map(total, called)) * (int(trips[1]) if trips else 1)
+        return known[name]
+
+    return total(entry) if entry else 0
+
+
+def _own_flops(match: re.Match, line: str, shapes: Mapping[str, str]) -> int:
+    if match["operation"] not in ("dot", "convolution"):
+        return 0
+    left, right = re.findall(r"%?([\w.\-]+)", line[match.end() :].partition(")")[0].replace(", ", " "))[:2]
+    result = math.prod(_sizes(match["shape"]))
+    if match["operation"] == "dot":
+        contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", line)[1]
+        sizes = _sizes(shapes[left])
+        return 2 * result * math.prod(sizes[int(axis)] for axis in contracted.split(",") if axis)
+    kernel = _sizes(shapes[right])
+    output = re.search(r"dim_labels=\w+_(\w+)->", line)[1].index("o")
+    return 2 * result * math.prod(kernel) // kernel[output]
+
+
+def _sizes(shape: str) -> list[int]:
+    return [int(size) for size in re.match(r"\w+\[([\d,]*)\]", shape)[1].split(",") if size]
+
+
+def dump_to(folder: Path) -> None:
+    """Lets XLA write down into a folder what it allocates. To be called before TensorFlow is loaded."""
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={folder} --xla_dump_hlo_as_text".strip()
+
+
+def _memory(dump: Path) -> dict[str, int]:
+    """The bytes of the arguments and of what is temporary in the last program of XLA's dump."""
+    report = max(dump.glob("*buffer-assignment.txt"))
+    sizes = {"parameter": 0, "preallocated-temp": 0}
+    for line in report.read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"allocation \d+: size (\d+), (parameter|preallocated-temp)", line):
+            sizes[match[2]] += int(match[1])
+    return sizes
