@@ -86,16 +86,23 @@ RUNS = textwrap.dedent(
 TASKS = ("image", "language", "tagging", "translation")
 
 
-def start(folder, devices, tasks, workers=1, pause=0.0, **changes):
-    """The processes of a run: one, or the workers of a cluster, each `pause` seconds after the one before."""
+def start(folder, devices, tasks, workers=1, slurm=False, pause=0.0, **changes):
+    """The processes of a run: one, or the workers of a cluster, told by TF_CONFIG or by Slurm's variables, each `pause`
+    seconds after the one before."""
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-W", "ignore", "-c", RUNS, str(folder), json.dumps(devices), ",".join(tasks)]
+    ports = _free_ports(workers)
+    code = f"from zoo import distribute; distribute.SLURM_PORT = {ports[0]}\n{RUNS}" if slurm else RUNS
+    command = [sys.executable, "-W", "ignore", "-c", code, str(folder), json.dumps(devices), ",".join(tasks)]
     command.append(json.dumps(changes))
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(workers)]
+    addresses = [f"127.0.0.1:{port}" for port in ports]
     processes = []
     for index in range(workers):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        env = {**os.environ, **({"TF_CONFIG": json.dumps(config)} if workers > 1 else {})}
+        told = {"TF_CONFIG": json.dumps(config)} if workers > 1 else {}
+        if slurm:
+            told = {"SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_TASKS_PER_NODE": str(workers)}
+            told |= {"SLURM_STEP_NUM_TASKS": str(workers), "SLURM_PROCID": str(index)}
+        env = {**os.environ, **told}
         process_log = folder / f"{index}-{len(list(folder.glob('*.log')))}.log"
         with process_log.open("w") as log:
             process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
@@ -148,6 +155,12 @@ def test_two_devices_train_as_one(one_device, tmp_path):
 def test_two_workers_train_as_one(one_device, tmp_path):
     finish(start(tmp_path, {}, TASKS, workers=2))
     check_equal(one_device, tmp_path, TASKS)
+
+
+@pytest.mark.full
+def test_two_tasks_of_slurm_train_as_one(one_device, tmp_path):
+    finish(start(tmp_path, {}, ["image"], workers=2, slurm=True))
+    check_equal(one_device, tmp_path, ["image"])
 
 
 def test_parts_of_a_batch_make_the_same_step(one_device, tmp_path):
@@ -268,6 +281,16 @@ def test_what_is_wrong_with_tf_config_is_said(text, said):
 def test_the_chief_comes_first():
     text = '{"cluster": {"worker": ["b:1", "c:2"], "chief": ["a:3"]}, "task": {"type": "worker", "index": 1}}'
     assert distribute.tf_config(text) == (("a:3", "b:1", "c:2"), 2)
+
+
+def test_slurms_tasks_stand_in_the_order_of_their_ranks(monkeypatch):
+    told = {"STEP_NODELIST": "n[9-10],gpu1", "STEP_TASKS_PER_NODE": "2(x2),1", "STEP_NUM_TASKS": "5", "PROCID": "3"}
+    for key, value in told.items():
+        monkeypatch.setenv(f"SLURM_{key}", value)
+    resolver, workers, worker = distribute._cluster(distribute.Devices(cluster="slurm"))
+    assert workers == ("n9:8888", "n9:8889", "n10:8888", "n10:8889", "gpu1:8888") and worker == 3
+    assert resolver.cluster_spec().as_dict() == {"worker": list(workers)}
+    assert (resolver.task_type, resolver.task_id, resolver.num_accelerators()) == ("worker", 3, {"GPU": 0})
 
 
 def test_a_port_in_use_is_named():

@@ -3,14 +3,16 @@
 import importlib
 import re
 import subprocess
+from dataclasses import fields
 
 import pytest
 
 import zoo
-from conftest import PREPARED, ROOT
+from conftest import PREPARED, ROOT, run_python
 from zoo import export, report
 from zoo.cli import COMMANDS
-from zoo.recipe import list_recipes
+from zoo.distribute import Devices, tf_config
+from zoo.recipe import Recipe, list_recipes
 from zoo.registry import describe, list_models
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -52,6 +54,26 @@ def test_readmes_python_runs(monkeypatch, capsys):
         exec(block, names)
     assert ran[0].model == "lenet5_modern" and names["model"].output_shape == (None, 26)
     assert "Gradient-based learning" in capsys.readouterr().out
+
+
+def test_scalings_flags_exist_and_its_tables_are_computed():
+    text = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    known = {entry.name for kind in (*Recipe.__subclasses__(), Devices) for entry in fields(kind)}
+    known |= {"run_dir", "workers", "predict"}
+    flags = {flag.replace("-", "_") for flag in re.findall(r"--([a-z][a-z-]+)", text)}
+    assert flags <= known and {"strategy", "cluster", "connect_timeout", "accumulate_steps"} <= flags
+    printed = run_python(ROOT / "benchmarks" / "all_reduce.py", "--predict", env={"PYTHONPATH": str(ROOT)}).stdout
+    rows = [line for line in printed.splitlines() if line.startswith("|")]
+    assert len(rows) == 18 and all(row in text.splitlines() for row in rows)
+
+
+def test_the_manifests_pods_know_each_other(monkeypatch, capsys):
+    manifest = (ROOT / "deploy" / "kubernetes.yaml").read_text(encoding="utf-8")
+    for key, value in re.findall(r'name: (WORKERS?), value: "(.*?)"', manifest):
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "1")
+    exec(re.search(r"python -c '(.*?)'", manifest)[1], {})
+    assert tf_config(capsys.readouterr().out) == (("zoo-0.zoo:2222", "zoo-1.zoo:2222"), 1)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ Strategy = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
 Cluster = Literal["tf_config", "slurm", "kubernetes", "gce"]
 PROBE_SECONDS = 2.0  # between two looks at the other workers
 PROBES_MISSED = 5  # before one that was there counts as lost
+SLURM_PORT = 8888  # of a node's first task; the next have those above it
 
 
 @dataclass(frozen=True)
@@ -234,8 +235,16 @@ def _cluster(devices: Devices) -> tuple[Any, tuple[str, ...], int]:
         return resolvers.TFConfigClusterResolver(), workers, worker
     try:
         if kind == "slurm":
-            resolver = resolvers.SlurmClusterResolver()
-        elif kind == "kubernetes":
+            workers, worker = _slurm_tasks()
+            resolver = resolvers.SimpleClusterResolver(
+                tf.train.ClusterSpec({"worker": workers}),
+                task_type="worker",
+                task_id=worker,
+                num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},  # those that Slurm lets it see
+                rpc_layer="grpc",
+            )
+            return resolver, workers, worker
+        if kind == "kubernetes":
             resolver = resolvers.KubernetesClusterResolver()
         else:
             wanted = {key: os.environ[f"GCE_{key.upper()}"] for key in ("project", "zone", "instance_group")}
@@ -252,6 +261,20 @@ def _cluster(devices: Devices) -> tuple[Any, tuple[str, ...], int]:
 
 def _slurm() -> bool:
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+
+
+def _slurm_tasks() -> tuple[tuple[str, ...], int]:
+    """The addresses of a job step's tasks, in the order of their ranks, and this task's rank.
+
+    TensorFlow's own resolver asks for GPUs where there are none, deals out anew those that Slurm has dealt, and sorts
+    the nodes by name, n10 before n9, where ranks follow Slurm's list.
+    """
+    from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver as slurm
+
+    nodes = slurm.expand_hostlist(os.environ["SLURM_STEP_NODELIST"])
+    counts = slurm.expand_tasks_per_node(os.environ["SLURM_STEP_TASKS_PER_NODE"])
+    tasks = [(node, number) for node, count in zip(nodes, counts, strict=True) for number in range(count)]
+    return tuple(f"{node}:{SLURM_PORT + number}" for node, number in tasks), int(os.environ["SLURM_PROCID"])
 
 
 def tf_config(text: str | None) -> tuple[tuple[str, ...], int]:
