@@ -80,7 +80,8 @@ RUNS = textwrap.dedent(
         if result.model is not None:
             arrays = {f"w{i}": w.numpy() for i, w in enumerate(result.model.weights)}
             rows = (folder / name / "metrics.jsonl").read_text()
-            np.savez(folder / f"{name}.npz", losses=losses.losses, rows=rows, **arrays)
+            metrics = json.dumps(dict(result.metrics))
+            np.savez(folder / f"{name}.npz", losses=losses.losses, rows=rows, metrics=metrics, **arrays)
     """
 )
 TASKS = ("image", "language", "tagging", "translation")
@@ -145,6 +146,15 @@ def check_equal_weights(one, other, name="image"):
     for key in ours.files:
         if key.startswith("w"):
             np.testing.assert_allclose(theirs[key], ours[key], atol=1e-4, err_msg=f"{name} {key}")
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"), [("image", "accuracy"), ("language", "nats_per_char"), ("tagging", "accuracy")]
+)
+def test_an_epochs_validation_is_that_of_the_evaluation(one_device, task, metric):
+    saved = np.load(one_device / f"{task}.npz")
+    row, metrics = json.loads(str(saved["rows"]).splitlines()[-1]), json.loads(str(saved["metrics"]))
+    assert row[f"val_{metric}"] == pytest.approx(metrics[f"validation_{metric}"], rel=1e-5)
 
 
 def test_two_devices_train_as_one(one_device, tmp_path):

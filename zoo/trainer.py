@@ -182,8 +182,14 @@ class Trainer(keras.Model):
         return loss, gradients
 
     def _update(self, y, outputs, weights) -> None:
+        logits = logits_of(outputs)
+        if len(y.shape) > 1:  # of tokens Keras would take the mean of each row, and a batch of long rows count for less
+            if weights is not None:
+                weights = weights if len(weights.shape) > 1 else weights[:, None]
+                weights = tf.reshape(tf.broadcast_to(weights, tf.shape(y)), [-1])
+            y, logits = tf.reshape(y, [-1]), tf.reshape(logits, [-1, logits.shape[-1]])
         for metric in self.task_metrics:
-            metric.update_state(y, logits_of(outputs), sample_weight=weights)
+            metric.update_state(y, logits, sample_weight=weights)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing: all is built. Keras's own averages a first batch over replicas, which fails over several workers."""
@@ -194,18 +200,28 @@ class Trainer(keras.Model):
 
     def make_test_function(self, force=False):
         if self.test_function is None or force:
-            step, most = self._repeated(self.test_step, 1), self.steps_per_execution
+            step, most = tf.function(self._run_once(self.test_step), reduce_retracing=True), self.steps_per_execution
 
             def steps(iterator: Any) -> dict[str, tf.Tensor]:
-                logs = step(iterator)
+                step(next(iterator))
                 for _ in range(most - 1):
+                    # The batch is fetched outside: in a step without one, what needs none of it would still be counted.
                     try:
-                        logs = step(iterator)
-                    except tf.errors.OutOfRangeError:  # Keras asks for whole executions
+                        batch = next(iterator)
+                    except (StopIteration, tf.errors.OutOfRangeError):  # Keras asks for whole executions
                         break
-                return logs
+                    step(batch)
+                return self.get_metrics_result()
 
             self.test_function = steps
+
+    def _run_once(self, step: Callable[[Any], None]) -> Callable[[Any], None]:
+        """A step of all replicas, compiled where the model is to be."""
+
+        def one(data: Any) -> None:
+            self.distribute_strategy.run(step, args=(data,))
+
+        return tf.function(one, jit_compile=True, reduce_retracing=True) if self.jit_compile else one
 
     def _repeated(self, step: Callable[[Any], None], count: int) -> Callable[[Any], dict[str, tf.Tensor]]:
         """A function of an iterator that does so many steps in the graph and returns what the metrics then are.
@@ -214,11 +230,7 @@ class Trainer(keras.Model):
         the replicas' logs, which fails over several workers; training has batches without end.
         """
 
-        def one(data: Any) -> None:
-            self.distribute_strategy.run(step, args=(data,))
-
-        if self.jit_compile:
-            one = tf.function(one, jit_compile=True, reduce_retracing=True)
+        one = self._run_once(step)
 
         def body(done: tf.Tensor, iterator: Any) -> tf.Tensor:
             one(iterator.get_next())
