@@ -127,7 +127,7 @@ def check_resumption(recipe, folder, stop_at):
 
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            if int(self.model.optimizer.iterations) == stop_at:
+            if int(self.model.optimizer.iterations.numpy()) == stop_at:
                 raise KeyboardInterrupt
 
     whole = engine.run(recipe, run_dir=folder / "whole")

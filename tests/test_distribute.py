@@ -196,6 +196,30 @@ def test_synchronised_batch_normalisation_trains_as_one(devices, workers, tmp_pa
     check_equal(one, other, ["image"])
 
 
+RESUMED = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    import tensorflow as tf
+    from conftest import check_resumption, image_recipe
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    recipe = image_recipe(model="resnet20", model_args={"input_shape": (16, 16, 1)}, epochs=3, batch_size=300,
+        momentum=0.9, steps_per_execution=1, deterministic=True)
+    check_resumption(recipe, Path(sys.argv[1]), stop_at=6)
+    """
+)
+
+
+@pytest.mark.full
+def test_normalisation_by_device_resumes(tmp_path):
+    """Each device normalises by itself; validation, checkpoint and export have the first one's statistics."""
+    done = run_python(tmp_path, code=RESUMED, env={"PYTHONPATH": os.path.dirname(__file__)}, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "mirrored over 2 devices" in done.stdout and "Going on from step 6 of 12" in done.stdout
+
+
 @pytest.mark.full
 def test_parts_of_a_batch_on_two_devices_make_the_same_step(one_device, tmp_path):
     finish(start(tmp_path, {"strategy": "mirrored", "logical_devices": 2}, TASKS, accumulate_steps=3))
@@ -301,6 +325,21 @@ def test_slurms_tasks_stand_in_the_order_of_their_ranks(monkeypatch):
     assert workers == ("n9:8888", "n9:8889", "n10:8888", "n10:8889", "gpu1:8888") and worker == 3
     assert resolver.cluster_spec().as_dict() == {"worker": list(workers)}
     assert (resolver.task_type, resolver.task_id, resolver.num_accelerators()) == ("worker", 3, {"GPU": 0})
+
+
+def test_a_machine_finds_its_own_place(monkeypatch):
+    class Resolver:
+        def cluster_spec(self):
+            return tf.train.ClusterSpec({"worker": ["10.0.0.7:8470", "127.0.0.1:8470"]})
+
+    monkeypatch.setattr(tf.distribute.cluster_resolver, "KubernetesClusterResolver", Resolver)
+    monkeypatch.setattr(socket, "gethostname", lambda: "127.0.0.1")
+    resolver, workers, worker = distribute._cluster(distribute.Devices(cluster="kubernetes"))
+    assert (workers, worker) == (("10.0.0.7:8470", "127.0.0.1:8470"), 1)
+    assert (resolver.task_type, resolver.task_id) == ("worker", 1)
+    monkeypatch.setattr(socket, "gethostname", lambda: "127.0.0.2")
+    with pytest.raises(UsageError, match="127.0.0.2, this machine, is not one of 10.0.0.7:8470, 127.0.0.1:8470"):
+        distribute._cluster(distribute.Devices(cluster="kubernetes"))
 
 
 def test_a_port_in_use_is_named():

@@ -83,14 +83,18 @@ class Placement:
         """The kind and the number of replicas, such as "mirrored × 2"."""
         return f"{self.kind} × {self.replicas}" if self.replicas > 1 else self.kind
 
+    def of_chief(self, number: int) -> int:
+        """The chief's number, in every worker. All must ask at the same moment."""
+        if not self.multi_worker:
+            return number
+        own = self.strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(number if context.replica_id_in_sync_group == 0 else 0, tf.int64)
+        )
+        return int(self.strategy.reduce(tf.distribute.ReduceOp.SUM, own, axis=None))
+
     def agreed(self, flag: bool) -> bool:
         """The chief's flag, in every worker. All must ask at the same moment."""
-        if not self.multi_worker:
-            return flag
-        own = self.strategy.experimental_distribute_values_from_function(
-            lambda context: tf.constant(int(flag and self.chief and context.replica_id_in_sync_group == 0))
-        )
-        return int(self.strategy.reduce(tf.distribute.ReduceOp.SUM, own, axis=None)) > 0
+        return bool(self.of_chief(flag))
 
     def wait_for_all(self) -> None:
         """Goes on when every worker is here."""
@@ -251,12 +255,22 @@ def _cluster(devices: Devices) -> tuple[Any, tuple[str, ...], int]:
             resolver = resolvers.GCEClusterResolver(**wanted, port=int(os.environ.get("GCE_PORT", "8470")))
         spec = resolver.cluster_spec().as_dict()
         addresses = tuple(address for job in ("chief", "worker") for address in spec.get(job, []))
-        return resolver, addresses, resolver.task_id or 0
+        resolver.task_type, resolver.task_id = "worker", _own_place(addresses)
+        return resolver, addresses, resolver.task_id
     except Exception as error:  # a library that is missing, a variable, a server that does not answer
         raise UsageError(
             f"The cluster's {kind} resolver finds no workers ({type(error).__name__}: {reason(error)}). Set TF_CONFIG, "
             "or start this where the cluster sets its variables."
         ) from error
+
+
+def _own_place(workers: Sequence[str]) -> int:
+    """Which of the workers this machine is: the resolvers of Kubernetes and of Google's machines do not say."""
+    own = {address[4][0] for address in socket.getaddrinfo(socket.gethostname(), None)}
+    places = [place for place, worker in enumerate(workers) if worker.rpartition(":")[0] in own]
+    if len(places) != 1:
+        raise LookupError(f"{' and '.join(sorted(own))}, this machine, is not one of {', '.join(workers) or 'none'}")
+    return places[0]
 
 
 def _slurm() -> bool:
@@ -319,8 +333,8 @@ def meet(workers: Sequence[str], worker: int, timeout: float) -> None:
             own.bind(("", port))
         except OSError as error:
             raise UsageError(
-                f"TF_CONFIG gives this worker {workers[worker]}, but port {port} cannot be had here ({reason(error)}). "
-                "Choose another for it, in every worker's TF_CONFIG."
+                f"This worker's address is {workers[worker]}, but port {port} cannot be had here ({reason(error)}). "
+                "Give it another, in every worker's TF_CONFIG; under Slurm, wait for the job that has it."
             ) from error
         own.listen(len(workers))
         absent = [i for i in range(len(workers)) if i != worker]

@@ -434,16 +434,22 @@ class Training:
     def _restore(self) -> bool:
         """Goes back to the last checkpoint, if there is one. True if it is that of a finished training."""
         latest = tf.train.latest_checkpoint(str(self.folder / "checkpoint"))
-        if latest is None:
-            self._write_rows()
-            return False
         try:
-            self.manager.checkpoint.restore(latest).assert_existing_objects_matched()
+            if latest is not None:
+                self.manager.checkpoint.restore(latest).assert_existing_objects_matched()
         except (ValueError, AssertionError, tf.errors.OpError) as error:
             raise ZooError(
                 f"The checkpoint {latest} is not one of this model "
                 f"({reason(error)}). Choose another --run-dir, or begin anew with --restart."
             ) from error
+        if self.step != (step := self.placement.of_chief(self.step)):
+            raise ZooError(
+                f"The chief goes on from step {step:,}, and this worker finds step {self.step:,} in {self.folder}. All "
+                "workers must see the same folder; choose another --run-dir."
+            )
+        if latest is None:
+            self._write_rows()
+            return False
         self.model.scatter_state({name: value.numpy() for name, value in self.streams.items()})
         state = json.loads(self.state.numpy().decode())
         self.rows = state["rows"]
@@ -505,7 +511,7 @@ class _Bookkeeping(keras.callbacks.Callback):
                 variable.assign(value)
 
     def on_test_begin(self, logs=None):
-        self.model.reset_validation_state()
+        self.model.prepare_validation()
 
     def on_train_batch_end(self, batch, logs=None):
         training = self.training

@@ -61,11 +61,26 @@ class Trainer(keras.Model):
             variable.assign(tf.concat([variable[:first_row], new, variable[first_row + rows :]], axis=0))
         return outputs
 
-    def reset_validation_state(self) -> None:
-        """To be called before a split is scored."""
+    def prepare_validation(self) -> None:
+        """To be called before a split is scored: all replicas score one net, each stream from the start."""
+        if self.replicas > 1:
+            self._take_statistics_of_first()
         for variable in self.validation_state.values():
             for own in self.distribute_strategy.experimental_local_results(variable):
                 own.assign(tf.zeros_like(own))
+
+    @tf.function
+    def _take_statistics_of_first(self):
+        """Each replica's normalisation has seen other batches; a checkpoint and an export have the first one's."""
+
+        def own():
+            first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
+            for variable in self.net.non_trainable_variables:
+                if variable.dtype.startswith("float"):
+                    value = tf.convert_to_tensor(variable.value)
+                    variable.assign(self._summed(tf.where(first, value, tf.zeros_like(value))))
+
+        self.distribute_strategy.run(own)
 
     def gathered_state(self) -> dict[str, np.ndarray]:
         """The state of all streams, in their order, (streams, size), whatever replicas have them."""
