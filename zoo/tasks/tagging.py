@@ -3,7 +3,7 @@
 import sys
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,17 +94,28 @@ class Tagging:
 
     def _batches_of(self, split: Sentences) -> Callable[[tf.Tensor], tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]]:
         """A function from places of sentences to what a step takes of them: inputs, tags and what is no padding."""
-        tokens = tf.ragged.constant([list(row) for row in split.tokens], tf.string, ragged_rank=1)
-        numbers = {tag: number for number, tag in enumerate(self.data.tags)}
+        lengths = np.array([len(row) for row in split.tokens])
+
+        def ragged(rows: Sequence[Sequence[str]], numbers: Mapping[str, int]) -> tf.RaggedTensor:
+            flat = np.fromiter((numbers.get(entry, 0) for row in rows for entry in row), np.int32, lengths.sum())
+            return tf.RaggedTensor.from_row_lengths(flat, lengths)
+
+        # Each token is encoded once, however often it occurs; place 0 is padding.
+        distinct = sorted({token for row in split.tokens for token in row})
+        words, characters = self.encoded(tf.RaggedTensor.from_tensor(tf.constant([distinct])))
+        words = tf.concat([[0], words.flat_values], axis=0)
+        characters = tf.concat([tf.RaggedTensor.from_row_lengths(tf.zeros(0, tf.int32), [0]), characters[0]], axis=0)
+        tokens = ragged(split.tokens, {token: place for place, token in enumerate(distinct, 1)})
         # A tag that training never saw counts as an error: no logit has its number, so another's place is taken, and
         # `evaluate` compares by name.
-        tags = tf.ragged.constant([[numbers.get(t, 0) for t in row] for row in split.tags], tf.int32, ragged_rank=1)
-        words, characters = self.encoded(tokens)
+        tags = ragged(split.tags, {tag: number for number, tag in enumerate(self.data.tags)})
 
         def batch(indices: tf.Tensor):
+            places = tf.gather(tokens, indices).to_tensor(0)
+            spelled = tf.gather(characters, tf.reshape(places, [-1])).to_tensor(0)
             inputs = {
-                "words": tf.gather(words, indices).to_tensor(0),
-                "characters": tf.gather(characters, indices).to_tensor(0),
+                "words": tf.gather(words, places),
+                "characters": tf.reshape(spelled, tf.concat([tf.shape(places), [-1]], 0)),
             }
             return inputs, tf.gather(tags, indices).to_tensor(0), tf.cast(inputs["words"] > 0, tf.float32)
 
