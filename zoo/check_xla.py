@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from zoo.errors import UsageError, ZooError, reason
 from zoo.recipe import ImageRecipe, LanguageModelRecipe, Recipe, TaggingRecipe, TextRecipe, TranslationRecipe
@@ -33,7 +33,7 @@ INSTRUCTION = re.compile(
 )
 COMPUTATION = re.compile(r"^(?P<entry>ENTRY )?%?(?P<name>[\w.\-]+) \(.*\) -> .*\{$")
 CALLED = re.compile(r"(?:calls|to_apply|body|branch_computations)=\{?(%?[\w.\-]+(?:, %?[\w.\-]+)*)")
-TRIPS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
+OPERAND = re.compile(r"%([\w.\-]+)")
 
 
 @dataclass(frozen=True)
@@ -133,43 +133,82 @@ def check_runs_alone(name: str, program: str) -> None:
 
 def flops(program: str) -> int:
     """What the matrix products and convolutions of a program in XLA's text form take, loops as often as they run."""
-    computations: dict[str, list[str]] = {}
-    entry = lines = None
-    for line in program.splitlines():
-        if match := COMPUTATION.match(line):
-            lines = computations[match["name"]] = []
-            entry = match["name"] if match["entry"] else entry
-        elif lines is not None:
-            lines.append(line)
+    computations, entry = _computations(program)
     known: dict[str, int] = {}
 
     def total(name: str) -> int:
         if name not in known:
-            shapes, known[name] = {}, 0
-            for line in computations.get(name, ()):
-                if match := INSTRUCTION.match(line):
-                    shapes[match["name"]] = match["shape"]
-                    known[name] += _own_flops(match, line, shapes)
-                    called = [other.strip(" %") for group in CALLED.findall(line) for other in group.split(",")]
-                    trips = TRIPS.search(line)
-                    known[name] += sum(map(total, called)) * (int(trips[1]) if trips else 1)
+            computation = computations.get(name, {})
+            known[name] = 0
+            for instruction in computation.values():
+                known[name] += _own_flops(instruction, computation)
+                called = sum(map(total, instruction.called))
+                if called and instruction.operation == "while":
+                    called *= _trips(instruction, computation, computations)
+                known[name] += called
         return known[name]
 
-    return total(entry) if entry else 0
+    return total(entry)
 
 
-def _own_flops(match: re.Match, line: str, shapes: Mapping[str, str]) -> int:
-    if match["operation"] not in ("dot", "convolution"):
-        return 0
-    left, right = re.findall(r"%?([\w.\-]+)", line[match.end() :].partition(")")[0].replace(", ", " "))[:2]
-    result = math.prod(_sizes(match["shape"]))
-    if match["operation"] == "dot":
-        contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", line)[1]
-        sizes = _sizes(shapes[left])
-        return 2 * result * math.prod(sizes[int(axis)] for axis in contracted.split(",") if axis)
-    kernel = _sizes(shapes[right])
-    output = re.search(r"dim_labels=\w+_(\w+)->", line)[1].index("o")
-    return 2 * result * math.prod(kernel) // kernel[output]
+class Instruction(NamedTuple):
+    """A line of a program in XLA's text form."""
+
+    shape: str
+    operation: str
+    operands: list[str]
+    called: list[str]
+    text: str
+
+
+def _computations(program: str) -> tuple[dict[str, dict[str, Instruction]], str]:
+    """The instructions of each computation by their names, and the name of the one to begin with."""
+    computations: dict[str, dict[str, Instruction]] = {}
+    entry = name = ""
+    for line in program.splitlines():
+        if match := COMPUTATION.match(line):
+            name = match["name"]
+            computations[name] = {}
+            entry = name if match["entry"] else entry
+        elif match := INSTRUCTION.match(line):
+            operands = OPERAND.findall(line[match.end() :].partition(")")[0])
+            called = [other.strip(" %") for group in CALLED.findall(line) for other in group.split(",")]
+            computations[name][match["name"]] = Instruction(match["shape"], match["operation"], operands, called, line)
+    return computations, entry
+
+
+def _trips(
+    loop: Instruction, computation: Mapping[str, Instruction], computations: Mapping[str, Mapping[str, Instruction]]
+) -> int:
+    """How often a loop runs: as XLA found out, or as its condition says, or, for the loop of a gradient, as often as
+    the loop whose counter it starts from."""
+    if found := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.text):
+        return int(found[1])
+    condition = computations[re.search(r"condition=%?([\w.\-]+)", loop.text)[1]]
+    parts = [condition, *(computations.get(name, {}) for part in condition.values() for name in part.called)]
+    limits = [re.search(r" s32\[\] constant\((\d+)\)", part.text) for group in parts for part in group.values()]
+    if limits := [int(limit[1]) for limit in limits if limit and int(limit[1]) > 0]:
+        return min(limits)
+    for name in computation[loop.operands[0]].operands:
+        start = computation[name]
+        if start.shape == "s32[]" and start.operation == "get-tuple-element":
+            other = computation[start.operands[0]]
+            if other.operation == "while":
+                return _trips(other, computation, computations)
+    return 1
+
+
+def _own_flops(instruction: Instruction, computation: Mapping[str, Instruction]) -> int:
+    result = math.prod(_sizes(instruction.shape)) if instruction.operation in ("dot", "convolution") else 0
+    if instruction.operation == "dot":
+        left = _sizes(computation[instruction.operands[0]].shape)
+        contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", instruction.text)[1]
+        return 2 * result * math.prod(left[int(axis)] for axis in contracted.split(",") if axis)
+    if instruction.operation == "convolution":
+        kernel = _sizes(computation[instruction.operands[1]].shape)
+        output = re.search(r"dim_labels=\w+_(\w+)->", instruction.text)[1].index("o")
+        return 2 * result * math.prod(kernel) // kernel[output]
+    return 0
 
 
 def _sizes(shape: str) -> list[int]:
