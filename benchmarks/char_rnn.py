@@ -30,7 +30,8 @@ def engine() -> dict[str, list[float]]:
     from zoo.recipe import load_recipe
 
     recipe = load_recipe("char_rnn_tiny_shakespeare_fast")
-    recipe = replace(recipe, epochs=EPOCHS, steps_per_epoch=STEPS)
+    sizes = {"units": UNITS, "layers": LAYERS}
+    recipe = replace(recipe, model_args=sizes, epochs=EPOCHS, steps_per_epoch=STEPS)
     clock = Clock()
     with tempfile.TemporaryDirectory() as scratch:
         result = zoo.run(recipe, run_dir=f"{scratch}/run", callbacks=[clock.watch()])

@@ -91,9 +91,9 @@ def pytorch_tagger(folder: str) -> list[float]:
         def __init__(self):
             super().__init__()
             self.letters, self.words = nn.Embedding(128, 50), nn.Embedding(WORDS + 2, 100)
-            self.spelling = nn.LSTM(50, 75, bidirectional=True, batch_first=True)
-            self.context = nn.LSTM(250, 150, 2, bidirectional=True, batch_first=True, dropout=0.5)
-            self.drop, self.tags = nn.Dropout(0.5), nn.Linear(300, 17)
+            self.spelling = nn.LSTM(50, 100, bidirectional=True, batch_first=True)
+            self.context = nn.LSTM(300, 150, 2, bidirectional=True, batch_first=True, dropout=0.4)
+            self.drop, self.tags = nn.Dropout(0.4), nn.Linear(300, 17)
 
         def loss(self, words, letters, tags):
             count, length, width = letters.shape

@@ -158,21 +158,31 @@ def zero_state(model: keras.Model, rows: int | tf.Tensor) -> dict[str, tf.Tensor
 
 
 def stepping(model: keras.Model) -> keras.Model:
-    """The same net, its weights shared, for one character at a time: without loops inside.
+    """The same net, its weights shared, for one character at a time: without loops, and without an axis for time.
 
-    Tokens int32 (N, 1) and states → logits (N, 1, V) and states, as the model itself.
+    Tokens int32 (N,) and states → logits (N, V) and states.
     """
-
-    def unrolled(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if not isinstance(layer, keras.layers.RNN):
-            return layer
-        return keras.layers.RNN(layer.cell, return_sequences=True, return_state=True, unroll=True, name=layer.name)
-
     inputs = {
-        name: keras.Input((1,) if name == "tokens" else tensor.shape[1:], dtype=tensor.dtype, name=name)
+        name: keras.Input(() if name == "tokens" else tensor.shape[1:], dtype=tensor.dtype, name=name)
         for name, tensor in model.input.items()
     }
-    return keras.models.clone_model(model, input_tensors=inputs, clone_function=unrolled)
+    return keras.models.clone_model(
+        model,
+        input_tensors=inputs,
+        clone_function=lambda layer: OneStep(layer) if isinstance(layer, keras.layers.RNN) else layer,
+    )
+
+
+class OneStep(keras.layers.Layer):
+    """A single step of a recurrent layer: (N, D) and the state before it → (N, units) and the state after it."""
+
+    def __init__(self, recurrent: keras.layers.RNN):
+        super().__init__(name=recurrent.name, dtype=recurrent.dtype_policy)
+        self.cell = recurrent.cell
+
+    def call(self, x, initial_state):
+        output, states = self.cell(x, initial_state)
+        return output, *states
 
 
 class ServingLanguageModel(tf.Module):
@@ -223,41 +233,48 @@ def continued(
     """The text after each prompt, strings (N,), one character of every row at a time."""
     prompts = vocabulary.encode(prompt)
     prompt_lengths = tf.cast(prompts.row_lengths(), tf.int32)
-    given = tf.pad(prompts.to_tensor(UNKNOWN), [[0, 0], [0, 1]])  # a column more: there is always one to read
-    rows, columns = tf.shape(given)[0], tf.shape(given)[1]
+    rows = tf.size(prompt_lengths)
     ends = prompt_lengths + length
     total = tf.reduce_max(tf.concat([ends, [1]], 0))
     greedy = temperature <= 0
-    sharpness = tf.where(greedy, 1.0, temperature)[:, None]
+    sharpness = 1 / tf.where(greedy, 1.0, temperature)[:, None]
     never = tf.one_hot(UNKNOWN, len(vocabulary), on_value=-np.inf, off_value=0.0)
-
-    def chosen(scores: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-        """The next character of each row, by its scores (N, V) and a number from 0 to 1, (N,)."""
-        scores += never
-        chances = tf.cumsum(tf.nn.softmax(scores / sharpness), axis=-1)
-        drawn = tf.reduce_sum(tf.cast(chances <= draws[:, None] * chances[:, -1:], tf.int32), axis=-1)
-        drawn = tf.minimum(drawn, len(vocabulary) - 1)
-        return tf.where(greedy, tf.argmax(scores, axis=-1, output_type=tf.int32), drawn)
+    # Sums over the first places, as a product: TensorFlow's cumulative sum takes longer than the net.
+    first_places = tf.linalg.band_part(tf.ones((len(vocabulary), len(vocabulary))), 0, -1)
 
     def drawn_block(number: tf.Tensor) -> tf.Tensor:
-        """`DRAWS` numbers for each row by its own seed, (N, DRAWS): what stands beside it changes nothing."""
+        """`DRAWS` numbers from 0 to 1 for each row by its own seed: what stands beside it changes nothing."""
         return tf.map_fn(
             lambda own: tf.random.stateless_uniform([DRAWS], tf.stack([own, number])),
             seed,
             fn_output_signature=tf.TensorSpec([DRAWS], tf.float32),
         )
 
-    def advance(position, scores, draws, written, state):
-        draws = tf.cond(position % DRAWS > 0, lambda: draws, lambda: drawn_block(position // DRAWS))
-        prompted = given[:, tf.minimum(position, columns - 1)]
-        token = tf.where(position < prompt_lengths, prompted, chosen(scores, draws[:, position % DRAWS]))
-        outputs = dict(step({"tokens": token[:, None], **state}, training=False))
-        scores = tf.cast(outputs.pop("logits"), tf.float32)[:, 0]
-        return position + 1, scores, draws, written.write(position, token), outputs
+    blocks = tf.range((total + DRAWS - 1) // DRAWS)
+    draws = tf.map_fn(drawn_block, blocks, fn_output_signature=tf.TensorSpec([None, DRAWS], tf.float32))
+    draws = tf.reshape(tf.transpose(draws, (0, 2, 1)), (-1, rows, 1))  # (steps, N, 1)
+    # Read once, not at each step.
+    weights_read = [(weight, tf.identity(weight.value)) for weight in step.weights]
+    given = prompts.to_tensor(UNKNOWN)
+    given = tf.transpose(tf.pad(given, [[0, 0], [0, total - tf.shape(given)[1]]]))  # (steps, N)
+
+    def advance(position, scores, written, state):
+        scores += never
+        weights = tf.exp((scores - tf.reduce_max(scores, axis=-1, keepdims=True)) * sharpness)
+        sums = tf.matmul(weights, first_places)
+        # A draw is below one, so that there is a sum above it.
+        drawn = tf.raw_ops.UpperBound(sorted_inputs=sums, values=tf.gather(draws, position) * sums[:, -1:])
+        chosen = tf.where(greedy, tf.argmax(scores, axis=-1, output_type=tf.int32), tf.squeeze(drawn, 1))
+        token = tf.where(position < prompt_lengths, tf.gather(given, position), chosen)
+        with keras.StatelessScope(weights_read):
+            outputs = step({"tokens": token, **state}, training=False)
+        state = {name: tf.cast(outputs[name], before.dtype) for name, before in state.items()}
+        return position + 1, tf.cast(outputs["logits"], tf.float32), written.write(position, token), state
 
     written = tf.TensorArray(tf.int32, size=total, element_shape=(None,))
-    begin = (0, tf.zeros((rows, len(vocabulary))), tf.zeros((rows, DRAWS)), written, zero_state(step, rows))
-    _, _, _, written, _ = tf.while_loop(lambda position, *_: position < total, advance, begin)
+    begin = (0, tf.zeros((rows, len(vocabulary))), written, zero_state(step, rows))
+    # With more iterations under way, one row waits for threads that wake each other; with one, many rows do.
+    _, _, written, _ = tf.while_loop(lambda position, *_: position < total, advance, begin, parallel_iterations=2)
     everything = tf.transpose(written.stack())  # (N, total)
     places = tf.range(total)[None]
     wanted = (places >= prompt_lengths[:, None]) & (places < ends[:, None])
