@@ -236,8 +236,8 @@ def continued(
     rows = tf.size(prompt_lengths)
     ends = prompt_lengths + length
     total = tf.reduce_max(tf.concat([ends, [1]], 0))
-    greedy = temperature <= 0
-    sharpness = 1 / tf.where(greedy, 1.0, temperature)[:, None]
+    # At temperature 0 all but the greatest score get the weight 0, and a draw of 0 takes the first of those.
+    sharpness = tf.minimum(1 / temperature, tf.float32.max)[:, None]
     never = tf.one_hot(UNKNOWN, len(vocabulary), on_value=-np.inf, off_value=0.0)
     # Sums over the first places, as a product: TensorFlow's cumulative sum takes longer than the net.
     first_places = tf.linalg.band_part(tf.ones((len(vocabulary), len(vocabulary))), 0, -1)
@@ -252,7 +252,7 @@ def continued(
 
     blocks = tf.range((total + DRAWS - 1) // DRAWS)
     draws = tf.map_fn(drawn_block, blocks, fn_output_signature=tf.TensorSpec([None, DRAWS], tf.float32))
-    draws = tf.reshape(tf.transpose(draws, (0, 2, 1)), (-1, rows, 1))  # (steps, N, 1)
+    draws = tf.where(temperature > 0, tf.reshape(tf.transpose(draws, (0, 2, 1)), (-1, rows)), 0.0)[..., None]
     # Read once, not at each step.
     weights_read = [(weight, tf.identity(weight.value)) for weight in step.weights]
     given = prompts.to_tensor(UNKNOWN)
@@ -264,8 +264,7 @@ def continued(
         sums = tf.matmul(weights, first_places)
         # A draw is below one, so that there is a sum above it.
         drawn = tf.raw_ops.UpperBound(sorted_inputs=sums, values=tf.gather(draws, position) * sums[:, -1:])
-        chosen = tf.where(greedy, tf.argmax(scores, axis=-1, output_type=tf.int32), tf.squeeze(drawn, 1))
-        token = tf.where(position < prompt_lengths, tf.gather(given, position), chosen)
+        token = tf.where(position < prompt_lengths, tf.gather(given, position), tf.squeeze(drawn, 1))
         with keras.StatelessScope(weights_read):
             outputs = step({"tokens": token, **state}, training=False)
         state = {name: tf.cast(outputs[name], before.dtype) for name, before in state.items()}
