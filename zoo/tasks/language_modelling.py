@@ -272,8 +272,8 @@ def continued(
 
     written = tf.TensorArray(tf.int32, size=total, element_shape=(None,))
     begin = (0, tf.zeros((rows, len(vocabulary))), written, zero_state(step, rows))
-    # With more iterations under way, one row waits for threads that wake each other; with one, many rows do.
-    _, _, written, _ = tf.while_loop(lambda position, *_: position < total, advance, begin, parallel_iterations=2)
+    # Ten iterations under way, TensorFlow's default, are slower for one row; one or two are for many.
+    _, _, written, _ = tf.while_loop(lambda position, *_: position < total, advance, begin, parallel_iterations=4)
     everything = tf.transpose(written.stack())  # (N, total)
     places = tf.range(total)[None]
     wanted = (places >= prompt_lengths[:, None]) & (places < ends[:, None])
