@@ -3,7 +3,7 @@
     python recipes/char_rnn_tiny_shakespeare_fast.py
 
 Ours; nothing is published for these settings. The streams and the split are char-rnn's; nanoGPT's transformer of ten
-million weights reports 1.47 nats a character on a cut of its own (`--split nanogpt`).
+million weights reports 1.47 nats a character on a cut of its own (`--split nanogpt`). Measured, one run: 1.313.
 """
 
 import zoo

@@ -7,6 +7,7 @@ maxout), with dropout. The training is ours: Adam, a cosine, smoothed labels, av
 least twice. No figure is published for this setting; nets of this kind are said to reach 33.7 to 38.1 BLEU on
 tokenised text with parts of words (Calixto et al. 2017; Caglayan et al. 2017), which stand beside ours with care. BLEU
 is sacreBLEU's on raw references, signature nrefs:1|case:lc|eff:no|tok:13a|smooth:exp|version:2.6.0.
+Measured, one run: 34.49 on the 2016 test set, 35.77 with a beam of five.
 """
 
 import zoo
