@@ -65,9 +65,9 @@ def check(recipe: Recipe, dump: Path, say: Callable[[str], None] = print) -> dic
         run = Run(recipe, Path(folder), (), Devices(strategy="one_device"))
         try:
             task, net = run.task_and_model()
-        except UsageError:
-            raise
-        except ZooError:
+        except ZooError as error:
+            if isinstance(error, UsageError) or ":" in recipe.dataset:  # nothing stands in for the user's own
+                raise
             stand_in = _with_embedded_data(recipe, Path(folder))
             say(f"{recipe.dataset} is not here; its place is taken by {stand_in.dataset}, in batches of the same form")
             run = Run(stand_in, Path(folder), (), Devices(strategy="one_device"))
