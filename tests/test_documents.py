@@ -81,7 +81,8 @@ def test_the_manifests_pods_know_each_other(monkeypatch, capsys):
 )
 def test_every_tag_of_a_card_loads(name, tag):
     model = zoo.build(name, weights=tag)
-    assert model.count_params() == describe(name).parameters
+    built = export.about(export.find(ROOT / "saved_models" / describe(name).weights[tag]))["arguments_built"]
+    assert model.count_params() == zoo.build(name, **built).count_params()
     assert zoo.build(name, weights="default").name == name
 
 
@@ -104,12 +105,12 @@ def test_every_export_is_whole_small_and_named_by_a_card(folder):
 )
 def test_every_export_scores_what_its_card_says(folder):
     recipe, about = export.recipe_of(folder), export.about(folder)
-    if not (PREPARED / recipe["dataset"].partition(":")[0]).is_dir():
+    if recipe["dataset"] != "dates" and not (PREPARED / recipe["dataset"].partition(":")[0]).is_dir():
         pytest.skip(f"{recipe['dataset']} is not prepared")
     module = importlib.import_module(recipe["task"].partition(":")[0])
     results = module.evaluate(folder, recipe, about, None)
     shared = {metric: value for metric, value in about["metrics"].items() if metric in results}
-    assert shared and shared == pytest.approx({metric: results[metric] for metric in shared}, abs=1e-9)
+    assert shared and shared == pytest.approx({metric: results[metric] for metric in shared}, abs=1e-7)
 
 
 def test_nothing_committed_is_a_pickle_or_too_large():
