@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.errors import UsageError, ZooError, nearest, reason
+from zoo.data.text import read_utf8
+from zoo.errors import UsageError, ZooError, nearest
 
 EMBEDDED = ("dates",)
 # Locales whose long and full formats write the month as a word, so that a day is never taken for a month.
@@ -107,15 +108,9 @@ def read_columns(path: Path, expected: str) -> list[tuple[str, str]]:
     Raises `UsageError` where there is no such file, `ZooError` that names the line where it is not as `expected`.
     """
     rows = []
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise UsageError(f"tsv:{path}: there is no such file.") from error
-    except UnicodeDecodeError as error:
-        raise ZooError(f"{path} is not UTF-8 (byte {error.start:,}); convert it first.") from error
-    except OSError as error:
-        raise ZooError(f"{path}: {reason(error)}.") from error
-    for number, line in enumerate(lines, start=1):
+    if not path.exists():
+        raise UsageError(f"tsv:{path}: there is no such file.")
+    for number, line in enumerate(read_utf8(path).splitlines(), start=1):
         if not line.strip():
             continue
         columns = line.split("\t")

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.errors import UsageError, ZooError, nearest, reason
+from zoo.data.text import read_utf8
+from zoo.errors import UsageError, ZooError, nearest
 
 EMBEDDED = ("python_tokens",)
 PIECE = 120  # characters of a piece of Python source
@@ -117,13 +118,7 @@ def read_conllu(path: Path) -> Iterator[tuple[list[str], list[str]]]:
     """
     tokens: list[str] = []
     tags: list[str] = []
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ZooError(f"{path} is not UTF-8 (byte {error.start:,}); convert it first.") from error
-    except OSError as error:
-        raise ZooError(f"{path}: {reason(error)}.") from error
-    for number, line in enumerate([*lines, ""], start=1):
+    for number, line in enumerate([*read_utf8(path).splitlines(), ""], start=1):
         if line.startswith("#"):
             continue
         if not line.strip():

@@ -109,17 +109,20 @@ def _read_files(path: Path) -> str:
     if not path.exists():
         raise UsageError(f"text:{path}: there is no such file or folder.")
     files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
-    texts = []
-    for file in files:
-        try:
-            texts.append(file.read_bytes().decode("utf-8-sig"))
-        except UnicodeDecodeError as error:
-            raise ZooError(f"{file} is not UTF-8 (byte {error.start:,}); convert it first.") from error
-        except OSError as error:
-            raise ZooError(f"{file}: {reason(error)}.") from error
+    texts = [read_utf8(file) for file in files]
     if not "".join(texts).strip():
         raise ZooError(f"text:{path} holds no text{' in .txt files' if path.is_dir() else ''}.")
     return "\n".join(texts).replace("\r\n", "\n")
+
+
+def read_utf8(file: Path) -> str:
+    """A file's text. Raises `ZooError` where it cannot be read or is not UTF-8."""
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ZooError(f"{file} is not UTF-8 (byte {error.start:,}); convert it first.") from error
+    except OSError as error:
+        raise ZooError(f"{file}: {reason(error)}.") from error
 
 
 def texts_of(options: Namespace) -> Iterator[tuple[str, bytes | OSError]]:
