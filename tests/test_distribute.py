@@ -226,19 +226,25 @@ def test_parts_of_a_batch_on_two_devices_make_the_same_step(one_device, tmp_path
     check_equal(one_device, tmp_path, TASKS)
 
 
+def kill(process, ready, peer):
+    """Kills a process as soon as it is `ready`, and sees its peer end with an error within a minute."""
+    deadline = time.monotonic() + 120
+    while not ready() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    try:
+        assert peer.wait(timeout=60) != 0
+    finally:
+        peer.kill()
+
+
 def test_a_lost_worker_is_named_and_the_run_goes_on(tmp_path):
     changes = {"epochs": 8, "batch_size": 48, "limit_steps": None, "optimizer": "sgd", "clip_norm": None}
     calm, folder = tmp_path / "calm", tmp_path / "killed"
     (chief, log), (other, _) = start(folder, {}, ["image"], workers=2, **changes)
-    rows, deadline = folder / "image" / "metrics.jsonl", time.monotonic() + 120
-    while not (rows.exists() and rows.read_text().count("\n") >= 2) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    other.send_signal(signal.SIGKILL)
-    other.wait()
-    try:
-        assert chief.wait(timeout=60) != 0
-    finally:
-        chief.kill()
+    rows = folder / "image" / "metrics.jsonl"
+    kill(other, lambda: rows.exists() and rows.read_text().count("\n") >= 2, chief)
     said = log.read_text()
     assert "worker 1 (127.0.0.1:" in said and "was lost" in said, said[-3000:]
     again = start(folder, {}, ["image"], workers=2, **changes)
@@ -253,21 +259,14 @@ def test_a_chief_killed_while_it_writes_leaves_the_checkpoint_before(tmp_path):
     changes = {"limit_steps": 20, "batch_size": 120, "optimizer": "sgd", "clip_norm": None, "model": "mlp"}
     changes["model_args"] = {"input_shape": [16, 16, 1], "hidden": [3000, 3000], "activation": "relu"}
     calm, folder = tmp_path / "calm", tmp_path / "killed"
-    (chief, log), (other, other_log) = start(folder, {}, ["image"], workers=2, **changes)
-    checkpoints, deadline = folder / "image" / "checkpoint", time.monotonic() + 120
+    (chief, _), (other, other_log) = start(folder, {}, ["image"], workers=2, **changes)
+    checkpoints = folder / "image" / "checkpoint"
 
     def writing():
         whole = {path.stem for path in checkpoints.glob("ckpt-*.index")}
         return len(whole) >= 2 and any(path.name.endswith("_temp") for path in checkpoints.glob("ckpt-*"))
 
-    while not writing() and time.monotonic() < deadline:
-        time.sleep(0.001)
-    chief.send_signal(signal.SIGKILL)
-    chief.wait()
-    try:
-        assert other.wait(timeout=60) != 0
-    finally:
-        other.kill()
+    kill(chief, writing, other)
     assert "worker 0 (127.0.0.1:" in other_log.read_text() and "was lost" in other_log.read_text()
     latest = tf.train.latest_checkpoint(str(checkpoints))
     assert any(path.name.startswith("ckpt-") and path.name.endswith("_temp") for path in checkpoints.iterdir())
