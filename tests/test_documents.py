@@ -83,6 +83,8 @@ def test_every_tag_of_a_card_loads(name, tag):
     model = zoo.build(name, weights=tag)
     built = export.about(export.find(ROOT / "saved_models" / describe(name).weights[tag]))["arguments_built"]
     assert model.count_params() == zoo.build(name, **built).count_params()
+    if name not in ("char_rnn", "seq2seq"):  # whose sizes follow data and recipe
+        assert model.count_params() == describe(name).parameters
     assert zoo.build(name, weights="default").name == name
 
 
@@ -110,7 +112,9 @@ def test_every_export_scores_what_its_card_says(folder):
     module = importlib.import_module(recipe["task"].partition(":")[0])
     results = module.evaluate(folder, recipe, about, None)
     shared = {metric: value for metric, value in about["metrics"].items() if metric in results}
-    assert shared and shared == pytest.approx({metric: results[metric] for metric in shared}, abs=1e-7)
+    assert shared
+    for metric, value in shared.items():  # a sum of logarithms is rounded, a share is a count
+        assert value == pytest.approx(results[metric], abs=1e-8 if metric.endswith("per_char") else 1e-9), metric
 
 
 def test_nothing_committed_is_a_pickle_or_too_large():
