@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from zoo.layers import BatchNormalization, IdentityShortcut, LocalResponseNormalization
+from zoo.layers import LSTM, BatchNormalization, IdentityShortcut, LocalResponseNormalization
 
 SHAPE = (4, 5, 6, 7)
 
@@ -179,6 +179,62 @@ def test_batch_normalization_under_a_mirrored_strategy():
         [sys.executable, "-c", textwrap.dedent(MIRRORED)], capture_output=True, text=True, timeout=300
     )
     assert result.stdout.split()[-1:] == ["equal"], result.stderr[-3000:]
+
+
+def lstm_outcome(cls, dtype="float32", *, mask=None, training=True, jit_compile=False, batch=3, **arguments):
+    """Outputs and states after one call, the gradients of inputs, states and weights, and the graph's operations."""
+    rng = np.random.default_rng(3)
+    layer = cls(5, return_sequences=True, return_state=True, dtype=dtype, **arguments)
+    layer.build((None, None, 4))
+    for variable in layer.weights:
+        variable.assign(rng.normal(0, 0.7, variable.shape))
+    given = [tf.constant(rng.normal(0, 1, shape), layer.compute_dtype) for shape in ((3, 6, 4), (3, 5), (3, 5))]
+    weights = [variable.value for variable in layer.trainable_variables]
+
+    def step(x, h, c):
+        with tf.GradientTape() as tape:
+            tape.watch([x, h, c])
+            outputs = layer(x, initial_state=[h, c], mask=mask, training=training)
+            loss = tf.add_n([tf.reduce_sum(tf.cast(y, "float64") ** 3) for y in outputs])
+        return [*outputs, *tape.gradient(loss, [x, h, c, *weights])]
+
+    signature = [tf.TensorSpec((batch, *t.shape[1:]), t.dtype) for t in given]
+    step = tf.function(step, signature, jit_compile=jit_compile)
+    operations = step.get_concrete_function().graph.get_operations()
+    return [np.asarray(tf.cast(value, "float64")) for value in step(*given)], {op.type for op in operations}
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_bfloat16"])
+def test_lstm_equals_keras_without_its_loop(dtype, jit_compile):
+    theirs, their_operations = lstm_outcome(keras.layers.LSTM, dtype, jit_compile=jit_compile)
+    ours, our_operations = lstm_outcome(LSTM, dtype, jit_compile=jit_compile)
+    assert "While" in their_operations and "While" not in our_operations
+    tolerance = {"float32": 1e-5, "float64": 1e-12, "mixed_bfloat16": 0.1}[dtype]
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        {"mask": np.arange(6) < [[6], [2], [4]]},
+        {"training": False},
+        {"batch": None},
+        {"go_backwards": True},
+        {"activation": "relu"},
+        {"recurrent_activation": "hard_sigmoid"},
+        {"use_bias": False},
+        {"dropout": 0.5, "seed": 1},
+    ],
+    ids=str,
+)
+def test_lstm_elsewhere_is_keras(otherwise):
+    theirs, _ = lstm_outcome(keras.layers.LSTM, **otherwise)
+    ours, operations = lstm_outcome(LSTM, **otherwise)
+    assert "While" in operations
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def by_definition(x, size, k, alpha, beta, groups=1):

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from zoo.errors import UsageError
+from zoo.layers import LSTM
 from zoo.models.parts import check_sizes
 
 CELLS = ("simple", "gru", "lstm")
@@ -21,7 +22,7 @@ def recurrent(cell: str, units: int, *, name: str) -> keras.layers.RNN:
         "name": name,
     }
     if cell == "lstm":
-        return keras.layers.LSTM(units, **options)
+        return LSTM(units, **options)
     if cell == "gru":
         return keras.layers.GRU(units, reset_after=False, **options)
     return keras.layers.SimpleRNN(units, **options)
