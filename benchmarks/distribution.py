@@ -72,7 +72,7 @@ def bare(devices: dict) -> list[float]:
 
         tf.while_loop(lambda done: done < 10, one, [tf.constant(0)])
 
-    batches, clock = iter(dealt(task.training_batches(0), placement, padded=False)), Clock()
+    batches, clock = iter(dealt(task.training_batches(0), placement, BATCH)), Clock()
     for _ in range(EPOCHS):
         clock.start()
         for _ in range(STEPS // 10):

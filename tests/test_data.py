@@ -6,15 +6,16 @@ import tensorflow as tf
 
 from conftest import image_recipe, run_python
 from zoo.data.images import load_images
-from zoo.data.stream import Order
+from zoo.data.stream import Draws, Order
 from zoo.data.views import decode_image, resize, whole
 from zoo.errors import UsageError, ZooError
+from zoo.registry import describe
 from zoo.tasks.classification import ImageClassification, Preprocessing, augment
 
 
 def positions(order, first_step, steps):
-    def fetch(indices, seed):
-        return indices, tf.tile(seed[None], [len(indices), 1])
+    def fetch(indices, draws):
+        return indices, tf.tile(draws.seed[None], [len(indices), 1])
 
     batches = order.batches(first_step, fetch).take(steps)
     return [(indices.tolist(), seeds[0].tolist()) for indices, seeds in batches.as_numpy_iterator()]
@@ -199,12 +200,22 @@ def test_preprocessing_pads_with_black_and_standardises():
     np.testing.assert_allclose(got[0, 1, :, 0], [-0.1, -0.1, 1.175, -0.1], rtol=1e-6)
 
 
+@pytest.mark.parametrize("batch_size", [8, 100])
+def test_a_workers_rows_are_those_of_the_whole_batch(batch_size):
+    recipe = image_recipe(batch_size=batch_size, random_shift=2, random_flip=True)
+    task, own = ImageClassification(recipe, describe("mlp"), print), range(2, 5)
+    wholes, parts = (task.training_batches(3, rows).take(20).as_numpy_iterator() for rows in (None, own))
+    for (images, labels), part in zip(wholes, parts, strict=True):
+        np.testing.assert_array_equal(part[0], images[2:5])
+        np.testing.assert_array_equal(part[1], labels[2:5])
+
+
 def test_augmentation_shifts_and_flips_as_the_seed_says():
     images = np.random.default_rng(0).integers(1, 256, (50, 6, 5, 2), dtype=np.uint8)
-    seed = tf.constant([3, 4], tf.int64)
+    draws = Draws(tf.constant([3, 4], tf.int64), 50, tf.range(50))
     recipe = image_recipe(random_shift=2, random_flip=True)
-    got = augment(tf.constant(images), seed, recipe).numpy()
-    np.testing.assert_array_equal(got, augment(tf.constant(images), seed, recipe))
+    got = augment(tf.constant(images), draws, recipe).numpy()
+    np.testing.assert_array_equal(got, augment(tf.constant(images), draws, recipe))
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
     moves = set()
     for i in range(50):

@@ -69,7 +69,8 @@ def test_ten_crops_are_centre_corners_and_mirror_images():
 
 
 def test_colour_noise_lies_along_the_components():
-    noise = views.colour_noise(tf.zeros((4000, 2, 2, 3)), 0.1, seed(1)).numpy().reshape(-1, 3)
+    draws = tf.random.stateless_normal((4000, 3), [0, 1])
+    noise = views.colour_noise(0.1 * draws).numpy().reshape(-1, 3)
     along = noise @ np.array(views.COLOUR_COMPONENTS)
     np.testing.assert_allclose(along.std(axis=0), 0.1 * np.array(views.COLOUR_DEVIATIONS), rtol=0.05)
     components = np.array(views.COLOUR_COMPONENTS)
@@ -218,10 +219,9 @@ def test_a_tfds_set_is_streamed(tiny_imagenet):
         np.testing.assert_array_equal(images.mean(axis=(1, 2, 3)) > 0.5, labels == 1)
     later = next(iter(task.training_batches(10)))
     np.testing.assert_array_equal(later[0], batches[10][0])
-    shared, labels = next(iter(task.training_batches(10, range(2, 5))))  # what another worker trains on is not decoded
-    np.testing.assert_array_equal(shared[2:5], batches[10][0][2:5])
-    np.testing.assert_array_equal(labels, batches[10][1])
-    assert {len(np.unique(image)) for image in shared[:2]} | {len(np.unique(image)) for image in shared[5:]} == {1}
+    shared, labels = next(iter(task.training_batches(10, range(2, 5))))  # without what other workers train on
+    np.testing.assert_array_equal(shared, batches[10][0][2:5])
+    np.testing.assert_array_equal(labels, batches[10][1][2:5])
     assert {images.shape for images, _ in task.data.train.batches(25)} == {(25, 28, 28, 3), (10, 28, 28, 3)}
     held = ImageClassification(replace(recipe, validation_examples=9), describe("mlp"), print)
     assert (len(held.data.train), len(held.data.validation)) == (51, 9)
@@ -268,8 +268,8 @@ def test_crops_and_scores_on_pictures_of_any_size(tmp_path, changes, scored, sma
     first, again = ([b[0].numpy() for b in task.training_batches(step).take(3)] for step in (0, 1))
     np.testing.assert_array_equal(first[1], again[0])
     assert first[0].shape == (4, 32, 32, 3) and not np.array_equal(first[0], first[2])
-    shared = next(iter(task.training_batches(0, range(1, 3))))[0]  # the others may be another worker's
-    np.testing.assert_array_equal(shared[1:3], first[0][1:3])
+    shared = next(iter(task.training_batches(0, range(1, 3))))[0]
+    np.testing.assert_array_equal(shared, first[0][1:3])
     result = engine.run(recipe, run_dir=tmp_path / "run")
     assert set(result.metrics) == {"test_accuracy", "test_loss"}
     answers = tf.saved_model.load(str(result.export)).signatures["image_bytes"](

@@ -401,30 +401,33 @@ class Watch(threading.Thread):
         self.stopped.set()
 
 
-def dealt(batches: tf.data.Dataset, placement: Placement, *, padded: bool) -> Any:
+def dealt(batches: tf.data.Dataset, placement: Placement, batch_size: int | None = None) -> Any:
     """Batches dealt to the replicas: of each, replica r of R gets rows r·B/R to (r + 1)·B/R − 1.
 
-    Every worker makes the same batches and keeps its own rows. With `padded` each replica gets equally many rows: the
-    first row again, with weight zero. On one device, the batches themselves.
+    With a `batch_size` B, `batches` has this worker's rows of them, `placement.rows_of(B)`. Without, it has all rows of
+    batches of any size, in each worker the same, and each replica gets equally many: the first row again, with weight
+    zero. On one device, the batches themselves.
     """
     count = placement.replicas
     if count == 1:
         return batches
+    begin = placement.rows_of(batch_size).start if batch_size else 0  # the first row that `batches` has
 
     def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
         own = count // context.num_input_pipelines
         first = context.input_pipeline_id * own
+        parts = own if batch_size else count  # of what `batches` has
 
         def pieces(*batch: Any) -> tf.data.Dataset:
-            batch = _padded(batch, count) if padded else batch
-            rows = tf.shape(tf.nest.flatten(batch)[0], tf.int64)[0]
+            batch = batch if batch_size else _padded(batch, count)
+            rows = tf.constant(batch_size, tf.int64) if batch_size else tf.shape(batch[-1], tf.int64)[0]
 
             def piece(replica: tf.Tensor) -> Any:
                 start, stop = share(replica, rows, count)
 
                 def cut(value: tf.Tensor) -> tf.Tensor:
-                    size = value.shape[0] // count if value.shape[0] and value.shape[0] % count == 0 else None
-                    return tf.ensure_shape(value[start:stop], (size, *value.shape[1:]))
+                    size = value.shape[0] // parts if value.shape[0] and value.shape[0] % parts == 0 else None
+                    return tf.ensure_shape(value[start - begin : stop - begin], (size, *value.shape[1:]))
 
                 return tf.nest.map_structure(cut, batch)
 

@@ -378,14 +378,15 @@ class Training:
     def _fit(self, first_epoch: int, epochs: int, steps: int, *, last: bool) -> None:
         raw = _Snapshot(self.model) if self.recipe.keep == "average" and not last else None
         validation = self.task.validation_batches()
-        batches = self.task.training_batches(self.step, self.placement.rows_of(self.recipe.batch_size))
+        batch_size = self.recipe.batch_size
+        batches = self.task.training_batches(self.step, self.placement.rows_of(batch_size))
         verbose = "auto" if sys.stdout.isatty() else 2
         self.model.fit(
-            distribute.dealt(batches, self.placement, padded=False),
+            distribute.dealt(batches, self.placement, batch_size),
             initial_epoch=first_epoch,
             epochs=epochs,
             steps_per_epoch=steps,
-            validation_data=None if validation is None else distribute.dealt(validation, self.placement, padded=True),
+            validation_data=None if validation is None else distribute.dealt(validation, self.placement),
             validation_steps=None if validation is None else int(validation.cardinality()),
             callbacks=[*self._callbacks(), *([raw] if raw else [])],
             shuffle=False,

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.data.prepared import prepared
-from zoo.data.stream import Order, Records
+from zoo.data.stream import Draws, Order, Records
 from zoo.data.views import View, decode_image
 from zoo.errors import UsageError, ZooError, nearest
 from zoo.report import progress
@@ -46,8 +46,8 @@ class ImageSplit:
 
     def batches(self, batch_size: int) -> tf.data.Dataset:
         """Each example once, in order: uint8 (n, height, width, C) and int64 (n,), the last batch shorter."""
-        still = tf.zeros(2, tf.int64)  # a view that is not random needs no seed
         if isinstance(self.pictures, Records):
+            still = tf.zeros(2, tf.int64)  # a view that is not random needs no seed
             decoded = self.pictures.in_order().map(
                 lambda record: self._of_record(record, still), num_parallel_calls=tf.data.AUTOTUNE
             )
@@ -55,7 +55,7 @@ class ImageSplit:
         starts = tf.data.Dataset.range(0, len(self), batch_size)
         fetch = self._fetcher()
         return starts.map(
-            lambda start: fetch(tf.range(start, tf.minimum(start + batch_size, len(self))), still),
+            lambda start: fetch(tf.range(start, tf.minimum(start + batch_size, len(self))), None),
             num_parallel_calls=tf.data.AUTOTUNE,
         ).prefetch(2)
 
@@ -63,71 +63,65 @@ class ImageSplit:
         self,
         order: Order,
         first_step: int,
-        transform: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+        transform: Callable[[tf.Tensor, Draws], tf.Tensor],
         own: range | None = None,
     ) -> tf.data.Dataset:
         """Full batches without end from `first_step` on: transformed images (B, …) and labels (B,).
 
-        `transform` takes uint8 images (n, height, width, C) and a random seed (2,) for all of them. Of each batch only
-        the rows in `own`, if any are named, are decoded; the others, which other workers train on, are black.
+        `transform` takes uint8 images (n, height, width, C) and what they may draw. With `own`, those rows of each
+        batch alone: the others, which other workers train on, are not decoded.
         """
-
-        def wanted(position: tf.Tensor) -> tf.Tensor | bool:
-            row = position % order.batch_size
-            return own is None or (row >= own.start) & (row < own.stop)
-
-        def transformed(batch: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return transform(batch[0], seed), batch[1]
-
+        own = own or range(order.batch_size)
         if not isinstance(self.pictures, Records):
-            fetch = self._fetcher(wanted)
-            return order.batches(first_step, lambda indices, seed: transformed(fetch(indices, seed), seed))
-        seed = tf.constant(order.seed, tf.int64)
-        images = self.pictures.shuffled(order, first_step).map(
-            lambda position, record: self._of_record(record, tf.stack([seed, position]), wanted(position)),
+            fetch = self._fetcher()
+
+            def fetched(indices: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
+                images, labels = fetch(indices, draws)
+                return transform(images, draws), labels
+
+            return order.batches(first_step, fetched, own)
+        seed, rows = tf.constant(order.seed, tf.int64), tf.range(own.start, own.stop)
+        records = self.pictures.shuffled(order, first_step)
+        if len(own) < order.batch_size:
+            first, last = own[0], own[-1]
+            records = records.filter(
+                lambda position, record: (position % order.batch_size >= first) & (position % order.batch_size <= last)
+            )
+        images = records.map(
+            lambda position, record: self._of_record(record, tf.stack([seed, position])),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
-        batches = images.batch(order.batch_size, drop_remainder=True).enumerate(first_step)
-        return batches.map(lambda step, batch: transformed(batch, tf.stack([seed, step]))).prefetch(2)
 
-    def _of_record(
-        self, record: tf.Tensor, seed: tf.Tensor, wanted: tf.Tensor | bool = True
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+        def transformed(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            return transform(batch[0], Draws(tf.stack([seed, step]), order.batch_size, rows)), batch[1]
+
+        return images.batch(len(own), drop_remainder=True).enumerate(first_step).map(transformed).prefetch(2)
+
+    def _of_record(self, record: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         content, label = self.parse(record)
-        return self._seen(lambda: decode_image(content, self.view.shape[2]), seed, wanted), label
-
-    def _seen(self, pixels: Callable[[], tf.Tensor], seed: tf.Tensor, wanted: tf.Tensor | bool) -> tf.Tensor:
-        if wanted is True:
-            return self._view(pixels(), seed)
-        black = tf.zeros(self.view.shape, tf.uint8)
-        return tf.cond(wanted, lambda: self._view(pixels(), seed), lambda: black)
+        return self._view(decode_image(content, self.view.shape[2]), seed), label
 
     def _view(self, pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         image = self.view.take(pixels, seed)
         image.set_shape(self.view.shape)
         return image
 
-    def _fetcher(
-        self, wanted: Callable[[tf.Tensor], tf.Tensor | bool] = lambda place: True
-    ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    def _fetcher(self) -> Callable[[tf.Tensor, Draws | None], tuple[tf.Tensor, tf.Tensor]]:
+        """Images and labels of examples by their indices (n,); a view that is not random needs no draws."""
         pictures, labels = tf.constant(self.pictures), tf.constant(self.labels)
         if self.pictures.shape[1:] == self.view.shape:
-            return lambda indices, seed: (tf.gather(pictures, indices), tf.gather(labels, indices))
+            return lambda indices, draws: (tf.gather(pictures, indices), tf.gather(labels, indices))
 
-        def look(place: tf.Tensor, picture: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-            def pixels() -> tf.Tensor:
-                if picture.dtype != tf.string:
-                    return picture
-                return decode_image(tf.io.read_file(picture), self.view.shape[2])
+        def look(picture: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+            if picture.dtype == tf.string:
+                picture = decode_image(tf.io.read_file(picture), self.view.shape[2])
+            return self._view(picture, seed)
 
-            return self._seen(pixels, seed, wanted(place))
-
-        def fetch(indices: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            count = tf.size(indices)
+        def fetch(indices: tf.Tensor, draws: Draws | None) -> tuple[tf.Tensor, tf.Tensor]:
             images = tf.map_fn(
                 lambda row: look(*row),
-                (tf.range(count), tf.gather(pictures, indices), tf.random.split(seed, count)),
+                (tf.gather(pictures, indices), draws.seeds() if draws else tf.zeros([tf.size(indices), 2], tf.int64)),
                 fn_output_signature=tf.TensorSpec(self.view.shape, tf.uint8),
             )
             return images, tf.gather(labels, indices)

@@ -1,7 +1,7 @@
 """The order of training examples, a function of (seed, step): any step is reached without replaying those before."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,32 @@ CHUNK = 64  # examples handled by one call: smaller batches are cut from it, so 
 GROUP = 16  # record files that are read side by side
 WINDOW = CHUNK  # batches that are sorted by length together; no fewer, for a chunk is dealt as a whole
 BUFFER = 2048  # records that are shuffled together
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers for rows of a batch, a row's the same whichever rows beside it are asked for."""
+
+    seed: tf.Tensor  # (2,)
+    count: int  # rows of the whole batch
+    rows: tf.Tensor  # (n,), those that are asked for
+
+    def split(self) -> tuple["Draws", "Draws"]:
+        """Two of them, independent of each other."""
+        one, other = tf.unstack(tf.random.split(self.seed, 2))
+        return replace(self, seed=one), replace(self, seed=other)
+
+    def uniform(self, columns: int) -> tf.Tensor:
+        """From 0 to 1, float32 (n, columns)."""
+        return tf.gather(tf.random.stateless_uniform([self.count, columns], self.seed), self.rows)
+
+    def normal(self, columns: int) -> tf.Tensor:
+        """Of mean 0 and deviation 1, float32 (n, columns)."""
+        return tf.gather(tf.random.stateless_normal([self.count, columns], self.seed), self.rows)
+
+    def seeds(self) -> tf.Tensor:
+        """A seed for each row, (n, 2)."""
+        return tf.gather(tf.random.split(self.seed, self.count), self.rows)
 
 
 @dataclass(frozen=True)
@@ -24,16 +50,20 @@ class Order:
     batch_size: int
     seed: int
 
-    def batches(self, first_step: int, fetch: Callable[[tf.Tensor, tf.Tensor], Any]) -> tf.data.Dataset:
-        """Batches without end from `first_step` on.
+    def batches(
+        self, first_step: int, fetch: Callable[[tf.Tensor, Draws], Any], own: range | None = None
+    ) -> tf.data.Dataset:
+        """Batches without end from `first_step` on, of each the rows in `own`, by default all.
 
-        `fetch` gets the indices (n,) of n examples and a random seed (2,) for all of them, which depends on this
-        order's seed and the step alone; it returns tensors of n rows.
+        `fetch` gets the indices (n,) of n examples and what they may draw, which depends on this order's seed and the
+        step alone; it returns tensors of n rows.
         """
-        steps = max(1, CHUNK // self.batch_size)
+        steps, own = max(1, CHUNK // self.batch_size), own or range(self.batch_size)
+        count = steps * self.batch_size
+        rows = tf.constant(np.arange(count).reshape(steps, -1)[:, own].flatten())
 
         def chunk(number: tf.Tensor) -> Any:
-            positions = number * steps * self.batch_size + tf.range(steps * self.batch_size, dtype=tf.int64)
+            positions = number * count + rows
             epochs, places = positions // self.count, positions % self.count
             seed = tf.fill(tf.shape(epochs), tf.constant(self.seed, tf.int64))
             # A bijection of 0 … count − 1 that is computed place by place: no list of the epoch's order is held.
@@ -44,8 +74,8 @@ class Order:
                 max_index=tf.constant(self.count - 1, tf.int64),
                 rounds=4,
             )
-            rows = fetch(indices, tf.stack([tf.constant(self.seed, tf.int64), number]))
-            return tf.nest.map_structure(lambda row: tf.reshape(row, [steps, self.batch_size, *row.shape[1:]]), rows)
+            fetched = fetch(indices, Draws(tf.stack([tf.constant(self.seed, tf.int64), number]), count, rows))
+            return tf.nest.map_structure(lambda row: tf.reshape(row, [steps, len(own), *row.shape[1:]]), fetched)
 
         # Chunks begin where they would have begun had the run never stopped, so that their seeds are the same.
         chunks = tf.data.Dataset.counter(first_step // steps).map(
@@ -133,12 +163,19 @@ def bucketed(order: Order, lengths: np.ndarray, first_step: int) -> tf.data.Data
     """
     sizes = tf.constant(lengths, tf.int32)
 
-    def dealt(indices: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def dealt(indices: tf.Tensor, draws: Draws) -> tf.Tensor:
         by_length = tf.gather(indices, tf.argsort(tf.gather(sizes, indices), stable=True))
         batches = tf.reshape(by_length, (-1, order.batch_size))
-        return tf.reshape(tf.random.experimental.stateless_shuffle(batches, seed), (-1,))
+        return tf.reshape(tf.random.experimental.stateless_shuffle(batches, draws.seed), (-1,))
 
     stretches = Order(order.count, order.batch_size * WINDOW, order.seed)
     steps = stretches.batches(first_step // WINDOW, dealt)
     steps = steps.map(lambda indices: tf.reshape(indices, (WINDOW, order.batch_size))).unbatch()
     return steps.skip(first_step % WINDOW)
+
+
+def only(batches: tf.data.Dataset, rows: range | None) -> tf.data.Dataset:
+    """Of each batch the rows in `rows`, by default all."""
+    if rows is None:
+        return batches
+    return batches.map(lambda *batch: tf.nest.map_structure(lambda value: value[rows.start : rows.stop], batch))

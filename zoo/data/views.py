@@ -161,9 +161,8 @@ def random_window(
     )
 
 
-def colour_noise(images: tf.Tensor, deviation: float, seed: tf.Tensor) -> tf.Tensor:
+def colour_noise(draws: tf.Tensor) -> tf.Tensor:
     """What is added to the pixels of each RGB image, float32 (N, 1, 1, 3): the principal components of the colours,
-    each times its deviation and a draw from N(0, deviation²)."""
-    draws = tf.random.stateless_normal([tf.shape(images)[0], 3], seed, stddev=deviation)
+    each times its deviation and a draw, (N, 3)."""
     noise = tf.linalg.matmul(draws * COLOUR_DEVIATIONS, tf.constant(COLOUR_COMPONENTS), transpose_b=True)
     return noise[:, None, None, :]

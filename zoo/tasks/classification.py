@@ -16,7 +16,7 @@ from zoo import report
 from zoo.data import views
 from zoo.data.images import SUFFIXES, ImageData, ImageSplit, load_images
 from zoo.data.normalisation import Normalisation
-from zoo.data.stream import Order
+from zoo.data.stream import Draws, Order
 from zoo.data.views import View
 from zoo.errors import UsageError, reason
 from zoo.recipe import ImageRecipe, from_dict
@@ -124,17 +124,16 @@ class Preprocessing(tf.Module):
             return views.rescaled(self.recipe.test_size, self.shape[2])
         return views.central_square(self.recipe.test_size, self.shape[2])
 
-    def training(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Training images (N, height, width, C) cropped, normalised and augmented as a seed (2,) says."""
+    def training(self, images: tf.Tensor, draws: Draws) -> tf.Tensor:
+        """Training images (N, height, width, C) cropped, normalised and augmented by what their rows draw."""
         recipe, noise = self.recipe, None
         if recipe.crop == "square":
-            seed, crop_seed = tf.unstack(tf.random.split(seed, 2))
-            draws = tf.random.stateless_uniform([tf.shape(images)[0], 2], crop_seed)
-            images = views.random_window(images, self.shape[:2], draws)
+            draws, places = draws.split()
+            images = views.random_window(images, self.shape[:2], places.uniform(2))
         if recipe.colour_noise and self.shape[2] == 3:
-            seed, colour_seed = tf.unstack(tf.random.split(seed, 2))
-            noise = views.colour_noise(images, recipe.colour_noise, colour_seed)
-        return augment(self(images, noise), seed, recipe)
+            draws, colours = draws.split()
+            noise = views.colour_noise(recipe.colour_noise * colours.normal(3))
+        return augment(self(images, noise), draws, recipe)
 
     def centre(self, images: tf.Tensor) -> tf.Tensor:
         """The central window (N, height, width, C) of test views, normalised."""
@@ -156,17 +155,17 @@ class Preprocessing(tf.Module):
         return self.normalisation(tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]]), noise)
 
 
-def augment(images: tf.Tensor, seed: tf.Tensor, recipe: ImageRecipe) -> tf.Tensor:
-    """Random shifts and mirror images of normalised (N, H, W, C), which a seed (2,) decides; same shape.
+def augment(images: tf.Tensor, draws: Draws, recipe: ImageRecipe) -> tf.Tensor:
+    """Random shifts and mirror images of normalised (N, H, W, C); same shape.
 
     Shifts bring in zeros, which are the mean where one is subtracted: He et al. 2016, section 4.2.
     """
     shift = recipe.random_shift
     if not shift and not recipe.random_flip:
         return images
-    draws = tf.random.stateless_uniform([tf.shape(images)[0], 3], seed)
-    mirrored = draws[:, 2] < 0.5 if recipe.random_flip else None
-    return views.random_window(images, tuple(images.shape[1:3]), draws[:, :2], mirrored, margin=shift)
+    drawn = draws.uniform(3)
+    mirrored = drawn[:, 2] < 0.5 if recipe.random_flip else None
+    return views.random_window(images, tuple(images.shape[1:3]), drawn[:, :2], mirrored, margin=shift)
 
 
 def image_shape(recipe: ImageRecipe, input_shape: Sequence[int]) -> tuple[int, int, int]:

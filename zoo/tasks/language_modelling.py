@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras import ops
 
 from zoo import report
+from zoo.data.stream import only
 from zoo.data.text import Streams, TextData, encoded, load_text, texts_of
 from zoo.data.vocabulary import UNKNOWN, Characters
 from zoo.errors import UsageError, reason
@@ -83,7 +84,7 @@ class LanguageModelling:
             sequence = tf.ensure_shape(rows[:, start : start + length + 1], (self.recipe.batch_size, length + 1))
             return {"tokens": sequence[:, :-1]}, sequence[:, 1:]
 
-        return tf.data.Dataset.counter(first_step).map(batch).prefetch(8)
+        return only(tf.data.Dataset.counter(first_step).map(batch), own).prefetch(8)
 
     def validation_batches(self) -> tf.data.Dataset:
         return self._pieces(self.data.validation)

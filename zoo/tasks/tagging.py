@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from zoo import report
 from zoo.data.sentences import Sentences, TaggedData, load_tagged
-from zoo.data.stream import Order, bucketed
+from zoo.data.stream import Order, bucketed, only
 from zoo.data.text import texts_of
 from zoo.data.vocabulary import WordsAndCharacters
 from zoo.errors import UsageError, reason
@@ -78,7 +78,8 @@ class Tagging:
             return inputs, tags, real
 
         steps = bucketed(order, lengths, first_step).enumerate(first_step)
-        return steps.map(noisy, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(4)
+        batches = steps.map(noisy, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return only(batches, own).prefetch(4)
 
     def validation_batches(self) -> tf.data.Dataset:
         return self._in_order(self.data.validation)[1]

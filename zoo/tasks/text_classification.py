@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from zoo import report
 from zoo.data.labelled import LabelledData, Texts, load_labelled
-from zoo.data.stream import Order, bucketed
+from zoo.data.stream import Order, bucketed, only
 from zoo.data.text import texts_of
 from zoo.data.tokens import Tokenizer
 from zoo.data.vocabulary import WordsAndCharacters
@@ -83,7 +83,8 @@ class TextClassification:
             return inputs, labels
 
         steps = bucketed(order, lengths, first_step).enumerate(first_step)
-        return steps.map(noisy, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(4)
+        batches = steps.map(noisy, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return only(batches, own).prefetch(4)
 
     def validation_batches(self) -> tf.data.Dataset | None:
         return self._in_order(self.data.validation) if len(self.data.validation) else None

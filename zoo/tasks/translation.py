@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from zoo import report
 from zoo.data.pairs import PairData, Pairs, load_pairs
-from zoo.data.stream import Order, bucketed
+from zoo.data.stream import Order, bucketed, only
 from zoo.data.text import texts_of
 from zoo.data.tokens import Tokenizer
 from zoo.data.vocabulary import Words
@@ -84,9 +84,10 @@ class Translation:
         by_length = targets * (sources.max() + 1) + sources  # targets alike in length, and among them sources
         batch, fitting = batches_of(*self.train), tf.constant(self.fitting)
         steps = bucketed(order, by_length, first_step)
-        return steps.map(
+        batches = steps.map(
             lambda places: batch(tf.gather(fitting, places)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        ).prefetch(4)
+        )
+        return only(batches, own).prefetch(4)
 
     def validation_batches(self) -> tf.data.Dataset:
         sides = self._encoded(self.data.validation)
