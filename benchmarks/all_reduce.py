@@ -24,7 +24,7 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import zoo
-from zoo.launch import _free_ports
+from zoo.launch import local_addresses, local_configs
 
 NUMBER = "one number"
 TIMES = {NUMBER: 500, "lenet5_modern": 500, "resnet20": 300, "resnet50": 5}  # all-reduces of a call
@@ -95,12 +95,10 @@ def fit(sizes: list[int], seconds: list[float], workers: int) -> tuple[float, fl
 def measure(workers: int) -> None:
     """Starts the workers and prints what the first one measures."""
     models = {name: shapes_of(name) for name in TIMES}
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(workers)]
+    command = [sys.executable, __file__, "--work", json.dumps(models)]
     processes = []
-    for index in range(workers):
-        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        env = {**os.environ, "TF_CONFIG": json.dumps(config), "CUDA_VISIBLE_DEVICES": "-1"}
-        command = [sys.executable, __file__, "--work", json.dumps(models)]
+    for config in local_configs(local_addresses(workers)):
+        env = {**os.environ, "TF_CONFIG": config, "CUDA_VISIBLE_DEVICES": "-1"}
         processes.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True))
     answers = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):

@@ -17,7 +17,7 @@ import zoo
 from conftest import run_python
 from zoo import distribute, engine
 from zoo.errors import UsageError
-from zoo.launch import _free_ports
+from zoo.launch import local_addresses, local_configs
 
 RUNS = textwrap.dedent(
     """
@@ -91,15 +91,14 @@ def start(folder, devices, tasks, workers=1, slurm=False, pause=0.0, **changes):
     """The processes of a run: one, or the workers of a cluster, told by TF_CONFIG or by Slurm's variables, each `pause`
     seconds after the one before."""
     folder.mkdir(exist_ok=True)
-    ports = _free_ports(workers)
-    code = f"from zoo import distribute; distribute.SLURM_PORT = {ports[0]}\n{RUNS}" if slurm else RUNS
+    addresses = local_addresses(workers)
+    port = addresses[0].partition(":")[2]
+    code = f"from zoo import distribute; distribute.SLURM_PORT = {port}\n{RUNS}" if slurm else RUNS
     command = [sys.executable, "-W", "ignore", "-c", code, str(folder), json.dumps(devices), ",".join(tasks)]
     command.append(json.dumps(changes))
-    addresses = [f"127.0.0.1:{port}" for port in ports]
     processes = []
-    for index in range(workers):
-        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        told = {"TF_CONFIG": json.dumps(config)} if workers > 1 else {}
+    for index, config in enumerate(local_configs(addresses)):
+        told = {"TF_CONFIG": config} if workers > 1 else {}
         if slurm:
             told = {"SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_TASKS_PER_NODE": str(workers)}
             told |= {"SLURM_STEP_NUM_TASKS": str(workers), "SLURM_PROCID": str(index)}
@@ -277,23 +276,35 @@ def test_a_chief_killed_while_it_writes_leaves_the_checkpoint_before(tmp_path):
     check_equal_weights(calm, folder)
 
 
+def test_who_has_lost_a_worker_ends_and_leaves_nothing(tmp_path):
+    scratch, address = tmp_path / "scratch", local_addresses(1)[0]
+    (scratch / "checkpoint").mkdir(parents=True)
+    code = f"""
+from pathlib import Path
+from zoo import distribute
+distribute.PROBE_SECONDS = 0.1
+watch = distribute.Watch({{"worker 1": "{address}"}})
+watch.scratch = Path("{scratch}")
+watch.run()
+"""
+    done = run_python(code=code)
+    assert done.returncode == 1 and f"worker 1 ({address}) was lost" in done.stderr
+    assert not scratch.exists()
+
+
 @pytest.mark.full
 def test_a_worker_that_comes_late_is_waited_for(tmp_path):
     finish(start(tmp_path, {}, ["image"], workers=2, pause=30.0, limit_steps=4))
 
 
 def test_a_worker_that_never_comes_is_named(tmp_path):
-    ports = _free_ports(2)
-    config = {
-        "cluster": {"worker": [f"127.0.0.1:{port}" for port in ports]},
-        "task": {"type": "worker", "index": 0},
-    }
+    addresses = local_addresses(2)
     code = "from zoo.cli import console; console()"
     arguments = ["train", "lenet5_digits", "--run-dir", tmp_path / "run", "--connect-timeout", "3"]
-    done = run_python(*arguments, code=code, env={"TF_CONFIG": json.dumps(config)}, timeout=90)
+    done = run_python(*arguments, code=code, env={"TF_CONFIG": local_configs(addresses)[0]}, timeout=90)
     assert done.returncode == 1
     line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("error: After 3 seconds there is no answer") and f"worker 1 (127.0.0.1:{ports[1]})" in line
+    assert line.startswith("error: After 3 seconds there is no answer") and f"worker 1 ({addresses[1]})" in line
 
 
 @pytest.mark.parametrize(

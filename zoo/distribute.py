@@ -3,12 +3,14 @@
 import json
 import os
 import platform
+import shutil
 import socket
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
 
 import tensorflow as tf
@@ -367,12 +369,15 @@ class Watch(threading.Thread):
         super().__init__(name="watch", daemon=True)
         self.peers, self.missed = dict(peers), dict.fromkeys(peers, 0)
         self.stopped = threading.Event()
+        self.scratch: Path | None = None  # this process's own files, to be removed with it
 
     def run(self) -> None:
         while not self.stopped.wait(PROBE_SECONDS):
             lost = [name for name, missed in self.look().items() if missed >= PROBES_MISSED]
             if lost and not self.stopped.is_set():
                 print(f"error: {self.told_of(lost)}", file=sys.stderr, flush=True)
+                if self.scratch:
+                    shutil.rmtree(self.scratch, ignore_errors=True)
                 os._exit(1)  # the main thread may be in a call that never returns
 
     def look(self) -> dict[str, int]:

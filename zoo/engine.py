@@ -329,6 +329,8 @@ class Training:
         # Every worker takes part in a checkpoint, for some of its values lie with each; the chief's counts.
         self.scratch = None if self.placement.chief else tempfile.TemporaryDirectory(prefix="zoo-worker-")
         folder = Path(self.scratch.name) if self.scratch else self.folder
+        if self.scratch:
+            self.placement.watch.scratch = folder
         self.manager = tf.train.CheckpointManager(checkpoint, str(folder / "checkpoint"), max_to_keep=2)
         self.saved_at = time.monotonic()
         self.started_at = time.monotonic()

@@ -24,20 +24,17 @@ def launch(workers: int, command: Sequence[str]) -> int:
         raise UsageError("There is nothing to launch; for example: zoo launch --workers 2 -- train lenet5_mnist")
     # What a run records as its command begins with argv[0].
     code = f"import sys; sys.argv[0] = 'zoo launch --workers {workers} --'; from zoo.cli import console; console()"
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(workers)]
-    processes = []
-    for index in range(workers):
-        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, "-c", code, *command],
-                env={**os.environ, "TF_CONFIG": json.dumps(config)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-            )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, *command],
+            env={**os.environ, "TF_CONFIG": config},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
         )
+        for config in local_configs(local_addresses(workers))
+    ]
     readers = [
         threading.Thread(target=_pass_on, args=(f"[worker {index}] ", process))
         for index, process in enumerate(processes)
@@ -62,11 +59,20 @@ def _pass_on(prefix: str, process: subprocess.Popen) -> None:
         print(prefix + line, end="", flush=True)
 
 
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
+def local_addresses(workers: int) -> list[str]:
+    """An address on this machine for each worker, at a port that is free."""
+    probes = [socket.socket() for _ in range(workers)]
     for probe in probes:
         probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
+    addresses = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes]
     for probe in probes:
         probe.close()
-    return ports
+    return addresses
+
+
+def local_configs(addresses: Sequence[str]) -> list[str]:
+    """What TF_CONFIG says to the worker at each address."""
+    return [
+        json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
+        for index in range(len(addresses))
+    ]
