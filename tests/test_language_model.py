@@ -15,7 +15,13 @@ from zoo.data.vocabulary import Characters
 from zoo.errors import UsageError, ZooError
 from zoo.recipe import LanguageModelRecipe, load_recipe
 from zoo.registry import describe
-from zoo.tasks.language_modelling import LanguageModelling, stepping, zero_state
+from zoo.tasks.language_modelling import (
+    LanguageModelling,
+    ServingLanguageModel,
+    continued,
+    stepping,
+    zero_state,
+)
 
 TEXT = "the quick brown fox jumps over the lazy dog; how vexingly quick daft zebras jump! " * 60
 
@@ -243,6 +249,21 @@ def test_draws_follow_the_models_probabilities(signatures, exported):
     drawn = continuations(signatures, ["quick "] * 4000, 1, 2.0, np.arange(4000))
     observed = np.array([drawn.count(c) for c in vocabulary]) / 4000
     assert np.abs(observed - expected).max() < 0.03
+
+
+def test_a_prompt_opens_a_line():
+    keras.utils.set_random_seed(2)
+    model, vocabulary = zoo.build("char_rnn", units=16, vocabulary_size=5), Characters("\nabc")
+    for variable in model.weights:
+        variable.assign(10 * variable)
+    request = [tf.constant([40, 40]), tf.constant([1.0, 1.0]), tf.constant([1, 2])]
+    answer = ServingLanguageModel(model, vocabulary).endpoints["serving_default"](tf.constant(["ab", ""]), *request)
+    line, bare = (
+        continued(stepping(model), vocabulary, tf.constant(prompts), *request).numpy().tolist()
+        for prompts in (["\nab", "\n"], ["ab", ""])
+    )
+    assert answer["text"].numpy().tolist() == line
+    assert line[0] != bare[0] and line[1] != bare[1]
 
 
 def test_scores_are_the_models(signatures, exported):

@@ -191,7 +191,9 @@ class ServingLanguageModel(tf.Module):
 
     * `serving_default`: `prompt` string (N,), `length` int32 (N,), `temperature` float32 (N,) and `seed` int32 (N,) →
       `text` string (N,), the `length` characters that follow each prompt. At temperature 0 the likeliest character
-      follows; above it, one drawn by the seed. An empty prompt starts with a character drawn evenly;
+      follows; above it, one drawn by the seed. A prompt opens a line: where the vocabulary has a line break, the net
+      reads one first, for it has seldom seen a text begin from zeros. Without one, what follows an empty prompt starts
+      with a character drawn evenly;
     * `score`: `text` string (N,) → `nats_per_char` float32 (N,), the mean over all characters but the first, 0 where
       there are none.
 
@@ -204,6 +206,7 @@ class ServingLanguageModel(tf.Module):
         self.weights = [weight.value for weight in model.weights]  # what the export keeps, in the model's order
         self.vocabulary = vocabulary
         step = stepping(model)
+        opening = "\n" if "\n" in vocabulary.characters else ""
         rows = {"prompt": tf.string, "length": tf.int32, "temperature": tf.float32, "seed": tf.int32}
 
         @tf.function(input_signature=[tf.TensorSpec((None,), dtype, name) for name, dtype in rows.items()])
@@ -214,7 +217,7 @@ class ServingLanguageModel(tf.Module):
                 tf.debugging.assert_equal(usable, True, "temperature must be 0 or more, and finite"),
             ]
             with tf.control_dependencies(checks):
-                return {"text": continued(step, vocabulary, prompt, length, temperature, seed)}
+                return {"text": continued(step, vocabulary, opening + prompt, length, temperature, seed)}
 
         @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "text")])
         def score(text):
