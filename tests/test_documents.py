@@ -1,6 +1,7 @@
 """What is written down agrees with the code and with what was measured."""
 
 import importlib
+import json
 import re
 import subprocess
 from dataclasses import fields
@@ -12,6 +13,7 @@ from conftest import PREPARED, ROOT, run_python
 from zoo import export, report
 from zoo.cli import COMMANDS
 from zoo.distribute import Devices, tf_config
+from zoo.errors import ZooError
 from zoo.recipe import Recipe, list_recipes
 from zoo.registry import describe, list_models
 
@@ -33,6 +35,50 @@ def test_the_tables_are_the_measured_rows():
         assert row["recipe"] in list_recipes()
         assert 0 <= float(row["value"]) and row["commit"] and row["versions"] and row["trained_on"] and row["command"]
         assert "dirty" not in row["commit"]
+
+
+def finished_run(folder, metrics, **changes):
+    """A run's folder with a result, as the engine leaves it."""
+    setting = dict.fromkeys(report.COLUMNS, "x") | {"seed": 0, "paper": None, "steps": 2000, "planned_steps": 2000}
+    setting |= {"recipe": "a", "model": "net", "precision": "float32", "strategy": "one_device", "seconds": 90}
+    rows = [{**setting, **changes, "metric": metric, "value": value} for metric, value in metrics.items()]
+    folder.mkdir()
+    (folder / "result.json").write_text(json.dumps({"rows": rows}), encoding="utf-8")
+    return folder
+
+
+def test_results_are_added_and_averaged_over_seeds(tmp_path):
+    results = tmp_path / "results.csv"
+    scores = {"test_accuracy": 0.5, "test_nats_per_char": 1.25}
+    first = [
+        finished_run(tmp_path / "b", scores, recipe="b", precision="bfloat16", strategy="mirrored × 2"),
+        finished_run(tmp_path / "old", {"test_accuracy": 0.1}),
+        finished_run(tmp_path / "seed 1", {"test_accuracy": 0.7}, seed=1, paper=0.75, seconds=30),
+    ]
+    report.add_results(first, results)
+    report.add_results([finished_run(tmp_path / "new", {"test_accuracy": 0.5}, paper=0.75)], results)
+    assert report.results_table(report.read_results(results)).splitlines()[2:] == [
+        "| `a` | `net` | x | test accuracy | 75.00% | 60.00% ± 14.14% | 2 | 2,000 | 1.0 | x |",
+        "| `b` | `net` | x | test accuracy | – | 50.00% | 1 | 2,000 | 1.5 | x, bfloat16, mirrored × 2 |",
+        "|  |  |  | test nats per char | – | 1.250 |  |  |  |  |",
+    ]
+    with pytest.raises(ZooError, match="holds no result.json"):
+        report.add_results([tmp_path], results)
+
+
+def test_translations_are_also_scored_by_length(tmp_path):
+    scores = {"test_bleu": 30.0, "test_bleu_to_10_words": 35.0, "test_bleu_over_10_words": 25.0, "test_beam_bleu": 31.0}
+    report.add_results([finished_run(tmp_path / "run", scores, steps=20)], tmp_path / "results.csv")
+    assert report.results_table(report.read_results(tmp_path / "results.csv")).splitlines()[2:] == [
+        "| `a` | `net` | x | test bleu | – | 30.00 | 1 | 20 of 2,000 | 1.5 | x |",
+        "|  |  |  | test beam bleu | – | 31.00 |  |  |  |  |",
+        "",
+        "BLEU of greedy translations:",
+        "",
+        "| words in the source | to 10 | over 10 | all |",
+        "|---|---:|---:|---:|",
+        "| `a` | 35.00 | 25.00 | 30.00 |",
+    ]
 
 
 def test_readmes_commands_exist():

@@ -20,7 +20,8 @@ COLUMNS = (
     "recipe", "model", "seed", "dataset", "metric", "value", "paper", "steps", "planned_steps",
     "seconds", "precision", "strategy", "trained_on", "evaluated_on", "versions", "commit", "command",
 )  # fmt: skip
-KEY = ("recipe", "model", "dataset", "precision", "strategy", "metric")
+SETTING = ("recipe", "model", "dataset", "precision", "strategy")
+BY_LENGTH = "_words"  # the end of a metric's name that says how long the texts are
 TABLE_START, TABLE_END = "<!-- written by `make results` -->", "<!-- end -->"
 
 
@@ -127,7 +128,7 @@ def shown(metric: str, value: float | None) -> str:
     """A metric as people read it: accuracies and errors in per cent."""
     if value is None:
         return "–"
-    return f"{value:.2%}" if metric.endswith(("accuracy", "error", "match")) else f"{value:.4g}"
+    return f"{value:.2%}" if metric.endswith(("accuracy", "error", "match")) else f"{value:#.4g}"
 
 
 def size(count: int) -> str:
@@ -136,7 +137,7 @@ def size(count: int) -> str:
 
 
 def add_results(runs: Sequence[Path], results: Path) -> None:
-    """Adds the test metrics of finished runs to results.csv; an older row of the same run is replaced.
+    """Adds the metrics of finished runs to results.csv; an older row of the same setting and seed is replaced.
 
     Raises `ZooError` for a folder without the result of a finished run.
     """
@@ -148,9 +149,9 @@ def add_results(runs: Sequence[Path], results: Path) -> None:
             raise ZooError(f"{run} holds no result.json: the run is not finished, or it is another folder.") from error
         for row in result["rows"]:
             new = {column: "" if row[column] is None else str(row[column]) for column in COLUMNS}
-            rows = [old for old in rows if any(old[column] != new[column] for column in (*KEY, "seed"))]
+            rows = [old for old in rows if any(old[column] != new[column] for column in (*SETTING, "metric", "seed"))]
             rows.append(new)
-    rows.sort(key=lambda row: (row["recipe"], len(row["model"]), *(row[column] for column in KEY), int(row["seed"])))
+    rows.sort(key=lambda row: (row["recipe"], len(row["model"]), *(row[column] for column in SETTING)))
     with results.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -166,29 +167,58 @@ def read_results(results: Path) -> list[dict[str, str]]:
 
 
 def results_table(rows: Sequence[Mapping[str, str]]) -> str:
-    """README's table in Markdown: a line for each recipe and metric, the mean over seeds."""
-    groups: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[column] for column in (*KEY, "steps", "planned_steps")), []).append(row)
+    """README's tables in Markdown: a line for each setting and metric, the mean over seeds; and BLEU by length."""
     text = [
         "| recipe | model | data | metric | paper | ours | runs | steps | minutes each | hardware |",
         "|---|---|---|---|---:|---:|---:|---:|---:|---|",
     ]
-    for (recipe, model, dataset, precision, strategy, metric, steps, planned), group in groups.items():
+    before = None
+    for setting, metrics in _settings(rows).items():
+        recipe, model, dataset, precision, strategy, steps, planned = setting
         done = f"{int(steps):,}" + ("" if steps == planned else f" of {int(planned):,}")
-        values = [float(row["value"]) for row in group]
-        paper = shown(metric, float(group[0]["paper"]) if group[0]["paper"] else None)
-        spread = f" ± {shown(metric, stdev(values))}" if len(values) > 1 else ""
-        setting = [group[0]["trained_on"]]
-        setting += [] if precision == "float32" else [precision]
-        setting += [] if strategy == "one_device" else [strategy]
-        minutes = mean(float(row["seconds"]) for row in group) / 60
-        text.append(
-            f"| `{recipe}` | `{model}` | {dataset} | {metric.replace('_', ' ')} | {paper} "
-            f"| {shown(metric, mean(values))}{spread} | {len(values)} | {done} | {minutes:.1f} "
-            f"| {', '.join(setting)} |"
-        )
-    return "\n".join(text)
+        for metric, group in metrics.items():
+            if metric.endswith(BY_LENGTH):
+                continue
+            values = [float(row["value"]) for row in group]
+            paper = shown(metric, float(group[0]["paper"]) if group[0]["paper"] else None)
+            spread = f" ± {shown(metric, stdev(values))}" if len(values) > 1 else ""
+            hardware = [group[0]["trained_on"]]
+            hardware += [] if precision == "float32" else [precision]
+            hardware += [] if strategy == "one_device" else [strategy]
+            minutes = mean(float(row["seconds"]) for row in group) / 60
+            what = [f"`{recipe}`", f"`{model}`", dataset]
+            how = [str(len(values)), done, f"{minutes:.1f}", ", ".join(hardware)]
+            if setting == before:
+                what, how = [""] * len(what), [""] * len(how)
+            before = setting
+            cells = [*what, metric.replace("_", " "), paper, f"{shown(metric, mean(values))}{spread}", *how]
+            text.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*text, *_by_length(rows)])
+
+
+def _settings(rows: Sequence[Mapping[str, str]]) -> dict[tuple[str, ...], dict[str, list[Mapping[str, str]]]]:
+    """The rows of each setting and of each metric in it, one a seed."""
+    settings: dict[tuple[str, ...], dict[str, list[Mapping[str, str]]]] = {}
+    for row in rows:
+        setting = tuple(row[column] for column in (*SETTING, "steps", "planned_steps"))
+        settings.setdefault(setting, {}).setdefault(row["metric"], []).append(row)
+    return settings
+
+
+def _by_length(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """A line for each translator: BLEU by the words of the source, as in Bahdanau et al.'s figure 2."""
+    lines, columns = [], []
+    for (recipe, *_), metrics in _settings(rows).items():
+        scores = {metric: mean(float(row["value"]) for row in group) for metric, group in metrics.items()}
+        lengths = {metric: score for metric, score in scores.items() if metric.endswith(BY_LENGTH)}
+        if lengths:
+            columns = [*lengths, "test_bleu"]
+            lines.append(f"| `{recipe}` | {' | '.join(shown(metric, scores[metric]) for metric in columns)} |")
+    if not lines:
+        return []
+    names = [name.removeprefix("test_bleu_").removesuffix(BY_LENGTH).replace("_", " ") for name in columns[:-1]]
+    head = f"| words in the source | {' | '.join(names)} | all |"
+    return ["", "BLEU of greedy translations:", "", head, f"|---|{'---:|' * len(columns)}", *lines]
 
 
 def exports_table(saved_models: Path) -> str:
