@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,76 +16,10 @@ import tensorflow as tf
 
 import zoo
 from conftest import run_python
+from small_recipes import TASKS
 from zoo import distribute, engine
 from zoo.errors import UsageError
 from zoo.launch import local_addresses, local_configs
-
-RUNS = textwrap.dedent(
-    """
-    import json, os, random, sys
-    import keras, numpy as np
-    import zoo
-    from pathlib import Path
-    from zoo import engine, export
-    from zoo.distribute import Devices
-
-    folder, devices = Path(sys.argv[1]), Devices(**json.loads(sys.argv[2]))
-    tasks, changes = sys.argv[3].split(","), json.loads(sys.argv[4])
-    export._check = lambda *arguments: None
-    engine.SAVE_SECONDS = 0.0
-    draw = random.Random(0)
-    words = [f"w{i}" for i in range(20)]
-    sentences = [draw.choices(words, k=draw.randint(2, 9)) for _ in range(200)]
-
-    def written(name, content):  # every worker writes the same
-        path = folder / f"{name}.{os.getpid()}"
-        path.write_text(content)
-        path.replace(folder / name)
-        return folder / name
-
-    def row(number, word):
-        return f"{number}\\t{word}\\t_\\tT{word[-1]}" + "\\t_" * 6
-
-    tagged = written("a.conllu", "".join("\\n".join(map(row, range(1, 99), s)) + "\\n\\n" for s in sentences))
-    paired = written("a.tsv", "".join(f"{' '.join(s)}\\t{' '.join(s[::-1])}\\n" for s in sentences))
-    text = written("a.txt", " ".join(" ".join(s) for s in sentences) * 3)
-    common = dict(epochs=2, batch_size=6, optimizer="adam", learning_rate=0.01, clip_norm=0.5, steps_per_execution=1)
-    recipes = {
-        "image": zoo.ImageRecipe(name="image", model="lenet5_modern", model_args={"input_shape": (16, 16, 1)},
-            dataset="digits", random_shift=1, weight_decay=1e-4, limit_steps=30, **common),
-        "language": zoo.LanguageModelRecipe(name="language", model="char_rnn", model_args={"units": 12},
-            dataset=f"text:{text}", split="char_rnn", sequence_length=10, limit_steps=30, **common),
-        "tagging": zoo.TaggingRecipe(name="tagging", model="bilstm_tagger", dataset=f"conllu:{tagged}",
-            word_dropout=1.0,
-            model_args={"units": 8, "character_units": 4, "character_embedding": 4, "word_embedding": 8, "noise": 0.0},
-            **common),
-        "translation": zoo.TranslationRecipe(name="translation", model="seq2seq", dataset=f"tsv:{paired}",
-            label_smoothing=0.1, limit_steps=30,
-            model_args={"embedding": 8, "units": 8, "maxout": 8, "alignment": 8}, **common),
-    }
-
-    class Losses(keras.callbacks.Callback):
-        def __init__(self):
-            super().__init__()
-            self.losses = []
-
-        def on_train_batch_end(self, batch, logs=None):
-            self.losses.append(float(np.mean(logs["loss"])))
-
-    for name in tasks:
-        from dataclasses import replace
-        losses = Losses()
-        result = engine.run(
-            replace(recipes[name], **changes), run_dir=folder / name, devices=devices, callbacks=[losses]
-        )
-        if result.model is not None:
-            arrays = {f"w{i}": w.numpy() for i, w in enumerate(result.model.weights)}
-            rows = (folder / name / "metrics.jsonl").read_text()
-            metrics = json.dumps(dict(result.metrics))
-            np.savez(folder / f"{name}.npz", losses=losses.losses, rows=rows, metrics=metrics, **arrays)
-    """
-)
-TASKS = ("image", "language", "tagging", "translation")
 
 
 def start(folder, devices, tasks, workers=1, slurm=False, pause=0.0, **changes):
@@ -92,10 +27,9 @@ def start(folder, devices, tasks, workers=1, slurm=False, pause=0.0, **changes):
     seconds after the one before."""
     folder.mkdir(exist_ok=True)
     addresses = local_addresses(workers)
-    port = addresses[0].partition(":")[2]
-    code = f"from zoo import distribute; distribute.SLURM_PORT = {port}\n{RUNS}" if slurm else RUNS
-    command = [sys.executable, "-W", "ignore", "-c", code, str(folder), json.dumps(devices), ",".join(tasks)]
-    command.append(json.dumps(changes))
+    script = Path(__file__).with_name("small_recipes.py")
+    command = [sys.executable, "-W", "ignore", script, folder, json.dumps(devices), ",".join(tasks)]
+    command += [json.dumps(changes), *([addresses[0].rpartition(":")[2]] if slurm else [])]
     processes = []
     for index, config in enumerate(local_configs(addresses)):
         told = {"TF_CONFIG": config} if workers > 1 else {}
