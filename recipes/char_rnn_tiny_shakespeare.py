@@ -7,6 +7,7 @@ tenth on; 50 epochs of 50 streams in steps of 50 characters; the loss is summed 
 is held between -5 and 5. The last 5 % of every stream are for validation (`--split` chooses other cuts, each with a
 training run of its own). Torch adds RMSProp's epsilon, 1e-8, outside the root, Keras inside, where its square makes the
 same of it for all but the smallest gradients; and one symbol more stands for characters that training never saw.
+Measured, one run: 1.415 nats a character at the end; 1.381 on the way, after which it learns the text by heart.
 """
 
 import zoo
