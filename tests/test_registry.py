@@ -106,6 +106,18 @@ def test_cards_are_whole_and_builders_documented(name):
     assert set(card.recipes) <= set(list_recipes())
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.full] if registry.describe(name).parameters > 5e6 else [])
+        for name in registry.list_models()
+    ],
+)
+def test_weights_have_the_same_paths_however_often_a_model_is_built(name):
+    one, again = ([weight.path for weight in zoo.build(name).weights] for _ in range(2))
+    assert one == again and len(set(one)) == len(one)
+
+
 def test_a_float64_build_has_float64_weights_and_leaves_the_policy():
     import keras
 

@@ -22,7 +22,7 @@ def encoder(sizes: Mapping[str, int], *, noise: float, drop_rate: float):
         sizes["character_vocabulary"], sizes["character_embedding"], mask_zero=True, name="embedding"
     )
     spelling = keras.Sequential(
-        [letters, keras_layers.Bidirectional(keras_layers.LSTM(units), name="bilstm")], name="characters"
+        [letters, keras_layers.Bidirectional(keras_layers.LSTM(units, name="lstm"), name="bilstm")], name="characters"
     )
     table = keras_layers.Embedding(sizes["word_vocabulary"], sizes["word_embedding"], name="word_embedding")
     x = keras_layers.Concatenate(name="word")([table(words), PerStep(spelling, 2 * units, name="spelling")(characters)])
@@ -31,7 +31,7 @@ def encoder(sizes: Mapping[str, int], *, noise: float, drop_rate: float):
     for i in range(1, sizes["layers"] + 1):
         if drop_rate:
             x = keras_layers.Dropout(drop_rate, name=f"drop{i}")(x)
-        layer = keras_layers.LSTM(sizes["units"], return_sequences=True)
+        layer = keras_layers.LSTM(sizes["units"], return_sequences=True, name="lstm")
         x = keras_layers.Bidirectional(layer, name=f"bilstm{i}")(x, mask=real)  # (N, T, 2·units)
     if drop_rate:
         x = keras_layers.Dropout(drop_rate, name="drop_top")(x)
