@@ -295,7 +295,7 @@ def test_a_port_in_use_is_named():
             distribute.meet(["127.0.0.1:1", f"127.0.0.1:{port}"], 1, 1.0)
 
 
-def test_what_cannot_be_is_said(small_recipe, tmp_path):
+def test_what_cannot_be_is_said(small_recipe, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="no strategy 'mirored'. Did you mean 'mirrored'"):
         distribute.Devices(strategy="mirored")
     with pytest.raises(UsageError, match="no cluster 'slrum'. Did you mean 'slurm'"):
@@ -312,6 +312,11 @@ def test_what_cannot_be_is_said(small_recipe, tmp_path):
         engine.run(small_recipe(), run_dir=tmp_path, devices=distribute.Devices(strategy="multi_worker"))
     with pytest.raises(UsageError, match="accumulate_steps is 3; it must be at least 1 and divide the batch of 50"):
         small_recipe(accumulate_steps=3)
+    monkeypatch.setattr(distribute.Placement, "replicas", 30)
+    with pytest.raises(
+        UsageError, match="batch_size is 50; with 30 replicas and accumulate_steps=2 it must be at least 60"
+    ):
+        engine.run(small_recipe(accumulate_steps=2), run_dir=tmp_path)
 
 
 def test_a_batch_is_dealt_without_a_rest():

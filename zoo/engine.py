@@ -120,6 +120,12 @@ class Run:
 
     def _go(self) -> Result:
         recipe, placement = self.recipe, self.placement
+        least = placement.replicas * recipe.accumulate_steps
+        if recipe.batch_size < least:
+            raise UsageError(
+                f"batch_size is {recipe.batch_size}; with {placement.replicas} replicas and "
+                f"accumulate_steps={recipe.accumulate_steps} it must be at least {least}."
+            )
         if placement.chief:
             self._empty_folder()
             self._claim_folder()

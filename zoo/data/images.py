@@ -71,7 +71,7 @@ class ImageSplit:
         `transform` takes uint8 images (n, height, width, C) and what they may draw. With `own`, those rows of each
         batch alone: the others, which other workers train on, are not decoded.
         """
-        own = own or range(order.batch_size)
+        own = range(order.batch_size) if own is None else own
         if not isinstance(self.pictures, Records):
             fetch = self._fetcher()
 

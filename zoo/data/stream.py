@@ -58,7 +58,8 @@ class Order:
         `fetch` gets the indices (n,) of n examples and what they may draw, which depends on this order's seed and the
         step alone; it returns tensors of n rows.
         """
-        steps, own = max(1, CHUNK // self.batch_size), own or range(self.batch_size)
+        own = range(self.batch_size) if own is None else own
+        steps = max(1, CHUNK // self.batch_size)
         count = steps * self.batch_size
         rows = tf.constant(np.arange(count).reshape(steps, -1)[:, own].flatten())
 
