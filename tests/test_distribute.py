@@ -313,9 +313,7 @@ def test_what_cannot_be_is_said(small_recipe, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="accumulate_steps is 3; it must be at least 1 and divide the batch of 50"):
         small_recipe(accumulate_steps=3)
     monkeypatch.setattr(distribute.Placement, "replicas", 30)
-    with pytest.raises(
-        UsageError, match="batch_size is 50; with 30 replicas and accumulate_steps=2 it must be at least 60"
-    ):
+    with pytest.raises(UsageError, match="batch_size is 50; with 30 replicas and accumulate_steps=2 it must"):
         engine.run(small_recipe(accumulate_steps=2), run_dir=tmp_path)
 
 
