@@ -1,5 +1,6 @@
 """Half precision: what each task's net computes in, and what stays in float32."""
 
+import json
 from dataclasses import replace
 
 import keras
@@ -36,6 +37,9 @@ def test_each_task_trains_in_half_precision(task, precision, tmp_path, unchecked
     assert {weight.dtype for weight in result.model.weights} == {"float32"}
     computed_in = {layer.compute_dtype for layer in result.model.layers if layer.weights}
     assert precision in computed_in
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    if task == "language":  # where the metric is the loss
+        assert row["nats_per_char"] == pytest.approx(row["loss"], rel=1e-6)
     assert ("float16 is slow on a CPU" in capsys.readouterr().out) == (precision == "float16")
 
 

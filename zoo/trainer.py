@@ -198,6 +198,8 @@ class Trainer(keras.Model):
 
     def _update(self, y, outputs, weights) -> None:
         logits = logits_of(outputs)
+        if logits.dtype.size < 4:  # Keras would take the mean of losses in half precision
+            logits = tf.cast(logits, tf.float32)
         if len(y.shape) > 1:  # of tokens Keras would take the mean of each row, and a batch of long rows count for less
             if weights is not None:
                 weights = weights if len(weights.shape) > 1 else weights[:, None]
