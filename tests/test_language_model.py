@@ -1,5 +1,6 @@
 """Character models: the graph and its state, the cuts of a text, training by streams, and what an export answers."""
 
+import json
 from dataclasses import replace
 
 import keras
@@ -15,6 +16,7 @@ from zoo.data.vocabulary import Characters
 from zoo.errors import UsageError, ZooError
 from zoo.recipe import LanguageModelRecipe, load_recipe
 from zoo.registry import describe
+from zoo.tasks import language_modelling
 from zoo.tasks.language_modelling import (
     LanguageModelling,
     ServingLanguageModel,
@@ -116,6 +118,14 @@ def test_the_train_step_compiles_with_xla(text_recipe, tmp_path, unchecked_expor
     plain = engine.run(text_recipe(limit_steps=6), run_dir=tmp_path / "a")
     compiled = engine.run(text_recipe(limit_steps=6, jit_compile=True), run_dir=tmp_path / "b")
     assert compiled.metrics == pytest.approx(plain.metrics, rel=1e-4)
+
+
+def test_a_short_last_piece_counts_for_its_characters(text_recipe, tmp_path, unchecked_export, monkeypatch):
+    monkeypatch.setattr(language_modelling, "SCORED", 37)
+    result = engine.run(text_recipe(split="tfds"), run_dir=tmp_path / "run")
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    expected = result.metrics["validation_nats_per_char"]
+    assert row["val_loss"] == pytest.approx(expected, rel=1e-5) == row["val_nats_per_char"]
 
 
 @pytest.mark.parametrize(

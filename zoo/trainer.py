@@ -139,6 +139,8 @@ class Trainer(keras.Model):
         outputs = self(x, training=False)
         loss = self._loss(y, outputs, weights, count)
         self._update(y, outputs, weights)
+        if weights is None and len(y.shape) > 1:  # streams, of which the last pieces are shorter
+            count *= tf.cast(tf.shape(y)[1], tf.float32)
         self._loss_tracker.update_state(self._summed(loss), sample_weight=count)
 
     def _count(self, y, weights):
