@@ -124,11 +124,11 @@ def progress(items: Iterable[Any], label: str, total: int | None) -> Iterable[An
     return track(items, description=label, total=known, transient=True, disable=not sys.stdout.isatty())
 
 
-def shown(metric: str, value: float | None) -> str:
-    """A metric as people read it: accuracies and errors in per cent."""
+def shown(metric: str, value: float | None, digits: int = 4) -> str:
+    """A metric as people read it: accuracies and errors in per cent, others with so many digits."""
     if value is None:
         return "–"
-    return f"{value:.2%}" if metric.endswith(("accuracy", "error", "match")) else f"{value:#.4g}"
+    return f"{value:.2%}" if metric.endswith(("accuracy", "error", "match")) else f"{value:#.{digits}g}"
 
 
 def size(count: int) -> str:
@@ -181,7 +181,7 @@ def results_table(rows: Sequence[Mapping[str, str]]) -> str:
                 continue
             values = [float(row["value"]) for row in group]
             paper = shown(metric, float(group[0]["paper"]) if group[0]["paper"] else None)
-            spread = f" ± {shown(metric, stdev(values))}" if len(values) > 1 else ""
+            spread = f" ± {shown(metric, stdev(values), digits=2)}" if len(values) > 1 else ""
             hardware = [group[0]["trained_on"]]
             hardware += [] if precision == "float32" else [precision]
             hardware += [] if strategy == "one_device" else [strategy]
