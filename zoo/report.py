@@ -172,27 +172,24 @@ def results_table(rows: Sequence[Mapping[str, str]]) -> str:
         "| recipe | model | data | metric | paper | ours | runs | steps | minutes each | hardware |",
         "|---|---|---|---|---:|---:|---:|---:|---:|---|",
     ]
-    before = None
-    for setting, metrics in _settings(rows).items():
-        recipe, model, dataset, precision, strategy, steps, planned = setting
+    for (recipe, model, dataset, precision, strategy, steps, planned), metrics in _settings(rows).items():
+        runs = next(iter(metrics.values()))
+        hardware = [runs[0]["trained_on"]]
+        hardware += [] if precision == "float32" else [precision]
+        hardware += [] if strategy == "one_device" else [strategy]
         done = f"{int(steps):,}" + ("" if steps == planned else f" of {int(planned):,}")
+        minutes = mean(float(row["seconds"]) for row in runs) / 60
+        what = [f"`{recipe}`", f"`{model}`", dataset]
+        how = [str(len(runs)), done, f"{minutes:.1f}", ", ".join(hardware)]
         for metric, group in metrics.items():
             if metric.endswith(BY_LENGTH):
                 continue
             values = [float(row["value"]) for row in group]
             paper = shown(metric, float(group[0]["paper"]) if group[0]["paper"] else None)
             spread = f" ± {shown(metric, stdev(values), digits=2)}" if len(values) > 1 else ""
-            hardware = [group[0]["trained_on"]]
-            hardware += [] if precision == "float32" else [precision]
-            hardware += [] if strategy == "one_device" else [strategy]
-            minutes = mean(float(row["seconds"]) for row in group) / 60
-            what = [f"`{recipe}`", f"`{model}`", dataset]
-            how = [str(len(values)), done, f"{minutes:.1f}", ", ".join(hardware)]
-            if setting == before:
-                what, how = [""] * len(what), [""] * len(how)
-            before = setting
             cells = [*what, metric.replace("_", " "), paper, f"{shown(metric, mean(values))}{spread}", *how]
             text.append(f"| {' | '.join(cells)} |")
+            what, how = [""] * len(what), [""] * len(how)  # they stand once
     return "\n".join([*text, *_by_length(rows)])
 
 
