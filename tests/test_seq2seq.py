@@ -59,6 +59,24 @@ def test_the_other_counts_are_the_cards(name):
     assert zoo.build(name).count_params() == describe(name).parameters == describe(name).trainable
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_start_as_in_the_paper(name):
+    model = zoo.build(name, source_vocabulary=50, target_vocabulary=50, embedding=30, units=40)
+    for weight in model.weights:
+        values = weight.numpy()
+        if name in ("seq2seq_luong", "seq2seq_sutskever"):
+            bound = 0.1 if name == "seq2seq_luong" else 0.08
+            if weight.name != "bias":
+                assert 0.95 * bound < np.abs(values).max() <= bound, weight.path
+        elif "/cell/" in weight.path:  # side by side, each orthogonal
+            for square in np.split(values, values.shape[1] // values.shape[0], axis=1):
+                np.testing.assert_allclose(square @ square.T, np.eye(len(square)), atol=1e-5, err_msg=weight.path)
+        elif weight.name in ("kernel", "embeddings"):
+            aligned = any(part in weight.path for part in ("query", "decoder/key"))
+            deviation = 0.0 if "score" in weight.path else 0.001 if aligned else 0.01
+            assert values.std() == pytest.approx(deviation, rel=0.1), weight.path
+
+
 def test_macs_are_those_of_one_word_on_each_side():
     e, h, a, m, v = 620, 1000, 1000, 500, 30_000
     encoder = 2 * 3 * h * (e + h)

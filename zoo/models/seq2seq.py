@@ -14,9 +14,17 @@ from zoo.models.parts import check_sizes
 ATTENTIONS = ("bahdanau", "luong", "none")
 
 
-def small_normal(deviation: float = 0.01) -> keras.initializers.Initializer:
-    """Appendix B.1: weights from N(0, 0.01²), the alignment's from N(0, 0.001²), recurrent ones orthogonal."""
+def start(attention: str, deviation: float = 0.01) -> keras.initializers.Initializer:
+    """Bahdanau et al., appendix B.1: weights from N(0, 0.01²), the alignment's from N(0, 0.001²), recurrent ones
+    orthogonal. Luong et al., section 4.1: all of them uniform between −0.1 and 0.1."""
+    if attention == "luong":
+        return keras.initializers.RandomUniform(-0.1, 0.1)
     return keras.initializers.RandomNormal(stddev=deviation)
+
+
+def cell(units: int, attention: str) -> GatedCell:
+    """The gated unit of encoder and decoder."""
+    return GatedCell(units, start(attention) if attention == "luong" else "orthogonal", name="cell")
 
 
 class OneWord(keras.layers.Layer):
@@ -52,11 +60,11 @@ class AttentionDecoder(keras.layers.Layer):
         self.attends = attention != "none"
 
         def dense(size: int, name: str, deviation: float = 0.01, **options) -> keras_layers.Dense:
-            return keras_layers.Dense(size, kernel_initializer=small_normal(deviation), name=name, **options)
+            return keras_layers.Dense(size, kernel_initializer=start(attention, deviation), name=name, **options)
 
         self.word = dense(3 * units, "word")
         self.context = dense(3 * units, "context", use_bias=False)  # for Luong of the last output
-        self.cell = GatedCell(units, name="cell")
+        self.cell = cell(units, attention)
         if attention == "bahdanau":
             self.query = dense(alignment, "query", 0.001, use_bias=False)
             self.key = dense(alignment, "key", 0.001, use_bias=False)
@@ -188,7 +196,7 @@ def seq2seq(
 
     Differences from Bahdanau et al.: with "bahdanau" none but `drop_rate`, which is off by default; with "none" the
     encoder is bidirectional as the other's, so that nothing but the alignment is gone. Luong et al. stack LSTMs; here
-    their attention stands on the same encoder and gated unit.
+    their attention stands on the same encoder and gated unit, and biases start at zero.
     """
     if attention not in ATTENTIONS:
         raise UsageError(f"{name}: attention is {attention!r}; it may be 'bahdanau', 'luong' or 'none'.")
@@ -206,15 +214,17 @@ def seq2seq(
     real = ops.not_equal(source, 0)
 
     def embedded(words, size: int, side: str):
-        table = keras_layers.Embedding(size, embedding, embeddings_initializer=small_normal(), name=f"{side}_embedding")
+        table = keras_layers.Embedding(
+            size, embedding, embeddings_initializer=start(attention), name=f"{side}_embedding"
+        )
         x = table(words)
         return keras_layers.Dropout(drop_rate, name=f"{side}_drop")(x) if drop_rate else x
 
     x = embedded(source, source_vocabulary, "source")  # (N, S, embedding)
 
     def read(name: str, **options):
-        products = keras_layers.Dense(3 * units, kernel_initializer=small_normal(), name=f"{name}_input")(x)
-        return keras_layers.RNN(GatedCell(units, name="cell"), return_sequences=True, name=name, **options)(
+        products = keras_layers.Dense(3 * units, kernel_initializer=start(attention), name=f"{name}_input")(x)
+        return keras_layers.RNN(cell(units, attention), return_sequences=True, name=name, **options)(
             products, mask=real
         )
 
@@ -222,7 +232,7 @@ def seq2seq(
     # Keras gives the backward states in the order in which they came: the first word's is the last.
     backward = ops.flip(read("encoder_backward", go_backwards=True), axis=1)
     annotations = keras_layers.Concatenate(name="annotations")([forward, backward])  # (N, S, 2·units)
-    state = keras_layers.Dense(units, activation="tanh", kernel_initializer=small_normal(), name="first_state")(
+    state = keras_layers.Dense(units, activation="tanh", kernel_initializer=start(attention), name="first_state")(
         backward[:, 0]
     )
     if attention == "luong":
@@ -231,9 +241,9 @@ def seq2seq(
     decoder = AttentionDecoder(units, attention, alignment, name="decoder")
     x, weights, _ = decoder(words, annotations, real, state)
     if attention != "luong":
-        x = keras_layers.Dense(2 * maxout, kernel_initializer=small_normal(), name="deep_output")(x)
+        x = keras_layers.Dense(2 * maxout, kernel_initializer=start(attention), name="deep_output")(x)
         x = Maxout(name="maxout")(x)  # (N, T, maxout)
     if drop_rate:
         x = keras_layers.Dropout(drop_rate, name="output_drop")(x)
-    logits = keras_layers.Dense(target_vocabulary, kernel_initializer=small_normal(), name="words")(x)
+    logits = keras_layers.Dense(target_vocabulary, kernel_initializer=start(attention), name="words")(x)
     return keras.Model({"source": source, "target": target}, {"logits": logits, "attention": weights}, name=name)
