@@ -26,10 +26,10 @@ demo: $(INSTALLED)
 	@$(BIN)/python docs/demo.py
 
 test: $(INSTALLED) lint
-	$(BIN)/python -m pytest -m 'not full'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not full'
 
 test-full: $(INSTALLED) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
