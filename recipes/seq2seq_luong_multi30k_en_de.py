@@ -3,7 +3,9 @@
     python recipes/seq2seq_luong_multi30k_en_de.py
 
 The encoder, sizes and training of `seq2seq_multi30k_en_de`; the new state asks, and what it finds is fed on (Luong,
-Pham & Manning 2015, sections 3.1 and 3.3). No figure is published for this setting.
+Pham & Manning 2015, sections 3.1 and 3.3). No figure is published for this setting. Measured, one run: 37.19 BLEU on
+the 2016 test set, 38.28 with a beam of five, where RNNsearch has 34.49 and 35.77. The weights start as the paper's do;
+from RNNsearch's smaller ones the same training ended at 16.08.
 """
 
 import zoo
