@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from zoo.layers import LSTM, BatchNormalization, IdentityShortcut, LocalResponseNormalization
+from zoo.layers import LSTM, BatchNormalization, FromTheEnd, IdentityShortcut, LocalResponseNormalization
 
 SHAPE = (4, 5, 6, 7)
 
@@ -181,14 +181,17 @@ def test_batch_normalization_under_a_mirrored_strategy():
     assert result.stdout.split()[-1:] == ["equal"], result.stderr[-3000:]
 
 
-def lstm_outcome(cls, dtype="float32", *, mask=None, training=True, jit_compile=False, batch=3, **arguments):
-    """Outputs and states after one call, the gradients of inputs, states and weights, and the graph's operations."""
+def lstm_outcome(cls, dtype="float32", *, mask=None, training=True, jit_compile=False, known=(3, 9), **arguments):
+    """Outputs and states after one call, the gradients of inputs, states and weights, and the graph's operations.
+
+    The graph knows the number of rows and of steps to be those of `known`.
+    """
     rng = np.random.default_rng(3)
     layer = cls(5, return_sequences=True, return_state=True, dtype=dtype, **arguments)
     layer.build((None, None, 4))
     for variable in layer.weights:
         variable.assign(rng.normal(0, 0.7, variable.shape))
-    given = [tf.constant(rng.normal(0, 1, shape), layer.compute_dtype) for shape in ((3, 6, 4), (3, 5), (3, 5))]
+    given = [tf.constant(rng.normal(0, 1, shape), layer.compute_dtype) for shape in ((3, 9, 4), (3, 5), (3, 5))]
     weights = [variable.value for variable in layer.trainable_variables]
 
     def step(x, h, c):
@@ -198,17 +201,20 @@ def lstm_outcome(cls, dtype="float32", *, mask=None, training=True, jit_compile=
             loss = tf.add_n([tf.reduce_sum(tf.cast(y, "float64") ** 3) for y in outputs])
         return [*outputs, *tape.gradient(loss, [x, h, c, *weights])]
 
-    signature = [tf.TensorSpec((batch, *t.shape[1:]), t.dtype) for t in given]
+    shapes = [(*known, 4), (known[0], 5), (known[0], 5)]
+    signature = [tf.TensorSpec(shape, t.dtype) for shape, t in zip(shapes, given, strict=True)]
     step = tf.function(step, signature, jit_compile=jit_compile)
     operations = step.get_concrete_function().graph.get_operations()
     return [np.asarray(tf.cast(value, "float64")) for value in step(*given)], {op.type for op in operations}
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    ("known", "jit_compile"), [((3, 9), False), ((3, 9), True), ((3, None), False), ((None, None), False)]
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_bfloat16"])
-def test_lstm_equals_keras_without_its_loop(dtype, jit_compile):
-    theirs, their_operations = lstm_outcome(keras.layers.LSTM, dtype, jit_compile=jit_compile)
-    ours, our_operations = lstm_outcome(LSTM, dtype, jit_compile=jit_compile)
+def test_lstm_equals_keras_without_its_loop(dtype, known, jit_compile):
+    theirs, their_operations = lstm_outcome(keras.layers.LSTM, dtype, known=known, jit_compile=jit_compile)
+    ours, our_operations = lstm_outcome(LSTM, dtype, known=known, jit_compile=jit_compile)
     assert "While" in their_operations and "While" not in our_operations
     tolerance = {"float32": 1e-5, "float64": 1e-12, "mixed_bfloat16": 0.1}[dtype]
     for a, b in zip(ours, theirs, strict=True):
@@ -218,9 +224,8 @@ def test_lstm_equals_keras_without_its_loop(dtype, jit_compile):
 @pytest.mark.parametrize(
     "otherwise",
     [
-        {"mask": np.arange(6) < [[6], [2], [4]]},
+        {"mask": np.arange(9) < [[9], [2], [4]]},
         {"training": False},
-        {"batch": None},
         {"go_backwards": True},
         {"activation": "relu"},
         {"recurrent_activation": "hard_sigmoid"},
@@ -235,6 +240,30 @@ def test_lstm_elsewhere_is_keras(otherwise):
     assert "While" in operations
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 8, 9, 19, 33])
+def test_lstm_runs_no_added_step(steps):
+    layer = LSTM(5, return_sequences=True, return_state=True)
+    x = tf.random.stateless_normal((2, steps, 4), (0, 1))
+    inference = layer(x)
+    run = tf.function(lambda x: layer(x, training=True), [tf.TensorSpec((2, None, 4))])
+    for ours, theirs in zip(run(x), inference, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_rows_from_the_end():
+    x, length = np.arange(24.0, dtype="float32").reshape(2, 4, 3), np.array([3, 0])
+    turned = FromTheEnd()(x, length)
+    np.testing.assert_array_equal(turned, np.stack([x[0, [2, 1, 0, 3]], x[1]]))
+    np.testing.assert_array_equal(FromTheEnd()(turned, length), x)
+    weights = np.random.default_rng(0).normal(size=x.shape).astype("float32")
+    variable = tf.Variable(x)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(FromTheEnd()(variable, length) * weights)
+    np.testing.assert_array_equal(tape.gradient(loss, variable), FromTheEnd()(weights, length))
+    numbers = np.arange(8).reshape(2, 4)
+    np.testing.assert_array_equal(FromTheEnd()(numbers, np.array([4, 2])), [[3, 2, 1, 0], [5, 4, 6, 7]])
 
 
 def by_definition(x, size, k, alpha, beta, groups=1):

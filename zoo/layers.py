@@ -304,28 +304,59 @@ class PerStep(keras.layers.Layer):
 
 
 @_serializable
+class FromTheEnd(keras.layers.Layer):
+    """Rows (N, T, …) of `length` (N,) places and padding on the right: the places in reverse, the padding where it was.
+
+    Its own inverse, and its own gradient.
+    """
+
+    def call(self, x, length):
+        shape = ops.shape(x)
+        rows, steps = ops.arange(shape[0])[:, None], ops.arange(shape[1])
+        length = ops.cast(length, "int32")[:, None]
+        place = ops.where(steps < length, length - 1 - steps, steps) + rows * shape[1]
+
+        # Whole vectors at once: Keras's `take_along_axis` picks number by number, and takes 20 times as long.
+        @ops.custom_gradient
+        def turned(x):
+            def turn(x):
+                return ops.reshape(ops.take(ops.reshape(x, (shape[0] * shape[1], *shape[2:])), place, axis=0), shape)
+
+            return turn(x), lambda *args, upstream=None: turn(args[0] if upstream is None else upstream)
+
+        return turned(x)
+
+    def compute_output_spec(self, x, length):
+        return keras.KerasTensor(x.shape, dtype=x.dtype)
+
+
+@_serializable
 class LSTM(keras.layers.LSTM):
     """`keras.layers.LSTM`, same weights and arguments, with a faster training step on CPUs under TensorFlow.
 
     TensorFlow has no fused LSTM for CPUs: Keras's loop starts some twenty operations a step, and its gradient adds up
-    one product for the recurrent weights a step. Here XLA compiles a loop forwards, which keeps what the gradient
-    needs, and one backwards; the weights' gradient is one product after it. That is how training runs where the shape
-    is known, without mask, dropout or other activations; all else, other devices and other backends are Keras's.
+    one product for the recurrent weights a step. Here one loop goes forwards and keeps what the gradient needs, one
+    goes backwards, and the weights' gradient is one product after it. XLA compiles both where the number of rows is
+    known; a number of steps that is not is rounded up, so that few programs serve all, and what was added is not run.
+    That is how training runs without mask, dropout or other activations; all else, other devices and other backends
+    are Keras's.
     """
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        if not (training and mask is None and self._has_loop_of_its_own(sequences.shape)):
+        if not (training and mask is None and self._has_loop_of_its_own()):
             return super().inner_loop(sequences, initial_state, mask, training=training)
+        # The proposal's tanh is the sigmoid of twice as much, 2σ(2x) − 1: one function for all that a product gives.
+        twice = np.repeat([1, 1, 2, 1], self.units)
         kernel, recurrent, bias = (
-            ops.cast(weight, self.compute_dtype)
+            ops.cast(weight, self.compute_dtype) * ops.cast(twice, self.compute_dtype)
             for weight in (self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias)
         )
         products = ops.matmul(ops.transpose(sequences, (1, 0, 2)), kernel) + bias  # (T, N, 4·units)
-        hidden, h, c = _lstm_on_cpu()(products, recurrent, *initial_state)
+        hidden, h, c = _lstm_on_cpu(products, recurrent, *initial_state)
         return h, ops.transpose(hidden, (1, 0, 2)), [h, c]
 
-    def _has_loop_of_its_own(self, shape):
-        if keras.backend.backend() != "tensorflow" or None in shape:
+    def _has_loop_of_its_own(self):
+        if keras.backend.backend() != "tensorflow":
             return False
         import tensorflow as tf
 
@@ -334,62 +365,71 @@ class LSTM(keras.layers.LSTM):
         return plain and all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
 
 
-@functools.cache
-def _lstm_on_cpu():
-    """(products (T, N, 4·units), recurrent kernel, h, c) → outputs (T, N, units), last h, last c; with its gradient."""
+def _lstm_on_cpu(products, recurrent, h, c):
+    """Outputs (T, N, units), last h and last c, from the input's products (T, N, 4·units) and the recurrent weights."""
     import tensorflow as tf
 
-    # The proposal's tanh is the sigmoid of twice as much, 2σ(2x) − 1: one function for all that a product gives.
-    @tf.function(jit_compile=True, autograph=False)
-    def forwards(products, kernel, h, c):
-        steps, units = products.shape[0], h.shape[1]
-        twice = tf.repeat(tf.constant([1, 1, 2, 1], products.dtype), units)
-        products, kernel = products * twice, kernel * twice
+    steps, rows = ops.shape(products)[:2]  # numbers where they are known, else tensors
+    forwards, backwards = _lstm_loops(compiled=isinstance(rows, int))
 
+    @tf.custom_gradient
+    def lstm(products, recurrent, h, c):
+        last_h, last_c, gates, cells, hidden = forwards(products, recurrent, h, c, steps)
+
+        def gradient(d_hidden, d_h, d_c):
+            d_products, d_h, d_c = backwards(gates, cells, c, recurrent, steps, d_hidden, d_h, d_c)
+            before = tf.concat([h[None], hidden[:-1]], 0)
+            return d_products, tf.tensordot(before, d_products, [[0, 1], [0, 1]]), d_h, d_c
+
+        return (hidden, last_h, last_c), gradient
+
+    if isinstance(rows, int) and not isinstance(steps, int):
+        # There are four lengths to take between a power of two and the next.
+        octave = tf.math.ceil(tf.math.log(tf.cast(tf.maximum(steps, 8), "float64")) / np.log(2.0))
+        unit = tf.cast(2 ** (octave - 3), "int32")
+        products = tf.pad(products, [[0, -steps % unit], [0, 0], [0, 0]])
+    hidden, h, c = lstm(products, recurrent, h, c)
+    return hidden[:steps], h, c
+
+
+@functools.cache
+def _lstm_loops(compiled: bool):
+    """What `steps` steps give and keep, and their gradient; what stands after them is not run."""
+    import tensorflow as tf
+
+    @tf.function(jit_compile=compiled, autograph=False)
+    def forwards(products, recurrent, h, c, steps):
         def step(t, h, c, gates, cells, hidden):
-            gate = tf.sigmoid(products[t] + h @ kernel)
+            gate = tf.sigmoid(products[t] + h @ recurrent)
             i, f, g, o = tf.split(gate, 4, axis=1)
             c = f * c + i * (2 * g - 1)
             h = o * tf.tanh(c)
             return t + 1, h, c, gates.write(t, gate), cells.write(t, c), hidden.write(t, h)
 
-        kept = [tf.TensorArray(products.dtype, steps) for _ in range(3)]
+        kept = [tf.TensorArray(products.dtype, ops.shape(products)[0]) for _ in range(3)]
         _, h, c, *kept = tf.while_loop(lambda t, *_: t < steps, step, (0, h, c, *kept))
         return h, c, *(array.stack() for array in kept)
 
-    @tf.function(jit_compile=True, autograph=False)
-    def backwards(gates, cells, c, kernel, d_hidden, d_h, d_c):
+    @tf.function(jit_compile=compiled, autograph=False)
+    def backwards(gates, cells, c, recurrent, steps, d_hidden, d_h, d_c):
         i, f, g, o = tf.split(gates, 4, axis=2)
         g, squashed = 2 * g - 1, tf.tanh(cells)
         before = tf.concat([c[None], cells[:-1]], 0)
         into_cell = o * (1 - squashed * squashed)
-        slopes = tf.concat([g * i * (1 - i), before * f * (1 - f), i * (1 - g * g), squashed * o * (1 - o)], 2)
-        kernel = tf.transpose(kernel)
+        slopes = (g * i * (1 - i), before * f * (1 - f), i * (1 - g * g) / 2, squashed * o * (1 - o))
+        slopes, recurrent = tf.concat(slopes, 2), tf.transpose(recurrent)
 
         def step(t, d_h, d_c, d_products):
             d_h += d_hidden[t]
             d_c += d_h * into_cell[t]
             d_gates = tf.concat([d_c, d_c, d_c, d_h], 1) * slopes[t]
-            return t - 1, d_gates @ kernel, d_c * f[t], d_products.write(t, d_gates)
+            return t - 1, d_gates @ recurrent, d_c * f[t], d_products.write(t, d_gates)
 
-        steps = gates.shape[0]
-        d_products = tf.TensorArray(gates.dtype, steps)
+        d_products = tf.TensorArray(gates.dtype, ops.shape(gates)[0])
         _, d_h, d_c, d_products = tf.while_loop(lambda t, *_: t >= 0, step, (steps - 1, d_h, d_c, d_products))
         return d_products.stack(), d_h, d_c
 
-    @tf.custom_gradient
-    def lstm(products, kernel, h, c):
-        last_h, last_c, gates, cells, hidden = forwards(products, kernel, h, c)
-
-        def gradient(d_hidden, d_h, d_c):
-            d_products, d_h, d_c = backwards(gates, cells, c, kernel, d_hidden, d_h, d_c)
-            before = tf.concat([h[None], hidden[:-1]], 0)
-            d_kernel = tf.tensordot(before, d_products, [[0, 1], [0, 1]])
-            return d_products, d_kernel, d_h, d_c
-
-        return (hidden, last_h, last_c), gradient
-
-    return lstm
+    return forwards, backwards
 
 
 @_serializable

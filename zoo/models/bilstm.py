@@ -7,32 +7,46 @@ import keras
 from keras import layers as keras_layers
 from keras import ops
 
-from zoo.layers import PerStep
+from zoo.layers import LSTM, FromTheEnd, PerStep
 from zoo.models.parts import check_sizes
+
+
+def spelling(sizes: Mapping[str, int]) -> keras.Model:
+    """Spelled words (N, C), padded with 0, to (N, 2·units): what an LSTM in each direction ends with."""
+    letters = keras.Input((None,), dtype="int32", name="letters")
+    real = ops.cast(ops.not_equal(letters, 0), "int32")
+    length = ops.sum(real, axis=1)
+    is_last = ops.logical_and(real, ops.equal(ops.cumsum(real, axis=1), length[:, None]))[..., None]
+    embedding = keras_layers.Embedding(sizes["character_vocabulary"], sizes["character_embedding"], name="embedding")
+    ends = []
+    for name, read in (("forward", letters), ("backward", FromTheEnd(name="turned")(letters, length))):
+        x = LSTM(sizes["character_units"], return_sequences=True, name=name)(embedding(read))
+        ends.append(ops.sum(ops.where(is_last, x, 0.0), axis=1))
+    return keras.Model(letters, keras_layers.Concatenate(name="both")(ends), name="characters")
 
 
 def encoder(sizes: Mapping[str, int], *, noise: float, drop_rate: float):
     """The inputs, words (N, T) and their characters (N, T, C), both padded with 0, and (N, T, 2·units), what stands
-    around each word."""
+    around each word.
+
+    Rows are turned round by their own length, so that the LSTMs run without a mask, which costs at every step.
+    """
     words = keras.Input((None,), dtype="int32", name="words")
     characters = keras.Input((None, None), dtype="int32", name="characters")
-    real = ops.not_equal(words, 0)
-    units = sizes["character_units"]
-    letters = keras_layers.Embedding(
-        sizes["character_vocabulary"], sizes["character_embedding"], mask_zero=True, name="embedding"
-    )
-    spelling = keras.Sequential(
-        [letters, keras_layers.Bidirectional(keras_layers.LSTM(units, name="lstm"), name="bilstm")], name="characters"
-    )
+    length = ops.sum(ops.cast(ops.not_equal(words, 0), "int32"), axis=1)
     table = keras_layers.Embedding(sizes["word_vocabulary"], sizes["word_embedding"], name="word_embedding")
-    x = keras_layers.Concatenate(name="word")([table(words), PerStep(spelling, 2 * units, name="spelling")(characters)])
+    spelled = PerStep(spelling(sizes), 2 * sizes["character_units"], name="spelling")(characters)
+    x = keras_layers.Concatenate(name="word")([table(words), spelled])
     if noise:
         x = keras_layers.GaussianNoise(noise, name="noise")(x)  # (N, T, word_embedding + 2·character_units)
     for i in range(1, sizes["layers"] + 1):
         if drop_rate:
             x = keras_layers.Dropout(drop_rate, name=f"drop{i}")(x)
-        layer = keras_layers.LSTM(sizes["units"], return_sequences=True, name="lstm")
-        x = keras_layers.Bidirectional(layer, name=f"bilstm{i}")(x, mask=real)  # (N, T, 2·units)
+        turned = FromTheEnd(name=f"turned{i}")(x, length)
+        forward = LSTM(sizes["units"], return_sequences=True, name=f"forward{i}")(x)
+        backward = LSTM(sizes["units"], return_sequences=True, name=f"backward{i}")(turned)
+        backward = FromTheEnd(name=f"turned_back{i}")(backward, length)
+        x = keras_layers.Concatenate(name=f"both{i}")([forward, backward])  # (N, T, 2·units)
     if drop_rate:
         x = keras_layers.Dropout(drop_rate, name="drop_top")(x)
     return {"words": words, "characters": characters}, x

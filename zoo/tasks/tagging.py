@@ -112,7 +112,8 @@ class Tagging:
         tags = ragged(split.tags, {tag: number for number, tag in enumerate(self.data.tags)})
 
         def batch(indices: tf.Tensor):
-            places = tf.gather(tokens, indices).to_tensor(0)
+            # A number of rows that is known lets the LSTMs be compiled.
+            places = tf.gather(tokens, indices).to_tensor(0, shape=(indices.shape[0], None))
             spelled = tf.gather(characters, tf.reshape(places, [-1])).to_tensor(0)
             inputs = {
                 "words": tf.gather(words, places),

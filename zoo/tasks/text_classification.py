@@ -104,7 +104,10 @@ class TextClassification:
         tokens, labels = self._tokens(part), tf.constant(part.labels, tf.int64)
 
         def batch(places: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-            return self.encoded.padded(tf.gather(tokens, places)), tf.gather(labels, places)
+            inputs = self.encoded.padded(tf.gather(tokens, places))
+            # A number of rows that is known lets the LSTMs be compiled.
+            inputs["words"] = tf.ensure_shape(inputs["words"], (places.shape[0], None))
+            return inputs, tf.gather(labels, places)
 
         return tokens.row_lengths().numpy(), batch
 
