@@ -242,6 +242,19 @@ def test_lstm_elsewhere_is_keras(otherwise):
         np.testing.assert_array_equal(a, b)
 
 
+def test_lstm_has_a_gradient_outside_of_graphs():
+    layer, x = LSTM(5), tf.random.stateless_normal((2, 9, 4), (0, 1))
+    layer.build(x.shape)
+
+    def gradient():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x, training=True) ** 3)
+        return tape.gradient(loss, [weight.value for weight in layer.weights])
+
+    for a, b in zip(gradient(), tf.function(gradient)(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
 @pytest.mark.parametrize("steps", [1, 7, 8, 9, 19, 33])
 def test_lstm_runs_no_added_step(steps):
     layer = LSTM(5, return_sequences=True, return_state=True)

@@ -338,8 +338,8 @@ class LSTM(keras.layers.LSTM):
     one product for the recurrent weights a step. Here one loop goes forwards and keeps what the gradient needs, one
     goes backwards, and the weights' gradient is one product after it. XLA compiles both where the number of rows is
     known; a number of steps that is not is rounded up, so that few programs serve all, and what was added is not run.
-    That is how training runs without mask, dropout or other activations; all else, other devices and other backends
-    are Keras's.
+    That is how training runs in a graph, without mask, dropout or other activations; all else, other devices and other
+    backends are Keras's.
     """
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
@@ -362,6 +362,8 @@ class LSTM(keras.layers.LSTM):
 
         plain = (self.activation, self.recurrent_activation) == (keras.activations.tanh, keras.activations.sigmoid)
         plain = plain and self.use_bias and not (self.dropout or self.recurrent_dropout or self.go_backwards)
+        # Outside of graphs a tape looks into compiled functions, and what it then adds does not compile.
+        plain = plain and not tf.executing_eagerly()
         return plain and all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
 
 
