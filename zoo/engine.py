@@ -81,7 +81,11 @@ def run(
         _say(f"Dry run of {recipe.name} done: built, trained for 2 steps, evaluated, exported and deleted.")
         return Result(result.folder, result.metrics, None, result.model)
     folder = Path(run_dir or Path("runs", recipe.name, f"seed{recipe.seed}-{recipe.fingerprint()}"))
-    return Run(recipe, folder, callbacks, devices, restart=restart).go()
+    job = Run(recipe, folder, callbacks, devices, restart=restart)
+    result = job.go()
+    if result.export:
+        job.say(f"run:    {folder}\nexport: {result.export}")
+    return result
 
 
 def _say(text: str) -> None:
@@ -174,7 +178,7 @@ class Run:
             {**self.recipe.model_args, **task.model_args()},
         )
         self._write_result(metrics, training, exported)
-        self._print(metrics, exported)
+        self._print(metrics)
         return Result(self.folder, MappingProxyType(metrics), exported, model)
 
     def _empty_folder(self) -> None:
@@ -210,7 +214,7 @@ class Run:
         exported = self.folder / result["export"]
         self.say(f"{self.folder} holds this run, finished. To train again: --restart.")
         if self.placement.chief:
-            self._print(result["metrics"], exported)
+            self._print(result["metrics"])
         self.placement.done()
         return Result(self.folder, MappingProxyType(result["metrics"]), exported)
 
@@ -262,13 +266,12 @@ class Run:
         result = {"metrics": metrics, "export": str(exported.relative_to(self.folder)), "rows": rows}
         write_json(self.folder / "result.json", result)
 
-    def _print(self, metrics: Mapping[str, float], exported: Path) -> None:
+    def _print(self, metrics: Mapping[str, float]) -> None:
         rows = [
             (metric.replace("_", " "), report.shown(metric, value), report.shown(metric, self.recipe.paper.get(metric)))
             for metric, value in metrics.items()
         ]
         report.table(f"{self.recipe.name} (seed {self.recipe.seed})", ("metric", "ours", "paper"), rows)
-        _say(f"run:    {self.folder}\nexport: {exported}")
 
 
 class Training:

@@ -36,8 +36,8 @@ class TextClassification:
         )
         texts = self.data.train.texts
         self.tokenizer = Tokenizer("words", recipe.lower_case, "".join(texts))
-        tokens = self._tokens(self.data.train)
-        counts = Counter(token.decode() for token in tokens.flat_values.numpy())
+        self.training_tokens = self._tokens(self.data.train)
+        counts = Counter(token.decode() for token in self.training_tokens.flat_values.numpy())
         self.encoded = WordsAndCharacters(counts, recipe.least_count)
 
     @property
@@ -101,7 +101,8 @@ class TextClassification:
 
     def _batches_of(self, part: Texts) -> tuple[np.ndarray, Callable[[tf.Tensor], tuple[dict, tf.Tensor]]]:
         """The words of each text, and a function from places of texts to what a step takes of them."""
-        tokens, labels = self._tokens(part), tf.constant(part.labels, tf.int64)
+        tokens = self.training_tokens if part is self.data.train else self._tokens(part)
+        labels = tf.constant(part.labels, tf.int64)
 
         def batch(places: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
             inputs = self.encoded.padded(tf.gather(tokens, places))
