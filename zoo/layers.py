@@ -372,7 +372,8 @@ def _lstm_on_cpu(products, recurrent, h, c):
     import tensorflow as tf
 
     steps, rows = ops.shape(products)[:2]  # numbers where they are known, else tensors
-    forwards, backwards = _lstm_loops(compiled=isinstance(rows, int))
+    rows_known, steps_known = isinstance(rows, int), isinstance(steps, int)
+    forwards, backwards = _lstm_loops(compiled=rows_known)
 
     @tf.custom_gradient
     def lstm(products, recurrent, h, c):
@@ -385,8 +386,8 @@ def _lstm_on_cpu(products, recurrent, h, c):
 
         return (hidden, last_h, last_c), gradient
 
-    if isinstance(rows, int) and not isinstance(steps, int):
-        # There are four lengths to take between a power of two and the next.
+    if rows_known and not steps_known:
+        # XLA makes a program for each number of steps: between a power of two and the next, four are enough.
         octave = tf.math.ceil(tf.math.log(tf.cast(tf.maximum(steps, 8), "float64")) / np.log(2.0))
         unit = tf.cast(2 ** (octave - 3), "int32")
         products = tf.pad(products, [[0, -steps % unit], [0, 0], [0, 0]])
