@@ -5,8 +5,9 @@
 Both train on made-up text, written to files that the engine reads: sentences of 16 words of 8 letters in batches of 32
 for the tagger of `bilstm_tagger_en_ewt`, pairs of 14 words in batches of 64 for the translator of
 `seq2seq_multi30k_en_de`. The engine's part is `zoo.run`, reading and dropout and all; PyTorch's is a loop over random
-numbers of the same shapes, with its fused LSTM and GRU, and the decoder's steps in Python. Given a translator's EXPORT,
-the seconds that its greedy signature takes for the 1,000 test sentences of Multi30k come last, and the memory.
+numbers of the same shapes, with its fused LSTM and GRU, and the decoder's steps in Python. Both average the weights.
+Given a translator's EXPORT, the seconds that its greedy signature takes for the 1,000 test sentences of Multi30k come
+last, and the memory.
 """
 
 import importlib.util
@@ -68,8 +69,10 @@ def _engine(name: str, folder: str, tokens: int, **changes) -> list[float]:
 
 def _pytorch(net, batch, tokens: int, rate: float, clip: float) -> list[float]:
     import torch
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
     optimizer = torch.optim.Adam(net.parameters(), rate)
+    averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.998))
     clock = Clock()
     for _ in range(EPOCHS):
         clock.start()
@@ -78,6 +81,7 @@ def _pytorch(net, batch, tokens: int, rate: float, clip: float) -> list[float]:
             net.loss(*batch).backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), clip)
             optimizer.step()
+            averaged.update_parameters(net)
         clock.stop()
     return [STEPS * tokens / seconds for seconds in clock.seconds[1:]]
 
