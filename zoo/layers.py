@@ -335,9 +335,10 @@ class LSTM(keras.layers.LSTM):
     """`keras.layers.LSTM`, same weights and arguments, with a faster training step on CPUs under TensorFlow.
 
     TensorFlow has no fused LSTM for CPUs: Keras's loop starts some twenty operations a step, and its gradient adds up
-    one product for the recurrent weights a step. Here one loop goes forwards and keeps what the gradient needs, one
-    goes backwards, and the weights' gradient is one product after it. XLA compiles both where the number of rows is
-    known; a number of steps that is not is rounded up, so that few programs serve all, and what was added is not run.
+    one product for the recurrent weights a step. Here one loop goes forwards and keeps the slopes that the gradient
+    needs, one goes backwards, and the weights' gradient is one product after it. XLA compiles both where the number of
+    rows is known; a number of steps that is not is rounded up, so that few programs serve all, and what was added is
+    not run.
     That is how training runs in a graph, without mask, dropout or other activations; all else, other devices and other
     backends are Keras's.
     """
@@ -345,14 +346,10 @@ class LSTM(keras.layers.LSTM):
     def inner_loop(self, sequences, initial_state, mask, training=False):
         if not (training and mask is None and self._has_loop_of_its_own()):
             return super().inner_loop(sequences, initial_state, mask, training=training)
-        # The proposal's tanh is the sigmoid of twice as much, 2σ(2x) − 1: one function for all that a product gives.
-        twice = np.repeat([1, 1, 2, 1], self.units)
-        kernel, recurrent, bias = (
-            ops.cast(weight, self.compute_dtype) * ops.cast(twice, self.compute_dtype)
-            for weight in (self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias)
-        )
-        products = ops.matmul(ops.transpose(sequences, (1, 0, 2)), kernel) + bias  # (T, N, 4·units)
-        hidden, h, c = _lstm_on_cpu(products, recurrent, *initial_state)
+        cell = self.cell
+        weights = [ops.cast(weight, self.compute_dtype) for weight in (cell.kernel, cell.recurrent_kernel)]
+        sequences = ops.transpose(sequences, (1, 0, 2))
+        hidden, h, c = _lstm_on_cpu(sequences, *weights, ops.convert_to_tensor(cell.bias), *initial_state)
         return h, ops.transpose(hidden, (1, 0, 2)), [h, c]
 
     def _has_loop_of_its_own(self):
@@ -367,70 +364,84 @@ class LSTM(keras.layers.LSTM):
         return plain and all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
 
 
-def _lstm_on_cpu(products, recurrent, h, c):
-    """Outputs (T, N, units), last h and last c, from the input's products (T, N, 4·units) and the recurrent weights."""
+def _lstm_on_cpu(sequences, kernel, recurrent, bias, h, c):
+    """Outputs (T, N, units), last h and last c, from sequences (T, N, D), a layer's weights and the state before."""
     import tensorflow as tf
 
-    steps, rows = ops.shape(products)[:2]  # numbers where they are known, else tensors
+    steps, rows = ops.shape(sequences)[:2]  # numbers where they are known, else tensors
     rows_known, steps_known = isinstance(rows, int), isinstance(steps, int)
-    forwards, backwards = _lstm_loops(compiled=rows_known)
-
-    @tf.custom_gradient
-    def lstm(products, recurrent, h, c):
-        last_h, last_c, gates, cells, hidden = forwards(products, recurrent, h, c, steps)
-
-        def gradient(d_hidden, d_h, d_c):
-            d_products, d_h, d_c = backwards(gates, cells, c, recurrent, steps, d_hidden, d_h, d_c)
-            before = tf.concat([h[None], hidden[:-1]], 0)
-            return d_products, tf.tensordot(before, d_products, [[0, 1], [0, 1]]), d_h, d_c
-
-        return (hidden, last_h, last_c), gradient
-
-    if rows_known and not steps_known:
+    rounded = rows_known and not steps_known
+    if rounded:
         # XLA makes a program for each number of steps: between a power of two and the next, four are enough.
         octave = tf.math.ceil(tf.math.log(tf.cast(tf.maximum(steps, 8), "float64")) / np.log(2.0))
         unit = tf.cast(2 ** (octave - 3), "int32")
-        products = tf.pad(products, [[0, -steps % unit], [0, 0], [0, 0]])
-    hidden, h, c = lstm(products, recurrent, h, c)
-    return hidden[:steps], h, c
+        sequences = tf.pad(sequences, [[0, -steps % unit], [0, 0], [0, 0]])
+    forwards, backwards = _lstm_loops(compiled=rows_known)
+
+    @tf.custom_gradient
+    def lstm(sequences, kernel, recurrent, bias, h, c):
+        products = ops.matmul(sequences, kernel)
+        hidden, last_h, last_c, *kept = forwards(products, recurrent, bias, h, c, steps)
+
+        def gradient(d_hidden, d_h, d_c):
+            d_products, d_bias, d_h, d_c = backwards(*kept, recurrent, steps, d_hidden, d_h, d_c, tf.zeros_like(bias))
+
+            def of_weights(factors):
+                factors, products = (tf.reshape(x, (-1, x.shape[-1])) for x in (factors, d_products))
+                return tf.matmul(factors, products, transpose_a=True)
+
+            d_sequences = ops.matmul(d_products, ops.transpose(kernel))
+            return d_sequences, of_weights(sequences), of_weights(hidden[:-1]), d_bias, d_h, d_c
+
+        return (hidden[1:], last_h, last_c), gradient
+
+    hidden, h, c = lstm(sequences, kernel, recurrent, bias, h, c)
+    return hidden[:steps] if rounded else hidden, h, c
 
 
 @functools.cache
 def _lstm_loops(compiled: bool):
-    """What `steps` steps give and keep, and their gradient; what stands after them is not run."""
+    """What `steps` steps give, and their gradient; what stands after them is not run."""
     import tensorflow as tf
 
     @tf.function(jit_compile=compiled, autograph=False)
-    def forwards(products, recurrent, h, c, steps):
-        def step(t, h, c, gates, cells, hidden):
-            gate = tf.sigmoid(products[t] + h @ recurrent)
-            i, f, g, o = tf.split(gate, 4, axis=1)
-            c = f * c + i * (2 * g - 1)
-            h = o * tf.tanh(c)
-            return t + 1, h, c, gates.write(t, gate), cells.write(t, c), hidden.write(t, h)
+    def forwards(products, recurrent, bias, h, c, steps):
+        # The proposal's tanh is the sigmoid of twice as much, 2σ(2x) − 1: one function for all that a product gives.
+        twice = np.repeat([1, 1, 2, 1], h.shape[-1]).astype(products.dtype.as_numpy_dtype)
 
-        kept = [tf.TensorArray(products.dtype, ops.shape(products)[0]) for _ in range(3)]
-        _, h, c, *kept = tf.while_loop(lambda t, *_: t < steps, step, (0, h, c, *kept))
-        return h, c, *(array.stack() for array in kept)
+        def step(t, h, c, hidden, slopes, forget, into_cell):
+            gates = tf.sigmoid(twice * (products[t] + tf.cast(bias, products.dtype) + h @ recurrent))
+            i, f, g, o = tf.split(gates, 4, axis=1)
+            g, before = 2 * g - 1, c
+            c = f * c + i * g
+            squashed = tf.tanh(c)
+            h = o * squashed
+            slope = tf.concat([g * i * (1 - i), before * f * (1 - f), i * (1 - g * g), squashed * o * (1 - o)], 1)
+            slopes, forget = slopes.write(t, slope), forget.write(t, f)
+            into_cell = into_cell.write(t, o * (1 - squashed * squashed))
+            return t + 1, h, c, hidden.write(t + 1, h), slopes, forget, into_cell
+
+        count = ops.shape(products)[0]
+        hidden, *kept = (tf.TensorArray(products.dtype, size) for size in (count + 1, count, count, count))
+        begin = (0, h, c, hidden.write(0, h), *kept)
+        _, h, c, hidden, *kept = tf.while_loop(lambda t, *_: t < steps, step, begin)
+        return hidden.stack(), h, c, *(array.stack() for array in kept)
 
     @tf.function(jit_compile=compiled, autograph=False)
-    def backwards(gates, cells, c, recurrent, steps, d_hidden, d_h, d_c):
-        i, f, g, o = tf.split(gates, 4, axis=2)
-        g, squashed = 2 * g - 1, tf.tanh(cells)
-        before = tf.concat([c[None], cells[:-1]], 0)
-        into_cell = o * (1 - squashed * squashed)
-        slopes = (g * i * (1 - i), before * f * (1 - f), i * (1 - g * g) / 2, squashed * o * (1 - o))
-        slopes, recurrent = tf.concat(slopes, 2), tf.transpose(recurrent)
+    def backwards(slopes, forget, into_cell, recurrent, steps, d_hidden, d_h, d_c, d_bias):
+        recurrent = tf.transpose(recurrent)
 
-        def step(t, d_h, d_c, d_products):
+        def step(t, d_h, d_c, d_bias, d_products):
             d_h += d_hidden[t]
             d_c += d_h * into_cell[t]
             d_gates = tf.concat([d_c, d_c, d_c, d_h], 1) * slopes[t]
-            return t - 1, d_gates @ recurrent, d_c * f[t], d_products.write(t, d_gates)
+            d_bias += tf.reduce_sum(tf.cast(d_gates, d_bias.dtype), 0)
+            return t - 1, d_gates @ recurrent, d_c * forget[t], d_bias, d_products.write(t, d_gates)
 
-        d_products = tf.TensorArray(gates.dtype, ops.shape(gates)[0])
-        _, d_h, d_c, d_products = tf.while_loop(lambda t, *_: t >= 0, step, (steps - 1, d_h, d_c, d_products))
-        return d_products.stack(), d_h, d_c
+        d_products = tf.TensorArray(slopes.dtype, ops.shape(slopes)[0])
+        begin = (steps - 1, d_h, d_c, d_bias, d_products)
+        _, d_h, d_c, d_bias, d_products = tf.while_loop(lambda t, *_: t >= 0, step, begin)
+        return d_products.stack(), d_bias, d_h, d_c
 
     return forwards, backwards
 

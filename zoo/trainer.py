@@ -7,8 +7,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-PIECE = 20  # steps of a sequence that are run at a time
-
 
 class Trainer(keras.Model):
     """A net with one loss for all of its outputs together, and with a state that one step hands on to the next.
@@ -57,27 +55,27 @@ class Trainer(keras.Model):
             return self.net(inputs, training=training)
         rows = tf.shape(tf.nest.flatten(inputs)[0])[0]
         part = {name: variable[first_row : first_row + rows] for name, variable in state.items()}
-        outputs = self._in_pieces(inputs, part) if training else self.net({**inputs, **part}, training=False)
+        outputs = self._in_halves(inputs, part) if training else self.net({**inputs, **part}, training=False)
         for name, variable in state.items():
             new = tf.cast(tf.stop_gradient(outputs[name]), variable.dtype)
             variable.assign(tf.concat([variable[:first_row], new, variable[first_row + rows :]], axis=0))
         return outputs
 
-    def _in_pieces(self, inputs, state):
-        """The net's outputs for sequences (N, T), and the state after them; the gradient is that of the whole.
+    def _in_halves(self, inputs, state):
+        """The net's outputs for sequences (N, T), and the state after them.
 
-        On CPUs each piece is run from the state that the one before it leaves: while a layer reads a piece, the layer
-        above reads the piece before, on another core.
+        On CPUs each half of the rows runs by itself, with nothing to wait for in the other: on another core.
         """
-        length = tf.nest.flatten(inputs)[0].shape[1]
+        rows = tf.nest.flatten(inputs)[0].shape[0]
         on_cpus = all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
-        logits, step = [], PIECE if on_cpus else length
-        for start in range(0, length, step):
-            piece = {name: value[:, start : start + step] for name, value in inputs.items()}
-            outputs = self.net({**piece, **state}, training=True)
-            logits.append(logits_of(outputs))
-            state = {name: outputs[name] for name in state}
-        return {"logits": tf.concat(logits, axis=1), **state}
+        if not on_cpus or rows is None or rows == 1:
+            return self.net({**inputs, **state}, training=True)
+        halves = []
+        for number in range(2):
+            start, stop = share(number, rows, 2)
+            half = {name: value[start:stop] for name, value in {**inputs, **state}.items()}
+            halves.append(self.net(half, training=True))
+        return {name: tf.concat([half[name] for half in halves], axis=0) for name in halves[0]}
 
     def prepare_validation(self) -> None:
         """To be called before a split is scored: all replicas score one net, each stream from the start."""
