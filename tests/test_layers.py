@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from zoo.layers import LSTM, BatchNormalization, FromTheEnd, IdentityShortcut, LocalResponseNormalization
+from zoo.layers import (
+    LSTM,
+    BatchNormalization,
+    FromTheEnd,
+    IdentityShortcut,
+    LocalResponseNormalization,
+    PerWord,
+)
 
 SHAPE = (4, 5, 6, 7)
 
@@ -208,13 +215,19 @@ def lstm_outcome(cls, dtype="float32", *, mask=None, training=True, jit_compile=
     return [np.asarray(tf.cast(value, "float64")) for value in step(*given)], {op.type for op in operations}
 
 
+# Padding on the right, on the left with a step that is not real between others, and nothing but padding.
+REAL = np.array([[1, 1, 1, 1, 0, 0, 0, 0, 0], [0, 0, 1, 0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 0, 0, 0]], bool)
+
+
 @pytest.mark.parametrize(
     ("known", "jit_compile"), [((3, 9), False), ((3, 9), True), ((3, None), False), ((None, None), False)]
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_bfloat16"])
-def test_lstm_equals_keras_without_its_loop(dtype, known, jit_compile):
-    theirs, their_operations = lstm_outcome(keras.layers.LSTM, dtype, known=known, jit_compile=jit_compile)
-    ours, our_operations = lstm_outcome(LSTM, dtype, known=known, jit_compile=jit_compile)
+@pytest.mark.parametrize("mask", [None, REAL], ids=["whole", "masked"])
+def test_lstm_equals_keras_without_its_loop(dtype, mask, known, jit_compile):
+    call = {"dtype": dtype, "mask": mask, "known": known, "jit_compile": jit_compile}
+    theirs, their_operations = lstm_outcome(keras.layers.LSTM, **call)
+    ours, our_operations = lstm_outcome(LSTM, **call)
     assert "While" in their_operations and "While" not in our_operations
     tolerance = {"float32": 1e-5, "float64": 1e-12, "mixed_bfloat16": 0.1}[dtype]
     for a, b in zip(ours, theirs, strict=True):
@@ -224,7 +237,6 @@ def test_lstm_equals_keras_without_its_loop(dtype, known, jit_compile):
 @pytest.mark.parametrize(
     "otherwise",
     [
-        {"mask": np.arange(9) < [[9], [2], [4]]},
         {"training": False},
         {"go_backwards": True},
         {"activation": "relu"},
@@ -262,6 +274,36 @@ def test_lstm_runs_no_added_step(steps):
     inference = layer(x)
     run = tf.function(lambda x: layer(x, training=True), [tf.TensorSpec((2, None, 4))])
     for ours, theirs in zip(run(x), inference, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("words", [(2, 1), (3, 5), (4, 2), (0, 3)], ids=str)
+def test_words_in_blocks_are_as_all_at_once(monkeypatch, words, training):
+    monkeypatch.setattr(PerWord, "BLOCK", 4)
+    rng = np.random.default_rng(0)
+    letters = rng.integers(1, 9, (*words, 7)) * (np.arange(7) < rng.integers(0, 8, (*words, 1)))
+    letters = tf.constant(letters, tf.int32)
+    inner = keras.Sequential([keras.layers.Embedding(9, 3, mask_zero=True), LSTM(2)])
+    layer = PerWord(inner, 2)
+    layer.build((None, None, None))
+    widths = []
+    inner.layers[0].call = lambda x, call=inner.layers[0].call: widths.append(x.shape) or call(x)
+
+    def outcome(letters):
+        with tf.GradientTape() as tape:
+            outputs = layer(letters, training=training)
+            loss = tf.reduce_sum(
+                outputs**3 * tf.reshape(tf.range(tf.size(outputs), dtype=tf.float32), tf.shape(outputs))
+            )
+        gradients = tape.gradient(loss, [weight.value for weight in layer.trainable_weights])
+        return outputs, *(tf.convert_to_tensor(gradient) for gradient in gradients)
+
+    blocks = tf.function(outcome, [tf.TensorSpec((None, None, None), tf.int32)])(letters)
+    assert widths.pop() == ((4, None) if training else (None, None))
+    layer.in_blocks = False
+    whole = tf.function(outcome, [tf.TensorSpec((None, None, None), tf.int32)])(letters)
+    for ours, theirs in zip(blocks, whole, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 

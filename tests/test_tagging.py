@@ -197,6 +197,16 @@ def test_padding_has_no_share_in_loss_and_metrics(tagging_recipe):
     assert got["accuracy"] == pytest.approx((logits.argmax(-1) == tags.numpy())[keep].mean(), rel=1e-6)
 
 
+def test_the_train_step_compiles_with_xla(tagging_recipe, tmp_path, unchecked_export):
+    sizes = {"units": 8, "character_units": 4, "character_embedding": 4, "word_embedding": 8, "noise": 0.0}
+    plain, compiled = (
+        engine.run(tagging_recipe(limit_steps=6, model_args=sizes, jit_compile=jit), run_dir=tmp_path / str(jit))
+        for jit in (False, True)
+    )
+    for ours, theirs in zip(compiled.model.weights, plain.model.weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5, err_msg=theirs.path)
+
+
 @pytest.fixture(scope="module")
 def exported(treebank, tmp_path_factory):
     return engine.run(make_recipe(treebank)(), run_dir=tmp_path_factory.mktemp("tagger") / "run")

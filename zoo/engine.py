@@ -26,6 +26,7 @@ import zoo
 from zoo import distribute, export, optimizers, report
 from zoo.distribute import Devices, Placement, placed
 from zoo.errors import UsageError, ZooError, reason
+from zoo.layers import PerWord
 from zoo.recipe import Recipe, list_recipes, load_recipe
 from zoo.registry import Card, build, describe
 from zoo.trainer import Trainer, without_auxiliary_heads
@@ -311,10 +312,14 @@ class Training:
 
     def _compile(self) -> None:
         recipe, model = self.recipe, self.model
+        jit_compile = distribute.jit_compile(recipe, self.placement)
+        for layer in model.net.layers:
+            if isinstance(layer, PerWord):  # their blocks are as wide as the data say, which XLA cannot have
+                layer.in_blocks = not jit_compile
         with self.placement.strategy.scope():
             model.compile(
                 optimizer=optimizers.optimizer(recipe, self.steps_per_epoch, self.paths),
-                jit_compile=distribute.jit_compile(recipe, self.placement),
+                jit_compile=jit_compile,
                 steps_per_execution=self.execution,
             )
             model.optimizer.build(model.trainable_variables)  # a checkpoint restores into its variables

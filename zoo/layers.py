@@ -274,26 +274,53 @@ class IdentityShortcut(keras.layers.Layer):
 
 
 @_serializable
-class PerStep(keras.layers.Layer):
-    """A layer for each step of a sequence by itself: (N, T, …) → (N, T, features), the steps folded into the batch.
+class PerWord(keras.layers.Layer):
+    """A layer for each word by itself: letters (N, T, C), padded with 0 on the right → (N, T, features).
 
-    Keras's `TimeDistributed` wants to know T and runs the steps one after another. Masks do not pass.
+    Keras's `TimeDistributed` wants to know T and runs the steps one after another; here all words are one batch.
+    On CPUs under TensorFlow, in a graph that does not know how many there are, they are sorted by length and run in
+    blocks, each as wide as its longest word, so that next to nothing is padding. XLA has no sizes that depend on data:
+    `in_blocks` is to be False where it compiles the whole.
     """
+
+    BLOCK = 128  # words
 
     def __init__(self, layer: keras.layers.Layer, features: int, **kwargs):
         super().__init__(**kwargs)
-        self.layer, self.features = layer, features
+        self.layer, self.features, self.in_blocks = layer, features, True
 
     def build(self, input_shape):
         self.layer.build((None, *input_shape[2:]))
 
-    def call(self, x, training=None):
-        shape = ops.shape(x)
-        folded = ops.reshape(x, (shape[0] * shape[1], *shape[2:]))
-        return ops.reshape(self.layer(folded, training=training), (shape[0], shape[1], self.features))
+    def call(self, letters, training=False):
+        sentences, words, width = ops.shape(letters)  # numbers where they are known, else tensors
+        count, letters = sentences * words, ops.reshape(letters, (-1, width))
+        if self.in_blocks and not isinstance(count, int) and _in_a_graph_on_cpus():
+            spelled = self._in_blocks(letters, training)
+        else:
+            spelled = self.layer(letters, training=training)
+        return ops.reshape(spelled, (sentences, words, self.features))
 
-    def compute_output_spec(self, x, training=None):
-        return keras.KerasTensor((*x.shape[:2], self.features), dtype=self.compute_dtype)
+    def _in_blocks(self, letters, training):
+        import tensorflow as tf
+
+        length = tf.reduce_sum(tf.cast(letters != 0, "int32"), axis=1)
+        order = tf.argsort(length, direction="DESCENDING", stable=True)
+        letters, longest = tf.gather(letters, order), tf.gather(length, order[:: self.BLOCK])
+        if training:  # whole blocks, whose number of rows is known: an LSTM is compiled for it
+            letters = tf.pad(letters, [[0, -tf.shape(letters)[0] % self.BLOCK], [0, 0]])
+
+        def run(i, done):
+            block = letters[i * self.BLOCK : (i + 1) * self.BLOCK, : tf.maximum(longest[i], 1)]
+            block = tf.ensure_shape(block, (self.BLOCK if training else None, None))
+            return i + 1, done.write(i, self.layer(block, training=training))
+
+        done = tf.TensorArray(self.compute_dtype, tf.size(longest), element_shape=(None, self.features))
+        _, done = tf.while_loop(lambda i, _: i < tf.size(longest), run, (0, done))
+        return tf.gather(done.concat(), tf.math.invert_permutation(order))
+
+    def compute_output_spec(self, letters, training=False):
+        return keras.KerasTensor((*letters.shape[:2], self.features), dtype=self.compute_dtype)
 
     def get_config(self):
         return {**super().get_config(), "layer": keras.layers.serialize(self.layer), "features": self.features}
@@ -338,34 +365,45 @@ class LSTM(keras.layers.LSTM):
     one product for the recurrent weights a step. Here one loop goes forwards and keeps the slopes that the gradient
     needs, one goes backwards, and the weights' gradient is one product after it. XLA compiles both where the number of
     rows is known; a number of steps that is not is rounded up, so that few programs serve all, and what was added is
-    not run.
-    That is how training runs in a graph, without mask, dropout or other activations; all else, other devices and other
+    not run. Where there is a mask, a step that is not real leaves the state alone.
+    That is how training runs in a graph, without dropout or other activations; all else, other devices and other
     backends are Keras's.
     """
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        if not (training and mask is None and self._has_loop_of_its_own()):
+        if not (training and self._has_loop_of_its_own()):
             return super().inner_loop(sequences, initial_state, mask, training=training)
         cell = self.cell
         weights = [ops.cast(weight, self.compute_dtype) for weight in (cell.kernel, cell.recurrent_kernel)]
-        sequences = ops.transpose(sequences, (1, 0, 2))
-        hidden, h, c = _lstm_on_cpu(sequences, *weights, ops.convert_to_tensor(cell.bias), *initial_state)
-        return h, ops.transpose(hidden, (1, 0, 2)), [h, c]
+        sequences, real = ops.transpose(sequences, (1, 0, 2)), None
+        if mask is not None:
+            real = ops.transpose(ops.cast(mask, self.compute_dtype))[..., None]  # (T, N, 1)
+        outputs, h, c = _lstm_on_cpu(sequences, *weights, ops.convert_to_tensor(cell.bias), *initial_state, real)
+        last = h
+        if mask is not None:  # before a row's first real step Keras gives zeros, whatever the state
+            begun = ops.cumsum(real, axis=0) > 0
+            outputs, last = ops.where(begun, outputs, 0.0), ops.where(begun[-1], h, 0.0)
+        return last, ops.transpose(outputs, (1, 0, 2)), [h, c]
 
     def _has_loop_of_its_own(self):
-        if keras.backend.backend() != "tensorflow":
-            return False
-        import tensorflow as tf
-
         plain = (self.activation, self.recurrent_activation) == (keras.activations.tanh, keras.activations.sigmoid)
         plain = plain and self.use_bias and not (self.dropout or self.recurrent_dropout or self.go_backwards)
-        # Outside of graphs a tape looks into compiled functions, and what it then adds does not compile.
-        plain = plain and not tf.executing_eagerly()
-        return plain and all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
+        return plain and _in_a_graph_on_cpus()
 
 
-def _lstm_on_cpu(sequences, kernel, recurrent, bias, h, c):
-    """Outputs (T, N, units), last h and last c, from sequences (T, N, D), a layer's weights and the state before."""
+def _in_a_graph_on_cpus():
+    """Whether what runs becomes part of a graph of TensorFlow's, on a machine that has nothing but CPUs."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    # Outside of graphs a tape looks into compiled functions, and what it then adds does not compile.
+    return not tf.executing_eagerly() and all(d.device_type == "CPU" for d in tf.config.list_logical_devices())
+
+
+def _lstm_on_cpu(sequences, kernel, recurrent, bias, h, c, real):
+    """Outputs (T, N, units), last h and last c, from sequences (T, N, D), a layer's weights, the state before, and
+    which steps are real, (T, N, 1) of ones and zeros, or None where all are."""
     import tensorflow as tf
 
     steps, rows = ops.shape(sequences)[:2]  # numbers where they are known, else tensors
@@ -375,16 +413,19 @@ def _lstm_on_cpu(sequences, kernel, recurrent, bias, h, c):
         # XLA makes a program for each number of steps: between a power of two and the next, four are enough.
         octave = tf.math.ceil(tf.math.log(tf.cast(tf.maximum(steps, 8), "float64")) / np.log(2.0))
         unit = tf.cast(2 ** (octave - 3), "int32")
-        sequences = tf.pad(sequences, [[0, -steps % unit], [0, 0], [0, 0]])
+        more = [[0, -steps % unit], [0, 0], [0, 0]]
+        sequences, real = tf.pad(sequences, more), None if real is None else tf.pad(real, more)
     forwards, backwards = _lstm_loops(compiled=rows_known)
 
     @tf.custom_gradient
     def lstm(sequences, kernel, recurrent, bias, h, c):
         products = ops.matmul(sequences, kernel)
-        hidden, last_h, last_c, *kept = forwards(products, recurrent, bias, h, c, steps)
+        hidden, last_h, last_c, *kept = forwards(products, recurrent, bias, h, c, real, steps)
 
         def gradient(d_hidden, d_h, d_c):
-            d_products, d_bias, d_h, d_c = backwards(*kept, recurrent, steps, d_hidden, d_h, d_c, tf.zeros_like(bias))
+            d_products, d_bias, d_h, d_c = backwards(
+                *kept, recurrent, real, steps, d_hidden, d_h, d_c, tf.zeros_like(bias)
+            )
 
             def of_weights(factors):
                 factors, products = (tf.reshape(x, (-1, x.shape[-1])) for x in (factors, d_products))
@@ -405,20 +446,23 @@ def _lstm_loops(compiled: bool):
     import tensorflow as tf
 
     @tf.function(jit_compile=compiled, autograph=False)
-    def forwards(products, recurrent, bias, h, c, steps):
+    def forwards(products, recurrent, bias, h, c, real, steps):
         # The proposal's tanh is the sigmoid of twice as much, 2σ(2x) − 1: one function for all that a product gives.
         twice = np.repeat([1, 1, 2, 1], h.shape[-1]).astype(products.dtype.as_numpy_dtype)
 
         def step(t, h, c, hidden, slopes, forget, into_cell):
             gates = tf.sigmoid(twice * (products[t] + tf.cast(bias, products.dtype) + h @ recurrent))
             i, f, g, o = tf.split(gates, 4, axis=1)
-            g, before = 2 * g - 1, c
+            g, before = 2 * g - 1, (h, c)
             c = f * c + i * g
             squashed = tf.tanh(c)
             h = o * squashed
-            slope = tf.concat([g * i * (1 - i), before * f * (1 - f), i * (1 - g * g), squashed * o * (1 - o)], 1)
-            slopes, forget = slopes.write(t, slope), forget.write(t, f)
-            into_cell = into_cell.write(t, o * (1 - squashed * squashed))
+            slope = tf.concat([g * i * (1 - i), before[1] * f * (1 - f), i * (1 - g * g), squashed * o * (1 - o)], 1)
+            into = o * (1 - squashed * squashed)
+            if real is not None:
+                h, c = (tf.where(real[t] > 0, new, old) for new, old in zip((h, c), before, strict=True))
+                slope, f, into = slope * real[t], tf.where(real[t] > 0, f, 1), into * real[t]
+            slopes, forget, into_cell = slopes.write(t, slope), forget.write(t, f), into_cell.write(t, into)
             return t + 1, h, c, hidden.write(t + 1, h), slopes, forget, into_cell
 
         count = ops.shape(products)[0]
@@ -428,7 +472,7 @@ def _lstm_loops(compiled: bool):
         return hidden.stack(), h, c, *(array.stack() for array in kept)
 
     @tf.function(jit_compile=compiled, autograph=False)
-    def backwards(slopes, forget, into_cell, recurrent, steps, d_hidden, d_h, d_c, d_bias):
+    def backwards(slopes, forget, into_cell, recurrent, real, steps, d_hidden, d_h, d_c, d_bias):
         recurrent = tf.transpose(recurrent)
 
         def step(t, d_h, d_c, d_bias, d_products):
@@ -436,7 +480,8 @@ def _lstm_loops(compiled: bool):
             d_c += d_h * into_cell[t]
             d_gates = tf.concat([d_c, d_c, d_c, d_h], 1) * slopes[t]
             d_bias += tf.reduce_sum(tf.cast(d_gates, d_bias.dtype), 0)
-            return t - 1, d_gates @ recurrent, d_c * forget[t], d_bias, d_products.write(t, d_gates)
+            d_h = d_gates @ recurrent if real is None else d_gates @ recurrent + d_h * (1 - real[t])
+            return t - 1, d_h, d_c * forget[t], d_bias, d_products.write(t, d_gates)
 
         d_products = tf.TensorArray(slopes.dtype, ops.shape(slopes)[0])
         begin = (steps - 1, d_h, d_c, d_bias, d_products)

@@ -7,21 +7,20 @@ import keras
 from keras import layers as keras_layers
 from keras import ops
 
-from zoo.layers import LSTM, FromTheEnd, PerStep
+from zoo.layers import LSTM, FromTheEnd, PerWord
 from zoo.models.parts import check_sizes
 
 
 def spelling(sizes: Mapping[str, int]) -> keras.Model:
     """Spelled words (N, C), padded with 0, to (N, 2·units): what an LSTM in each direction ends with."""
     letters = keras.Input((None,), dtype="int32", name="letters")
-    real = ops.cast(ops.not_equal(letters, 0), "int32")
-    length = ops.sum(real, axis=1)
-    is_last = ops.logical_and(real, ops.equal(ops.cumsum(real, axis=1), length[:, None]))[..., None]
-    embedding = keras_layers.Embedding(sizes["character_vocabulary"], sizes["character_embedding"], name="embedding")
-    ends = []
-    for name, read in (("forward", letters), ("backward", FromTheEnd(name="turned")(letters, length))):
-        x = LSTM(sizes["character_units"], return_sequences=True, name=name)(embedding(read))
-        ends.append(ops.sum(ops.where(is_last, x, 0.0), axis=1))
+    real = ops.not_equal(letters, 0)
+    x = keras_layers.Embedding(sizes["character_vocabulary"], sizes["character_embedding"], name="embedding")(letters)
+    turned = FromTheEnd(name="turned")(x, ops.sum(ops.cast(real, "int32"), axis=1))
+    ends = [
+        LSTM(sizes["character_units"], name=name)(read, mask=real)
+        for name, read in (("forward", x), ("backward", turned))
+    ]
     return keras.Model(letters, keras_layers.Concatenate(name="both")(ends), name="characters")
 
 
@@ -35,7 +34,7 @@ def encoder(sizes: Mapping[str, int], *, noise: float, drop_rate: float):
     characters = keras.Input((None, None), dtype="int32", name="characters")
     length = ops.sum(ops.cast(ops.not_equal(words, 0), "int32"), axis=1)
     table = keras_layers.Embedding(sizes["word_vocabulary"], sizes["word_embedding"], name="word_embedding")
-    spelled = PerStep(spelling(sizes), 2 * sizes["character_units"], name="spelling")(characters)
+    spelled = PerWord(spelling(sizes), 2 * sizes["character_units"], name="spelling")(characters)
     x = keras_layers.Concatenate(name="word")([table(words), spelled])
     if noise:
         x = keras_layers.GaussianNoise(noise, name="noise")(x)  # (N, T, word_embedding + 2·character_units)
