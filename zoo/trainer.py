@@ -49,33 +49,21 @@ class Trainer(keras.Model):
         own = tf.VariableSynchronization.ON_READ
         return tf.Variable(tf.zeros((rows, size), keras.config.floatx()), trainable=False, synchronization=own)
 
-    def call(self, inputs, training=False, first_row=0):
-        state = self.training_state if training else self.validation_state
+    def call(self, inputs, training=False):
+        state = {} if training else self.validation_state
         if not state:
             return self.net(inputs, training=training)
         rows = tf.shape(tf.nest.flatten(inputs)[0])[0]
-        part = {name: variable[first_row : first_row + rows] for name, variable in state.items()}
-        outputs = self._in_halves(inputs, part) if training else self.net({**inputs, **part}, training=False)
-        for name, variable in state.items():
-            new = tf.cast(tf.stop_gradient(outputs[name]), variable.dtype)
-            variable.assign(tf.concat([variable[:first_row], new, variable[first_row + rows :]], axis=0))
+        outputs = self.net({**inputs, **{name: variable[:rows] for name, variable in state.items()}}, training=False)
+        self._carry(state, outputs, 0)
         return outputs
 
-    def _in_halves(self, inputs, state):
-        """The net's outputs for sequences (N, T), and the state after them.
-
-        On CPUs each half of the rows runs by itself, with nothing to wait for in the other: on another core.
-        """
-        rows = tf.nest.flatten(inputs)[0].shape[0]
-        on_cpus = all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
-        if not on_cpus or rows is None or rows == 1:
-            return self.net({**inputs, **state}, training=True)
-        halves = []
-        for number in range(2):
-            start, stop = share(number, rows, 2)
-            half = {name: value[start:stop] for name, value in {**inputs, **state}.items()}
-            halves.append(self.net(half, training=True))
-        return {name: tf.concat([half[name] for half in halves], axis=0) for name in halves[0]}
+    def _carry(self, state, outputs, first_row) -> None:
+        """Leaves for the next step what the net's outputs say of the state's rows from `first_row` on."""
+        for name, variable in state.items():
+            new = tf.cast(tf.stop_gradient(outputs[name]), variable.dtype)
+            last = first_row + tf.shape(new)[0]
+            variable.assign(tf.concat([variable[:first_row], new, variable[last:]], axis=0))
 
     def prepare_validation(self) -> None:
         """To be called before a split is scored: all replicas score one net, each stream from the start."""
@@ -183,11 +171,25 @@ class Trainer(keras.Model):
         return loss + sum(penalties) / (self.replicas * parts) if penalties else loss
 
     def _gradients(self, x, y, weights, count, first_row):
+        parts, state = [(x, y, weights)], self.training_state
+        if state:
+            last = first_row + tf.shape(y)[0]
+            x = {**x, **{name: variable[first_row:last] for name, variable in state.items()}}
+            parts = _halves((x, y, weights))
+        count_of_parts = self.accumulate_steps * len(parts)
         with tf.GradientTape() as tape:
-            outputs = self(x, training=True, first_row=first_row)
-            loss = self._loss(y, outputs, weights, count, self.accumulate_steps)
+            outputs = [self(x, training=True) for x, _, _ in parts]
+            losses = [
+                self._loss(y, output, weights, count, count_of_parts)
+                for (_, y, weights), output in zip(parts, outputs, strict=True)
+            ]
+            loss = tf.add_n(losses)
             scaled = self.optimizer.scale_loss(loss)
-        self._update(y, outputs, weights)
+        for (_, y, weights), output in zip(parts, outputs, strict=True):
+            self._update(y, output, weights)
+        if state:
+            after = {name: tf.concat([output[name] for output in outputs], axis=0) for name in state}
+            self._carry(state, after, first_row)
         gradients = tape.gradient(scaled, self.trainable_variables)
         # An embedding's gradient comes as a list of rows, the same row many times: its norm is that of their sums.
         return loss, [gradient if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
@@ -285,6 +287,17 @@ class Trainer(keras.Model):
 def share(number: Any, rows: Any, count: int) -> tuple[Any, Any]:
     """Where the rows of part `number` of `count` parts of a batch begin and end; numbers or scalar tensors."""
     return number * rows // count, (number + 1) * rows // count
+
+
+def _halves(data: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """Sequences, whose steps have to wait for each other, as two halves of the rows, which have not: on CPUs one core
+    runs the one and another the other, to the loss and back."""
+    rows = tf.nest.flatten(data)[0].shape[0]
+    on_cpus = all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
+    if not on_cpus or rows is None or rows == 1:
+        return [data]
+    cuts = [slice(*share(number, rows, 2)) for number in range(2)]
+    return [tf.nest.map_structure(lambda value, cut=cut: None if value is None else value[cut], data) for cut in cuts]
 
 
 def logits_of(outputs: Any) -> Any:
