@@ -24,6 +24,7 @@ from zoo.tasks.losses import cross_entropy
 
 SCORED = 500  # characters of a stream that are scored at a time where nothing else says how many
 DRAWS = 256  # random numbers that are drawn at a time for each row
+WRITTEN = 8  # characters of each row that one turn of the loop writes: a turn costs as much as several operations
 
 
 class LanguageModelling:
@@ -240,6 +241,7 @@ def continued(
     rows = tf.size(prompt_lengths)
     ends = prompt_lengths + length
     total = tf.reduce_max(tf.concat([ends, [1]], 0))
+    total += -total % WRITTEN  # whole turns
     # At temperature 0 all but the greatest score get the weight 0, and a draw of 0 takes the first of those.
     sharpness = tf.minimum(1 / temperature, tf.float32.max)[:, None]
     never = tf.one_hot(UNKNOWN, len(vocabulary), on_value=-np.inf, off_value=0.0)
@@ -274,10 +276,14 @@ def continued(
         state = {name: tf.cast(outputs[name], before.dtype) for name, before in state.items()}
         return position + 1, tf.cast(outputs["logits"], tf.float32), written.write(position, token), state
 
+    def turn(*loop):
+        for _ in range(WRITTEN):
+            loop = advance(*loop)
+        return loop
+
     written = tf.TensorArray(tf.int32, size=total, element_shape=(None,))
     begin = (0, tf.zeros((rows, len(vocabulary))), written, zero_state(step, rows))
-    # Ten iterations under way, TensorFlow's default, are slower for one row; one or two are for many.
-    _, _, written, _ = tf.while_loop(lambda position, *_: position < total, advance, begin, parallel_iterations=4)
+    _, _, written, _ = tf.while_loop(lambda position, *_: position < total, turn, begin)
     everything = tf.transpose(written.stack())  # (N, total)
     places = tf.range(total)[None]
     wanted = (places >= prompt_lengths[:, None]) & (places < ends[:, None])
