@@ -6,7 +6,8 @@ The net is that of Plank, Søgaard & Goldberg 2016, with two layers of 150 units
 ours: Adam, a cosine, dropout of 0.4 around each layer (Lample et al. 2016) and word dropout (Kiperwasser & Goldberg
 2016). No vectors trained elsewhere. jPTDP 2 reports 95.48 % for this treebank's release 2.2; this is release 2.16, so
 the figures stand side by side with care. Plank et al.'s own code gave 94.60 % on the test set of UD 1.3 without vectors
-trained elsewhere. Measured, one run: 95.31 % on the test set, 77.84 % of the words that training never saw.
+trained elsewhere. Measured, one run: 95.22 % on the test set, 76.83 % of the words that training never saw, after 9
+minutes of two CPU cores and in 1.7 GB.
 """
 
 import zoo

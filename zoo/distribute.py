@@ -468,7 +468,7 @@ def precision(recipe: Recipe, placement: Placement) -> str:
 def jit_compile(recipe: Recipe, placement: Placement) -> bool:
     """Whether to compile the train step: as the recipe says, or by device.
 
-    XLA wins on a GPU; on a CPU its convolutions and recurrent loops are slower than TensorFlow's own (see
+    XLA wins on a GPU; on a CPU its convolutions and large products are slower than TensorFlow's own (see
     docs/performance.md), except for very small batches, where recipes ask for it. Under mirrored strategies TensorFlow
     cannot compile a step; TPUs always do, by themselves.
     """

@@ -365,9 +365,8 @@ class LSTM(keras.layers.LSTM):
     one product for the recurrent weights a step. Here one loop goes forwards and keeps the slopes that the gradient
     needs, one goes backwards, and the weights' gradient is one product after it. XLA compiles both where the number of
     rows is known; a number of steps that is not is rounded up, so that few programs serve all, and what was added is
-    not run. Where there is a mask, a step that is not real leaves the state alone.
-    That is how training runs in a graph, without dropout or other activations; all else, other devices and other
-    backends are Keras's.
+    not run. That is how training runs in a graph, without dropout or other activations; all else, other devices and
+    other backends are Keras's.
     """
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
@@ -388,17 +387,25 @@ class LSTM(keras.layers.LSTM):
     def _has_loop_of_its_own(self):
         plain = (self.activation, self.recurrent_activation) == (keras.activations.tanh, keras.activations.sigmoid)
         plain = plain and self.use_bias and not (self.dropout or self.recurrent_dropout or self.go_backwards)
+        # Outside of graphs a tape looks into compiled functions, and what it then adds does not compile.
         return plain and _in_a_graph_on_cpus()
 
 
-def _in_a_graph_on_cpus():
-    """Whether what runs becomes part of a graph of TensorFlow's, on a machine that has nothing but CPUs."""
+def on_cpus() -> bool:
+    """Whether Keras runs on TensorFlow, and TensorFlow on nothing but CPUs."""
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf
 
-    # Outside of graphs a tape looks into compiled functions, and what it then adds does not compile.
-    return not tf.executing_eagerly() and all(d.device_type == "CPU" for d in tf.config.list_logical_devices())
+    return all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
+
+
+def _in_a_graph_on_cpus():
+    if not on_cpus():
+        return False
+    import tensorflow as tf
+
+    return not tf.executing_eagerly()
 
 
 def _lstm_on_cpu(sequences, kernel, recurrent, bias, h, c, real):
@@ -453,15 +460,16 @@ def _lstm_loops(compiled: bool):
         def step(t, h, c, hidden, slopes, forget, into_cell):
             gates = tf.sigmoid(twice * (products[t] + tf.cast(bias, products.dtype) + h @ recurrent))
             i, f, g, o = tf.split(gates, 4, axis=1)
-            g, before = 2 * g - 1, (h, c)
+            g, old_h, old_c = 2 * g - 1, h, c
             c = f * c + i * g
             squashed = tf.tanh(c)
             h = o * squashed
-            slope = tf.concat([g * i * (1 - i), before[1] * f * (1 - f), i * (1 - g * g), squashed * o * (1 - o)], 1)
+            slope = tf.concat([g * i * (1 - i), old_c * f * (1 - f), i * (1 - g * g), squashed * o * (1 - o)], 1)
             into = o * (1 - squashed * squashed)
             if real is not None:
-                h, c = (tf.where(real[t] > 0, new, old) for new, old in zip((h, c), before, strict=True))
-                slope, f, into = slope * real[t], tf.where(real[t] > 0, f, 1), into * real[t]
+                is_real = real[t] > 0
+                h, c, f = tf.where(is_real, h, old_h), tf.where(is_real, c, old_c), tf.where(is_real, f, 1)
+                slope, into = slope * real[t], into * real[t]
             slopes, forget, into_cell = slopes.write(t, slope), forget.write(t, f), into_cell.write(t, into)
             return t + 1, h, c, hidden.write(t + 1, h), slopes, forget, into_cell
 

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from zoo.layers import on_cpus
+
 
 class Trainer(keras.Model):
     """A net with one loss for all of its outputs together, and with a state that one step hands on to the next.
@@ -175,7 +177,7 @@ class Trainer(keras.Model):
         if state:
             last = first_row + tf.shape(y)[0]
             x = {**x, **{name: variable[first_row:last] for name, variable in state.items()}}
-            parts = _halves((x, y, weights))
+            parts = _halves(x, y, weights)
         count_of_parts = self.accumulate_steps * len(parts)
         with tf.GradientTape() as tape:
             outputs = [self(x, training=True) for x, _, _ in parts]
@@ -289,15 +291,16 @@ def share(number: Any, rows: Any, count: int) -> tuple[Any, Any]:
     return number * rows // count, (number + 1) * rows // count
 
 
-def _halves(data: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+def _halves(x: Any, y: tf.Tensor, weights: tf.Tensor | None) -> list[tuple[Any, ...]]:
     """Sequences, whose steps have to wait for each other, as two halves of the rows, which have not: on CPUs one core
     runs the one and another the other, to the loss and back."""
-    rows = tf.nest.flatten(data)[0].shape[0]
-    on_cpus = all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
-    if not on_cpus or rows is None or rows == 1:
-        return [data]
-    cuts = [slice(*share(number, rows, 2)) for number in range(2)]
-    return [tf.nest.map_structure(lambda value, cut=cut: None if value is None else value[cut], data) for cut in cuts]
+    rows = y.shape[0]
+    if not on_cpus() or rows is None or rows == 1:
+        return [(x, y, weights)]
+    return [
+        tf.nest.map_structure(lambda value, cut=cut: None if value is None else value[cut], (x, y, weights))
+        for cut in (slice(*share(number, rows, 2)) for number in range(2))
+    ]
 
 
 def logits_of(outputs: Any) -> Any:
