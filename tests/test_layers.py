@@ -238,6 +238,7 @@ def test_lstm_equals_keras_without_its_loop(dtype, mask, known, jit_compile):
     "otherwise",
     [
         {"training": False},
+        {"training": False, "mask": REAL},
         {"go_backwards": True},
         {"activation": "relu"},
         {"recurrent_activation": "hard_sigmoid"},
