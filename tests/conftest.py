@@ -59,9 +59,9 @@ def small_recipe():
 @pytest.fixture
 def unchecked_export(monkeypatch):
     """Leaves out the fresh process that every export is loaded in, which takes seconds; test_export has it."""
-    from zoo import export
+    from zoo.exports import write
 
-    monkeypatch.setattr(export, "_check", lambda *arguments: None)
+    monkeypatch.setattr(write, "_check", lambda *arguments: None)
 
 
 @pytest.fixture

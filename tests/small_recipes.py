@@ -16,7 +16,8 @@ import keras
 import numpy as np
 
 import zoo
-from zoo import distribute, engine, export
+from zoo import distribute, engine
+from zoo.exports import write
 
 TASKS = ("image", "language", "tagging", "translation")
 
@@ -102,7 +103,7 @@ def main(folder, devices, tasks, changes, slurm_port=None):
     folder = Path(folder)
     if slurm_port:
         distribute.SLURM_PORT = int(slurm_port)
-    export._check = lambda *arguments: None
+    write._check = lambda *arguments: None
     engine.SAVE_SECONDS = 0.0
     recipes, devices = small_recipes(folder), distribute.Devices(**json.loads(devices))
     for name in tasks.split(","):

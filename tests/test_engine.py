@@ -93,10 +93,11 @@ KILLED = """
 import sys
 import time
 import keras
-from zoo import engine, export
+from zoo import engine
+from zoo.exports import write
 from zoo.recipe import ImageRecipe
 engine.SAVE_SECONDS = 0.0  # after each execution, so that kills fall into the middle of epochs
-export._check = lambda *arguments: None
+write._check = lambda *arguments: None
 recipe = ImageRecipe(
     name="killed", model="lenet5_modern", model_args={"input_shape": (16, 16, 1), "drop_rate": 0.3}, dataset="digits",
     epochs=4, batch_size=50, optimizer="adam", learning_rate=0.003, schedule="cosine", random_shift=1,

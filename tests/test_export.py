@@ -10,7 +10,8 @@ import tensorflow as tf
 
 import zoo
 from conftest import run_python
-from zoo import engine, export
+from zoo import engine
+from zoo.exports import read, write
 from zoo.recipe import load_recipe
 
 
@@ -101,8 +102,8 @@ def test_what_lies_beside_the_graph(trained):
     assert {path.name for path in extras.iterdir()} == {
         "weights.json", "recipe.json", "card.json", "sha256sums.txt", "tf_serving_warmup_requests",
     }  # fmt: skip
-    assert export.recipe_of(trained.export)["name"] == "lenet5_digits"
-    assert export.about(trained.export)["metrics"] == dict(trained.metrics)
+    assert read.read_recipe(trained.export)["name"] == "lenet5_digits"
+    assert read.read_card(trained.export)["metrics"] == dict(trained.metrics)
     from tensorflow_serving.apis import prediction_log_pb2
 
     record = next(iter(tf.data.TFRecordDataset(str(extras / "tf_serving_warmup_requests")))).numpy()
@@ -151,14 +152,14 @@ def test_versions_count_on_and_appear_whole(trained, tmp_path, unchecked_export)
     recipe, card = load_recipe("lenet5_digits"), describe("lenet5")
     task = ImageClassification(recipe, card, print)
 
-    def write():
+    def written():
         serving = task.serving(trained.model)
-        return export.write(tmp_path / "m", serving, trained.model, recipe, card, task.serving_examples(), {}, {})
+        return write.write(tmp_path / "m", serving, trained.model, recipe, card, task.serving_examples(), {}, {})
 
-    assert write() == tmp_path / "m" / "1"
+    assert written() == tmp_path / "m" / "1"
     (tmp_path / "m" / "7").mkdir()
     (tmp_path / "m" / ".writing-killed").mkdir()
-    assert write() == tmp_path / "m" / "8"
+    assert written() == tmp_path / "m" / "8"
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["1", "7", "8"]
 
 
@@ -179,7 +180,7 @@ def test_an_export_that_does_not_answer_alike_is_not_kept(trained, tmp_path):
     try:
         tf.saved_model.save = spoil
         with pytest.raises(zoo.ZooError, match="does not answer as the trained model does"):
-            export.write(tmp_path / "m", serving, trained.model, recipe, card, task.serving_examples(), {}, {})
+            write.write(tmp_path / "m", serving, trained.model, recipe, card, task.serving_examples(), {}, {})
     finally:
         tf.saved_model.save = save
         trained.model.weights[-1].assign(before)
@@ -191,7 +192,7 @@ def test_an_export_that_was_cut_short_is_refused(trained, tmp_path, lost):
     shutil.copytree(trained.export, tmp_path / "m" / "1")
     (tmp_path / "m" / "1" / lost).unlink()
     with pytest.raises(zoo.ZooError, match="incomplete.*is missing"):
-        export.find(tmp_path / "m")
+        read.find(tmp_path / "m")
 
 
 def test_an_export_that_was_changed_is_refused(trained, tmp_path):
@@ -199,14 +200,14 @@ def test_an_export_that_was_changed_is_refused(trained, tmp_path):
     with (tmp_path / "1" / "saved_model.pb").open("ab") as file:
         file.write(b"more")
     with pytest.raises(zoo.ZooError, match="damaged: saved_model.pb"):
-        export.find(tmp_path / "1")
+        read.find(tmp_path / "1")
 
 
 def test_what_is_no_export_says_so(tmp_path):
     with pytest.raises(zoo.UsageError, match="no folder"):
-        export.find(tmp_path / "nowhere")
+        read.find(tmp_path / "nowhere")
     with pytest.raises(zoo.UsageError, match="holds no export"):
-        export.find(tmp_path)
+        read.find(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,7 @@ def test_what_is_no_export_says_so(tmp_path):
     [("lenet5", "OUTPUT"), ("mlp", "logits"), ("all_cnn_c", None), ("nin_cifar", None), ("resnet20", "fc")],
 )
 def test_the_classifier_is_found_beneath_pooling(name, layer):
-    from zoo.weights import classifier
+    from zoo.weights.exports import classifier
 
     model = zoo.build(name) if name == "lenet5" else zoo.build(name, num_classes=3)
     found = classifier(model)

@@ -164,10 +164,11 @@ def _show(name: str) -> None:
 
 def _evaluate(options: argparse.Namespace) -> int:
     load_tensorflow()
-    from zoo import export, report
+    from zoo import report
+    from zoo.exports import read
 
-    folder = export.find(options.export)
-    results = _task_module(folder).evaluate(folder, export.recipe_of(folder), export.about(folder), options.dataset)
+    folder = read.find(options.export)
+    results = _task_module(folder).evaluate(folder, read.read_recipe(folder), read.read_card(folder), options.dataset)
     if options.json:
         print(json.dumps(results))
     else:
@@ -181,13 +182,13 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     load_tensorflow()
-    from zoo import export
+    from zoo.exports import read
 
-    folder = export.find(options.export)
+    folder = read.find(options.export)
     module, failed = _task_module(folder), False
-    if (options.beam or options.plot) and export.about(folder)["task"] != "translation":
+    if (options.beam or options.plot) and read.read_card(folder)["task"] != "translation":
         flag = "--beam" if options.beam else "--plot"
-        raise UsageError(f"{flag} is for translation; {folder} is an export for {export.about(folder)['task']}.")
+        raise UsageError(f"{flag} is for translation; {folder} is an export for {read.read_card(folder)['task']}.")
     for answer in module.predict(folder, options):
         failed |= "error" in answer
         if options.json:
@@ -200,9 +201,9 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _task_module(folder: Path) -> ModuleType:
-    from zoo import export
+    from zoo.exports import read
 
-    return importlib.import_module(export.recipe_of(folder)["task"].partition(":")[0])
+    return importlib.import_module(read.read_recipe(folder)["task"].partition(":")[0])
 
 
 def _train_by_name(arguments: list[str]) -> int:

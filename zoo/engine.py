@@ -23,12 +23,14 @@ import keras
 import tensorflow as tf
 
 import zoo
-from zoo import distribute, export, optimizers, report
+from zoo import distribute, optimizers, report
+from zoo.building import build
 from zoo.distribute import Devices, Placement, placed
 from zoo.errors import UsageError, ZooError, reason
+from zoo.exports import write
 from zoo.layers import PerWord
 from zoo.recipe import Recipe, list_recipes, load_recipe
-from zoo.registry import Card, build, describe
+from zoo.registry import Card, describe
 from zoo.trainer import Trainer, without_auxiliary_heads
 
 SAVE_SECONDS = 30.0  # between two checkpoints; a killed run loses no more than this and one execution
@@ -168,7 +170,7 @@ class Run:
         if training.rows:
             report.curves(training.rows, self.folder / "curves.png")
         self.say("Exporting, and checking the export in a fresh process")
-        exported = export.write(
+        exported = write.write(
             self.folder / "export" / recipe.name,
             task.serving(model),
             model,

@@ -5,11 +5,11 @@ import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, ClassVar, Literal
 
 from zoo.errors import UsageError, nearest
+from zoo.shipped import shipped_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,23 +331,16 @@ def _with_tuples(value: Any) -> Any:
     return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
-def carried_folder(name: str) -> Path:
-    """A folder that comes with the package: inside it where it is installed, beside it in a checkout."""
-    package = Path(__file__).parent
-    inside = package / name
-    return inside if inside.is_dir() else package.parent / name
-
-
 def list_recipes() -> list[str]:
     """Names of the recipe scripts, sorted."""
-    return sorted(path.stem for path in carried_folder("recipes").glob("*.py"))
+    return sorted(path.stem for path in shipped_folder("recipes").glob("*.py"))
 
 
 def load_script(name: str) -> ModuleType:
     """The module of a recipe script, imported from its file. Raises `UsageError` for an unknown name."""
     if name not in list_recipes():
         raise UsageError(f"There is no recipe {name!r}. {nearest(name, list_recipes())}")
-    spec = importlib.util.spec_from_file_location(f"zoo_recipe_{name}", carried_folder("recipes") / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"zoo_recipe_{name}", shipped_folder("recipes") / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

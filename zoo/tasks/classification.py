@@ -22,7 +22,7 @@ from zoo.errors import UsageError, reason
 from zoo.recipe import ImageRecipe, from_dict
 from zoo.registry import Card
 from zoo.tasks.losses import cross_entropy, smoothed_cross_entropy
-from zoo.weights import classifier
+from zoo.weights.exports import classifier
 
 # The constant of LeNet-5's criterion, which the paper leaves open: how far, in squared distance, a wrong class's code
 # is pushed away. Chosen on a validation split of MNIST.

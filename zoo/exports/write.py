@@ -1,6 +1,5 @@
 """Writing SavedModels that a server can answer from: whole or not at all, and checked before the command says done."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,11 +15,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo.errors import UsageError, ZooError, reason
+from zoo.errors import ZooError, reason
+from zoo.exports.read import SUMS, sha256
 from zoo.recipe import Recipe
 from zoo.registry import Card
-
-SUMS = "assets.extra/sha256sums.txt"
 
 
 def write(
@@ -106,7 +104,7 @@ def _check(folder: Path, serving: tf.Module, examples: Mapping[str, np.ndarray])
     with tempfile.TemporaryDirectory() as scratch:
         answers = Path(scratch) / "answers.npz"
         np.savez(answers, **arrays)
-        script = Path(__file__).with_name("check_export.py")
+        script = Path(__file__).with_name("check_script.py")
         # -P keeps the script's own folder, and so the zoo, off the module path.
         done = subprocess.run(
             [sys.executable, "-P", "-W", "ignore", str(script), str(folder), str(answers)],
@@ -120,13 +118,8 @@ def _check(folder: Path, serving: tf.Module, examples: Mapping[str, np.ndarray])
 
 
 def _write_sums(folder: Path) -> None:
-    sums = [f"{_sha256(path)}  {path.relative_to(folder)}\n" for path in sorted(folder.rglob("*")) if path.is_file()]
+    sums = [f"{sha256(path)}  {path.relative_to(folder)}\n" for path in sorted(folder.rglob("*")) if path.is_file()]
     (folder / SUMS).write_text("".join(sums), encoding="utf-8")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _claim_version(base: Path, folder: Path) -> Path:
@@ -138,51 +131,3 @@ def _claim_version(base: Path, folder: Path) -> Path:
             if not (base / str(version)).exists():
                 raise
             version += 1  # another process was quicker
-
-
-def find(path: str | os.PathLike[str]) -> Path:
-    """The version folder that `path` means, checked to be complete.
-
-    `path` may be the version folder itself, the folder above it (the newest version counts) or a run's folder.
-    Raises `UsageError` where there is none, `ZooError` where a file is missing or changed.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise UsageError(f"There is no folder {path}; give a run's folder or an export's.")
-    candidates = [path, *_versions(path)]
-    for export in sorted(path.glob("export/*")):
-        candidates += _versions(export)
-    for folder in candidates:
-        if (folder / "saved_model.pb").is_file() or (folder / SUMS).is_file():
-            _verify(folder)
-            return folder
-    raise UsageError(f"{path} holds no export; `zoo train` writes one, NAME/VERSION/saved_model.pb.")
-
-
-def _versions(base: Path) -> list[Path]:
-    if not base.is_dir():
-        return []
-    return sorted((p for p in base.iterdir() if p.name.isdigit()), key=lambda p: int(p.name), reverse=True)
-
-
-def _verify(folder: Path) -> None:
-    if not (folder / SUMS).is_file():
-        if (folder / "assets.extra").is_dir():
-            raise ZooError(f"{folder} is incomplete: {SUMS} is missing. Write the export again.")
-        raise ZooError(f"{folder} is a SavedModel, but none that the zoo wrote: it has no assets.extra.")
-    for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
-        digest, _, name = line.partition("  ")
-        if not (folder / name).is_file():
-            raise ZooError(f"{folder} is incomplete: {name} is missing. Write the export again.")
-        if _sha256(folder / name) != digest:
-            raise ZooError(f"{folder} is damaged: {name} is not what was written. Write the export again.")
-
-
-def about(folder: Path) -> dict[str, Any]:
-    """The card of an export, with its measured metrics."""
-    return json.loads((folder / "assets.extra" / "card.json").read_text(encoding="utf-8"))
-
-
-def recipe_of(folder: Path) -> dict[str, Any]:
-    """The recipe that an export was trained by, as plain values."""
-    return json.loads((folder / "assets.extra" / "recipe.json").read_text(encoding="utf-8"))

@@ -1,20 +1,15 @@
-"""Weights into a built model: from an export, from Keras Applications."""
+"""ImageNet weights of Keras Applications in our models."""
 
 import contextlib
 import inspect
-import json
 import logging
-import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from zoo import export
 from zoo.errors import UsageError, ZooError, nearest
-from zoo.recipe import carried_folder
-from zoo.registry import Card, describe
+from zoo.registry import Card
 
 if TYPE_CHECKING:
     import keras
@@ -208,106 +203,11 @@ def _bias_before(application: "keras.Model", layer: "keras.layers.Layer"):
     return convolution.bias.numpy() if convolution.use_bias else None
 
 
-def build_with_weights(
-    card: Card, builder: Callable[..., "keras.Model"], weights: str | os.PathLike[str], config: Mapping[str, Any]
-) -> "keras.Model":
-    """Builds a model and loads pretrained weights: what `zoo.build(name, weights=…)` does.
-
-    `weights` is a tag of the card, `"default"`, or the path of an export or a run. The export's own arguments of the
-    builder are the defaults. With another `num_classes`, or other layers at the end, everything but the head is
-    loaded, and a line says so.
-
-    Raises `UsageError` for an unknown tag, an export of another model, or arguments that change shapes below the head.
-    """
-    tag = next(iter(card.weights), None) if weights == "default" else weights
-    if tag is None:
-        raise UsageError(
-            f"{card.name} has no pretrained weights; train it: {', '.join(card.recipes) or 'no recipe yet'}."
-        )
-    if card.weights.get(tag) == "keras-applications":
-        model = builder(**{**card.arguments, **config})
-        load_imagenet(model, card.name)
-        return model
-    folder = export_folder(card, tag)
-    about = export.about(folder)
-    if about["name"] != card.name:
-        raise UsageError(f"{folder} holds weights of {about['name']!r}, not of {card.name!r}.")
-    saved = about["arguments_built"]
-    model = builder(**{**card.arguments, **saved, **config})
-    fresh_head = "num_classes" in saved and config.get("num_classes", saved["num_classes"]) != saved["num_classes"]
-    load_export(model, folder, head=not fresh_head)
-    if fresh_head:
-        print(
-            f"{card.name}: weights of {tag} for all but the classifier; the head for "
-            f"{config['num_classes']} classes is new (the weights have {saved['num_classes']})."
-        )
-    return model
-
-
-def export_folder(card: Card, weights: str | os.PathLike[str]) -> Path:
-    """The export that a tag of the card, or a path, means."""
-    if weights in card.weights:
-        return export.find(carried_folder("saved_models") / card.weights[weights])
-    if not Path(weights).exists():
-        known = [*card.weights, "default"] if card.weights else []
-        raise UsageError(
-            f"{card.name} has no weights {str(weights)!r}, and no export is there. {nearest(str(weights), known)}"
-        )
-    return export.find(weights)
-
-
-def load_export(model: "keras.Model", folder: Path, *, head: bool = True) -> None:
-    """Reads a model's weights from the SavedModel's own checkpoint; no code of the export runs.
-
-    `head=False` leaves the classifier as it is. Raises `UsageError` where a weight is missing there or has another
-    shape; then `model` is unchanged.
-    """
-    import tensorflow as tf
-
-    reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
-    keys = json.loads((folder / "assets.extra" / "weights.json").read_text(encoding="utf-8"))
-    kept = set() if head else {id(variable) for variable in classifier(model).weights}
-    values = []
-    for variable in model.weights:
-        if id(variable) in kept:
-            continue
-        key = keys.get(variable.path)
-        if key is None:
-            raise UsageError(f"{model.name}: {folder} has no weight {variable.path!r}.")
-        value = reader.get_tensor(key)
-        if value.shape != tuple(variable.shape):
-            raise UsageError(
-                f"{model.name}: {variable.path} has shape {tuple(variable.shape)} here and {value.shape} in {folder}."
-            )
-        values.append((variable, value))
-    for variable, value in values:
-        variable.assign(value)
-
-
-def classifier(model: "keras.Model") -> "keras.layers.Layer":
-    """The layer that makes the class scores: the last one, but for pooling and activations after it (All-CNN, NIN)."""
+def imagenet_preprocessing(card: Card) -> Callable[[Any], Any]:
+    """What the ImageNet weights of a model expect: a function from images (N, any, any, 3), values from 0 to 255, to
+    what the model takes, (N, height, width, 3)."""
     import keras
 
-    after = (keras.layers.GlobalAveragePooling2D, keras.layers.Activation, keras.layers.ReLU, keras.layers.Flatten)
-    return next(layer for layer in reversed(model.layers) if not isinstance(layer, after))
-
-
-def preprocessing(name: str, weights: str | os.PathLike[str] = "default") -> Callable[[Any], Any]:
-    """What the weights of a model expect to be done to images.
-
-    Returns a function from uint8 images (N, any height, any width, C) to the numbers (N, height, width, C) that
-    `zoo.build(name, weights=weights)` takes. Raises `UsageError` as `build` does.
-    """
-    card = describe(name)
-    tag = next(iter(card.weights), weights) if weights == "default" else weights
-    if card.weights.get(tag) == "keras-applications":
-        import keras
-
-        module = inspect.getmodule(getattr(keras.applications, _APPLICATIONS[card.name]))
-        height, width, _ = card.input_shape
-        return lambda images: module.preprocess_input(keras.ops.image.resize(images, (height, width)))
-    folder = export_folder(card, tag)
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(str(folder))
-    return lambda images: loaded.signatures["preprocess"](images=images)["inputs"]
+    module = inspect.getmodule(getattr(keras.applications, _APPLICATIONS[card.name]))
+    height, width, _ = card.input_shape
+    return lambda images: module.preprocess_input(keras.ops.image.resize(images, (height, width)))

@@ -1,6 +1,6 @@
 """Loads an export in a process of its own and compares its answers with the model that was trained.
 
-Run as a script: `check_export.py EXPORT ANSWERS.npz`. It imports TensorFlow and nothing of the zoo. ANSWERS.npz holds
+Run as a script: `check_script.py EXPORT ANSWERS.npz`. It imports TensorFlow and nothing of the zoo. ANSWERS.npz holds
 the request as `in:NAME` and the expected answer as `out:NAME`. Prints the largest difference; exits with 1 where
 strings or whole numbers differ, or others by more than 1e-5 of the largest value.
 """

@@ -1,0 +1,65 @@
+"""Finding and checking exports. Standard library only."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import UsageError, ZooError
+
+SUMS = "assets.extra/sha256sums.txt"
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, as hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find(path: str | os.PathLike[str]) -> Path:
+    """The version folder that `path` means, checked to be complete.
+
+    `path` may be the version folder itself, the folder above it (the newest version counts) or a run's folder.
+    Raises `UsageError` where there is none, `ZooError` where a file is missing or changed.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UsageError(f"There is no folder {path}; give a run's folder or an export's.")
+    candidates = [path, *_versions(path)]
+    for export in sorted(path.glob("export/*")):
+        candidates += _versions(export)
+    for folder in candidates:
+        if (folder / "saved_model.pb").is_file() or (folder / SUMS).is_file():
+            _verify(folder)
+            return folder
+    raise UsageError(f"{path} holds no export; `zoo train` writes one, NAME/VERSION/saved_model.pb.")
+
+
+def _versions(base: Path) -> list[Path]:
+    if not base.is_dir():
+        return []
+    return sorted((p for p in base.iterdir() if p.name.isdigit()), key=lambda p: int(p.name), reverse=True)
+
+
+def _verify(folder: Path) -> None:
+    if not (folder / SUMS).is_file():
+        if (folder / "assets.extra").is_dir():
+            raise ZooError(f"{folder} is incomplete: {SUMS} is missing. Write the export again.")
+        raise ZooError(f"{folder} is a SavedModel, but none that the zoo wrote: it has no assets.extra.")
+    for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
+        digest, _, name = line.partition("  ")
+        if not (folder / name).is_file():
+            raise ZooError(f"{folder} is incomplete: {name} is missing. Write the export again.")
+        if sha256(folder / name) != digest:
+            raise ZooError(f"{folder} is damaged: {name} is not what was written. Write the export again.")
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of an export, with its measured metrics."""
+    return json.loads((folder / "assets.extra" / "card.json").read_text(encoding="utf-8"))
+
+
+def read_recipe(folder: Path) -> dict[str, Any]:
+    """The recipe that an export was trained by, as plain values."""
+    return json.loads((folder / "assets.extra" / "recipe.json").read_text(encoding="utf-8"))
