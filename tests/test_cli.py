@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from conftest import ROOT, run_python, zoo
 from zoo import cli
-from zoo.distribute import Devices
+from zoo.distribute.strategy import Devices
 from zoo.errors import UsageError
 from zoo.recipe import list_recipes, load_recipe
 
@@ -91,8 +91,9 @@ def test_flags_are_the_recipes_fields_and_the_builders_arguments():
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_recipes_are_whole(name):
-    from zoo.recipe import from_dict, load_script
+    from zoo.recipe import load_script
     from zoo.registry import describe
+    from zoo.tasks.base import recipe_from_dict as from_dict
 
     module = load_script(name)
     recipe = module.recipe

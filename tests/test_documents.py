@@ -12,7 +12,8 @@ import zoo
 from conftest import PREPARED, ROOT, run_python
 from zoo import report
 from zoo.cli import COMMANDS
-from zoo.distribute import Devices, tf_config
+from zoo.distribute.cluster import tf_config
+from zoo.distribute.strategy import Devices
 from zoo.errors import ZooError
 from zoo.exports import read
 from zoo.recipe import Recipe, list_recipes

@@ -9,8 +9,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import run_python
-from zoo import engine
+from conftest import prepared, run, run_python
 from zoo.exports import read, write
 from zoo.recipe import load_recipe
 
@@ -19,7 +18,7 @@ from zoo.recipe import load_recipe
 def trained(tmp_path_factory):
     """LeNet-5 after a pass over the digits, exported and checked."""
     recipe = replace(load_recipe("lenet5_digits"), epochs=2, schedule="constant")
-    return engine.run(recipe, run_dir=tmp_path_factory.mktemp("trained") / "run")
+    return run(recipe, run_dir=tmp_path_factory.mktemp("trained") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +53,7 @@ def test_signatures_have_the_agreed_names_types_and_shapes(signatures):
 
 
 def test_answers_are_the_models(trained, signatures, digits):
-    from zoo.tasks.classification import Preprocessing
+    from zoo.tasks.image_classification.preprocessing import Preprocessing
 
     ready = Preprocessing(load_recipe("lenet5_digits"), (32, 32, 1))
     logits = trained.model(ready.served(tf.constant(scans(digits)))).numpy()
@@ -124,9 +123,9 @@ def test_weights_stand_once_and_can_be_taken(trained, tmp_path):
         zoo.build("mlp", weights=trained.export)
 
 
-def test_another_number_of_classes_keeps_all_but_the_head(small_recipe, tmp_path, capsys, unchecked_export):
+def test_another_number_of_classes_keeps_all_but_the_head(small_recipe, tmp_path, capsys):
     recipe = small_recipe(model="mlp", model_args={"input_shape": (8, 8, 1), "hidden": (16,)})
-    result = engine.run(recipe, run_dir=tmp_path / "run")
+    result = run(recipe, run_dir=tmp_path / "run")
     model = zoo.build("mlp", weights=result.export, num_classes=3)
     assert model.output_shape == (None, 3) and "the head for 3 classes is new" in capsys.readouterr().out
     np.testing.assert_array_equal(model.weights[0], result.model.weights[0])
@@ -145,12 +144,11 @@ def test_preprocessing_is_what_the_weights_expect(trained, digits):
     np.testing.assert_array_equal(model(ready).numpy().argmax(-1), classes)
 
 
-def test_versions_count_on_and_appear_whole(trained, tmp_path, unchecked_export):
+def test_versions_count_on_and_appear_whole(trained, tmp_path):
     from zoo.registry import describe
-    from zoo.tasks.classification import ImageClassification
 
     recipe, card = load_recipe("lenet5_digits"), describe("lenet5")
-    task = ImageClassification(recipe, card, print)
+    task = prepared(recipe)
 
     def written():
         serving = task.serving(trained.model)
@@ -165,10 +163,9 @@ def test_versions_count_on_and_appear_whole(trained, tmp_path, unchecked_export)
 
 def test_an_export_that_does_not_answer_alike_is_not_kept(trained, tmp_path):
     from zoo.registry import describe
-    from zoo.tasks.classification import ImageClassification
 
     recipe, card = load_recipe("lenet5_digits"), describe("lenet5")
-    task = ImageClassification(recipe, card, print)
+    task = prepared(recipe)
     serving = task.serving(trained.model)
     save = tf.saved_model.save
 

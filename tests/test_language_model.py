@@ -9,12 +9,11 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import PREPARED, check_resumption
-from zoo import engine, trainer
+from conftest import PREPARED, check_resumption, prepared, run
 from zoo.data.text import load_text
 from zoo.data.vocabulary import Characters
 from zoo.errors import UsageError, ZooError
-from zoo.recipe import LanguageModelRecipe, load_recipe
+from zoo.recipe import load_recipe
 from zoo.registry import describe
 from zoo.tasks import language_modelling
 from zoo.tasks.language_modelling import (
@@ -24,6 +23,8 @@ from zoo.tasks.language_modelling import (
     stepping,
     zero_state,
 )
+from zoo.tasks.language_modelling.recipe import LanguageModelRecipe
+from zoo.training.step import Trainer
 
 TEXT = "the quick brown fox jumps over the lazy dog; how vexingly quick daft zebras jump! " * 60
 
@@ -114,15 +115,15 @@ def test_impossible_arguments_are_named(arguments, said):
         zoo.build("char_rnn", **arguments)
 
 
-def test_the_train_step_compiles_with_xla(text_recipe, tmp_path, unchecked_export):
-    plain = engine.run(text_recipe(limit_steps=6), run_dir=tmp_path / "a")
-    compiled = engine.run(text_recipe(limit_steps=6, jit_compile=True), run_dir=tmp_path / "b")
+def test_the_train_step_compiles_with_xla(text_recipe, tmp_path):
+    plain = run(text_recipe(limit_steps=6), run_dir=tmp_path / "a")
+    compiled = run(text_recipe(limit_steps=6, jit_compile=True), run_dir=tmp_path / "b")
     assert compiled.metrics == pytest.approx(plain.metrics, rel=1e-4)
 
 
-def test_a_short_last_piece_counts_for_its_characters(text_recipe, tmp_path, unchecked_export, monkeypatch):
+def test_a_short_last_piece_counts_for_its_characters(text_recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(language_modelling, "SCORED", 37)
-    result = engine.run(text_recipe(split="tfds"), run_dir=tmp_path / "run")
+    result = run(text_recipe(split="tfds"), run_dir=tmp_path / "run")
     row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     expected = result.metrics["validation_nats_per_char"]
     assert row["val_loss"] == pytest.approx(expected, rel=1e-5) == row["val_nats_per_char"]
@@ -162,17 +163,17 @@ def test_streams_run_on_from_character_to_character(tmp_path):
 
 
 def test_every_step_goes_on_where_the_last_one_ended(text_recipe):
-    task = LanguageModelling(text_recipe(), describe("char_rnn"), print)
+    task = prepared(text_recipe())
     steps = task.data.train.length // 10
-    batches = [(x["tokens"].numpy(), y.numpy()) for x, y in task.training_batches(0).take(2 * steps)]
+    batches = [(b["inputs"]["tokens"].numpy(), b["labels"].numpy()) for b in task.training_batches(0).take(2 * steps)]
     for (tokens, targets), (following, _) in zip(batches[: steps - 1], batches[1:steps], strict=True):
         np.testing.assert_array_equal(tokens[:, 1:], targets[:, :-1])
         np.testing.assert_array_equal(targets[:, -1], following[:, 0])
     np.testing.assert_array_equal(batches[0][0], batches[steps][0])
-    np.testing.assert_array_equal(next(iter(task.training_batches(7)))[1], batches[7][1])
+    np.testing.assert_array_equal(next(iter(task.training_batches(7)))["labels"], batches[7][1])
 
 
-def test_training_carries_the_state(text_recipe, tmp_path, unchecked_export):
+def test_training_carries_the_state(text_recipe, tmp_path):
     """With a rate of zero the state after some steps is that of the net run over all of their characters."""
     seen = {}
 
@@ -181,8 +182,8 @@ def test_training_carries_the_state(text_recipe, tmp_path, unchecked_export):
             seen.update({name: v.numpy() for name, v in self.model.training_state.items()})
 
     recipe = text_recipe(learning_rate=0.0, limit_steps=7)
-    result = engine.run(recipe, run_dir=tmp_path / "run", callbacks=[Watch()])
-    task = LanguageModelling(recipe, describe("char_rnn"), print)
+    result = run(recipe, run_dir=tmp_path / "run", callbacks=[Watch()])
+    task = prepared(recipe)
     outputs = result.model({"tokens": tf.constant(task.train[:, :70]), **zero_state(result.model, 8)})
     for name, value in seen.items():
         assert np.abs(value).max() > 0.001
@@ -191,19 +192,20 @@ def test_training_carries_the_state(text_recipe, tmp_path, unchecked_export):
 
 def test_halves_have_the_gradient_of_the_whole(text_recipe):
     recipe = text_recipe(batch_size=5)
-    task = LanguageModelling(recipe, describe("char_rnn"), print)
+    task = prepared(recipe)
     net = zoo.build("char_rnn", **task.model_args(), units=6)
-    model = trainer.Trainer(net, task)
+    model = Trainer(net, task, streams=(5, 1))
     model.compile(keras.optimizers.SGD(0.1))
     rng = np.random.default_rng(0)
     model.scatter_state({name: rng.normal(size=(5, 6)) for name in model.training_state})
     before = {name: tf.constant(value) for name, value in model.gathered_state().items()}
-    inputs, labels = next(iter(task.training_batches(0)))
+    batch = next(iter(task.training_batches(0)))
     with tf.GradientTape() as tape:
-        outputs = net({**inputs, **before}, training=True)
-        loss = tf.reduce_mean(task.loss(labels, outputs))
+        outputs = net({**batch["inputs"], **before}, training=True)
+        total, count = task.loss(batch, outputs)
+        loss = total / count
     expected = tape.gradient(loss, net.trainable_variables)
-    seen, gradients = model._gradients(inputs, labels, None, 5.0, 0)
+    seen, _, gradients = model._gradients(batch, None, 0)
     np.testing.assert_allclose(seen, loss, rtol=1e-6)
     for ours, whole in zip(gradients, expected, strict=True):
         np.testing.assert_allclose(ours, whole, atol=1e-6)
@@ -211,7 +213,7 @@ def test_halves_have_the_gradient_of_the_whole(text_recipe):
         np.testing.assert_allclose(value, outputs[name], atol=1e-6)
 
 
-def test_a_stopped_run_ends_as_an_undisturbed_one(text_recipe, tmp_path, unchecked_export):
+def test_a_stopped_run_ends_as_an_undisturbed_one(text_recipe, tmp_path):
     recipe = text_recipe(deterministic=False, steps_per_execution=1, model_args={"units": 8, "drop_rate": 0.3})
     check_resumption(recipe, tmp_path, stop_at=70)
 
@@ -224,7 +226,7 @@ def exported(tmp_path_factory):
         name="r", model="char_rnn", model_args={"units": 32}, dataset=f"text:{folder / 'text.txt'}",
         epochs=12, batch_size=8, sequence_length=20, optimizer="adam", learning_rate=0.02,
     )  # fmt: skip
-    return engine.run(recipe, run_dir=folder / "run")
+    return run(recipe, run_dir=folder / "run")
 
 
 @pytest.fixture(scope="module")
@@ -374,16 +376,16 @@ def test_the_python_documentation_needs_no_network():
 
 
 def test_predict_and_evaluate_on_the_command_line(exported, capsys, tmp_path):
-    from zoo.cli import _dispatch
+    from zoo.cli.commands import dispatch
 
     (tmp_path / "prompt.txt").write_text("the quick brown fox j", encoding="utf-8")
     arguments = [str(exported.export), "--text", "over the l", str(tmp_path / "prompt.txt"), "--temperature", "0"]
-    assert _dispatch(["predict", *arguments, "--length", "6"]) == 0
+    assert dispatch(["predict", *arguments, "--length", "6"]) == 0
     assert capsys.readouterr().out == "over the lazy do\nthe quick brown fox jumps o\n"
     with pytest.raises(UsageError, match=r"^length must be 0 or more\.$"):
-        _dispatch(["predict", *arguments, "--length", "-1"])
+        dispatch(["predict", *arguments, "--length", "-1"])
     capsys.readouterr()
-    assert _dispatch(["evaluate", str(exported.export), "--json"]) == 0
+    assert dispatch(["evaluate", str(exported.export), "--json"]) == 0
     import json
 
     results = json.loads(capsys.readouterr().out)

@@ -1,4 +1,4 @@
-"""Writing SavedModels that a server can answer from: whole or not at all, and checked before the command says done."""
+"""Writing SavedModels for serving: a version appears whole or not at all, and is checked first."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.errors import ZooError, reason
-from zoo.exports.read import SUMS, sha256
+from zoo.exports.read import FORMAT, SUMS, sha256
 from zoo.recipe import Recipe
 from zoo.registry import Card
 
@@ -30,25 +30,40 @@ def write(
     examples: Mapping[str, np.ndarray],
     metrics: Mapping[str, float],
     arguments: Mapping[str, Any],
+    *,
+    labels: Sequence[str] | None = None,
+    check: bool = True,
 ) -> Path:
     """Saves `serving` as the next free version under `base` and returns that folder, `base/VERSION`.
 
-    `serving.endpoints` holds the signatures by name, `serving.weights` the variables in the order of `model.weights`;
-    `arguments` are those that the model was built with. Before the folder gets its name, a fresh process without the
-    zoo loads it and must answer `examples` as `serving` does, to 1e-5. Raises `ZooError` where it does not, and where
-    the disk is full or not writable.
+    Args:
+      base: the folder of the export, above its versions.
+      serving: `endpoints` holds the signatures by name, `weights` the variables in the order of `model.weights`.
+      model: the model that is exported.
+      recipe: the recipe it was trained with.
+      card: the model's card.
+      examples: requests to the default signature, by input name.
+      metrics: what was measured, for the card.
+      arguments: those that the model was built with.
+      labels: names of the classes, for the card.
+      check: whether a fresh process without the zoo loads the folder before it gets its name, and must answer
+        `examples` as `serving` does, to 1e-5.
+
+    Raises:
+      ZooError: the answers differ, or the disk is full or not writable.
     """
     try:
         base.mkdir(parents=True, exist_ok=True)
-        for left in base.glob(".writing-*"):  # by a process that was killed
+        for left in base.glob(".writing-*"):  # of a process that was killed
             shutil.rmtree(left, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=base))
     except OSError as error:
         raise ZooError(f"The export cannot be written to {base}: {reason(error)}.") from error
     try:
         tf.saved_model.save(serving, str(folder), signatures=serving.endpoints)
-        _write_extras(folder, serving, model, recipe, card, examples, metrics, arguments)
-        _check(folder, serving, examples)
+        _write_extras(folder, serving, model, recipe, card, examples, metrics, arguments, labels)
+        if check:
+            _check(folder, serving, examples)
         _write_sums(folder)
         folder.chmod(0o755)
         return _claim_version(base, folder)
@@ -67,24 +82,27 @@ def _write_extras(
     examples: Mapping[str, np.ndarray],
     metrics: Mapping[str, float],
     arguments: Mapping[str, Any],
+    labels: Sequence[str] | None,
 ) -> None:
     extras = folder / "assets.extra"
     extras.mkdir()
-    # Where each Keras weight stands in the SavedModel's own checkpoint, so that fine-tuning needs no second copy.
+    # The key of each Keras weight in the SavedModel's own checkpoint, so that weights are stored once.
     keys = {v.path: f"weights/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i, v in enumerate(model.weights)}
-    about = asdict(card)
-    about.update(
+    plain = asdict(card)
+    plain.update(
+        format=FORMAT,
         builder=str(card.builder),
+        labels=labels,
         metrics=dict(metrics),
         arguments_built={name: value for name, value in arguments.items() if name != "aux_heads"},  # not exported
     )
-    for name, content in (("weights.json", keys), ("recipe.json", recipe.to_dict()), ("card.json", about)):
+    for name, content in (("weights.json", keys), ("recipe.json", recipe.to_dict()), ("card.json", plain)):
         (extras / name).write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
     _write_warmup(extras / "tf_serving_warmup_requests", examples)
 
 
 def _write_warmup(path: Path, examples: Mapping[str, np.ndarray]) -> None:
-    """Requests that TensorFlow Serving sends to itself when it loads the model, so that no client waits for tracing."""
+    """Requests that TensorFlow Serving runs when it loads the model, so that no client waits for tracing."""
     from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
     request = predict_pb2.PredictRequest(model_spec=model_pb2.ModelSpec(signature_name="serving_default"))

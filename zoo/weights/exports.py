@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zoo.errors import UsageError, nearest
 from zoo.exports import read
-from zoo.registry import Card
+from zoo.registry import Card, describe
 from zoo.shipped import shipped_folder
 
 if TYPE_CHECKING:
@@ -24,6 +24,26 @@ def export_folder(card: Card, weights: str | os.PathLike[str]) -> Path:
             f"{card.name} has no weights {str(weights)!r}, and no export is there. {nearest(str(weights), known)}"
         )
     return read.find(weights)
+
+
+def find_export(reference: str | os.PathLike[str]) -> Path:
+    """The version folder of an export: a path, the name of one in `saved_models/`, or `MODEL:TAG`.
+
+    Raises `UsageError` where there is none, `ZooError` where a file of it is missing or changed.
+    """
+    if Path(reference).exists():
+        return read.find(reference)
+    shipped = shipped_folder("saved_models")
+    name, _, tag = str(reference).partition(":")
+    if tag:
+        return export_folder(describe(name), tag)
+    names = sorted(path.name for path in shipped.iterdir() if path.is_dir()) if shipped.is_dir() else []
+    if name in names:
+        return read.find(shipped / name)
+    raise UsageError(
+        f"There is no folder {reference}, and no export of this name. {nearest(name, names)} Give a run directory, an "
+        "export's folder, its name, or MODEL:TAG."
+    )
 
 
 def load_export(model: "keras.Model", folder: Path, *, head: bool = True) -> None:

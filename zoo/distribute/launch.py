@@ -1,4 +1,4 @@
-"""Several processes on this machine that train together: a cluster to rehearse on. The standard library only."""
+"""Several processes on this machine that train together, to test a cluster. Standard library only."""
 
 import json
 import os

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from zoo.errors import UsageError, ZooError, reason
-from zoo.recipe import ImageRecipe, LanguageModelRecipe, Recipe, TaggingRecipe, TextRecipe, TranslationRecipe
+from zoo.recipe import Recipe
 from zoo.registry import builder_of, describe
 
-EMBEDDED = {  # what stands in for data that is not here
-    ImageRecipe: "digits",
-    LanguageModelRecipe: "python_docs",
-    TaggingRecipe: "python_tokens",
-    TranslationRecipe: "dates",
+EMBEDDED = {  # replaces data that is not available, by task
+    "image_classification": "digits",
+    "language_modelling": "python_docs",
+    "tagging": "python_tokens",
+    "translation": "dates",
 }
 # Instructions and calls by which a program turns to the host in the middle of a step.
 HOST_INSTRUCTIONS = ("infeed", "outfeed", "send", "recv")
@@ -58,23 +58,24 @@ def check(recipe: Recipe, dump: Path, say: Callable[[str], None] = print) -> dic
     """
     import tensorflow as tf
 
-    from zoo.distribute import Devices
-    from zoo.engine import Run, Training
+    from zoo.distribute.strategy import Devices
+    from zoo.training.descent import GradientDescent
+    from zoo.training.run import Run
 
     with tempfile.TemporaryDirectory(prefix="zoo-check-xla-") as folder:
-        run = Run(recipe, Path(folder), (), Devices(strategy="one_device"))
+        run = Run(recipe, Path(folder), Devices(strategy="one_device"))
         try:
-            task, net = run.task_and_model()
+            model = run.prepare()
         except ZooError as error:
             if isinstance(error, UsageError) or ":" in recipe.dataset:  # nothing stands in for the user's own
                 raise
             stand_in = _with_embedded_data(recipe, Path(folder))
             say(f"{recipe.dataset} is not here; its place is taken by {stand_in.dataset}, in batches of the same form")
-            run = Run(stand_in, Path(folder), (), Devices(strategy="one_device"))
-            task, net = run.task_and_model()
-        trainer = Training(run.recipe, task, net, Path(folder), (), run.placement).model
-        batches = {"training": (trainer.train_step, task.training_batches(0))}
-        if (validation := task.validation_batches()) is not None:
+            run = Run(stand_in, Path(folder), Devices(strategy="one_device"))
+            model = run.prepare()
+        trainer = GradientDescent(run.training(model)).model
+        batches = {"training": (trainer.train_step, run.task.training_batches(0))}
+        if (validation := run.task.validation_batches()) is not None:
             batches["evaluation"] = (trainer.test_step, validation)
         programs = {}
         for name, (step, data) in batches.items():
@@ -85,12 +86,12 @@ def check(recipe: Recipe, dump: Path, say: Callable[[str], None] = print) -> dic
 
 
 def _with_embedded_data(recipe: Recipe, folder: Path) -> Recipe:
-    if isinstance(recipe, TextRecipe):
+    if recipe.task == "text_classification":
         texts = folder / "texts.tsv"
-        texts.write_text("".join(f"{'word ' * recipe.longest}\t{i % 2}\n" for i in range(4 * recipe.batch_size)))
+        texts.write_text("".join(f"{'word ' * recipe.max_length}\t{i % 2}\n" for i in range(4 * recipe.batch_size)))
         return replace(recipe, dataset=f"tsv:{texts}", validation_examples=recipe.batch_size)
-    changes: dict[str, Any] = {"dataset": EMBEDDED[type(recipe)]}
-    if isinstance(recipe, ImageRecipe):
+    changes: dict[str, Any] = {"dataset": EMBEDDED[recipe.task]}
+    if recipe.task == "image_classification":
         card = describe(recipe.model)
         default = inspect.signature(builder_of(card)).parameters["num_classes"].default
         classes = card.arguments.get("num_classes", default)
