@@ -26,7 +26,7 @@ import zoo
 from zoo import distribute, export, optimizers, report
 from zoo.distribute import Devices, Placement, placed
 from zoo.errors import UsageError, ZooError, reason
-from zoo.layers import PerWord
+from zoo.layers import CharacterEncoder
 from zoo.recipe import Recipe, list_recipes, load_recipe
 from zoo.registry import Card, build, describe
 from zoo.trainer import Trainer, without_auxiliary_heads
@@ -314,8 +314,8 @@ class Training:
         recipe, model = self.recipe, self.model
         jit_compile = distribute.jit_compile(recipe, self.placement)
         for layer in model.net.layers:
-            if isinstance(layer, PerWord):  # their blocks are as wide as the data say, which XLA cannot have
-                layer.in_blocks = not jit_compile
+            if isinstance(layer, CharacterEncoder):  # the width of its blocks depends on the data; XLA needs it fixed
+                layer.bucket_by_length = not jit_compile
         with self.placement.strategy.scope():
             model.compile(
                 optimizer=optimizers.optimizer(recipe, self.steps_per_epoch, self.paths),
