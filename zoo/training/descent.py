@@ -11,7 +11,7 @@ import tensorflow as tf
 from zoo.distribute.sharding import shard_batches
 from zoo.distribute.strategy import Placement
 from zoo.errors import ZooError
-from zoo.layers import PerWord
+from zoo.layers import CharacterEncoder
 from zoo.recipe import GradientRecipe, list_recipes, load_recipe
 from zoo.training import optimizers
 from zoo.training.step import Trainer
@@ -47,8 +47,8 @@ class GradientDescent:
         decayed = optimizers.matching(recipe.decayed_weights if recipe.weight_decay else (), paths, "decayed_weights")
         compiled = uses_xla(recipe, self.placement)
         for layer in net.layers:
-            if isinstance(layer, PerWord):  # its blocks depend on the data, which XLA cannot compile
-                layer.in_blocks = not compiled
+            if isinstance(layer, CharacterEncoder):  # its blocks depend on the data, which XLA cannot compile
+                layer.bucket_by_length = not compiled
         with self.placement.strategy.scope():
             model = Trainer(
                 net,
