@@ -1,6 +1,5 @@
 """What is written down agrees with the code and with what was measured."""
 
-import importlib
 import json
 import re
 import subprocess
@@ -10,14 +9,15 @@ import pytest
 
 import zoo
 from conftest import PREPARED, ROOT, run_python
-from zoo import report
-from zoo.cli import COMMANDS
+from zoo.cli.commands import COMMANDS
 from zoo.distribute.cluster import tf_config
 from zoo.distribute.strategy import Devices
 from zoo.errors import ZooError
 from zoo.exports import read
 from zoo.recipe import Recipe, list_recipes
 from zoo.registry import describe, list_models
+from zoo.report import results as report
+from zoo.tasks.base import load_predictor
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXPORTS = sorted(path.parent for path in (ROOT / "saved_models").glob("*/*/saved_model.pb"))
@@ -157,8 +157,7 @@ def test_every_export_scores_what_its_card_says(folder):
     recipe, about = read.read_recipe(folder), read.read_card(folder)
     if recipe["dataset"] != "dates" and not (PREPARED / recipe["dataset"].partition(":")[0]).is_dir():
         pytest.skip(f"{recipe['dataset']} is not prepared")
-    module = importlib.import_module(recipe["task"].partition(":")[0])
-    results = module.evaluate(folder, recipe, about, None)
+    results = load_predictor(folder).evaluate()
     shared = {metric: value for metric, value in about["metrics"].items() if metric in results}
     assert shared
     for metric, value in shared.items():  # a sum of logarithms is rounded, a share is a count

@@ -15,15 +15,9 @@ from zoo.data.vocabulary import Characters
 from zoo.errors import UsageError, ZooError
 from zoo.recipe import load_recipe
 from zoo.registry import describe
-from zoo.tasks import language_modelling
-from zoo.tasks.language_modelling import (
-    LanguageModelling,
-    ServingLanguageModel,
-    continued,
-    stepping,
-    zero_state,
-)
+from zoo.tasks.decoding import sample, single_step, zero_state
 from zoo.tasks.language_modelling.recipe import LanguageModelRecipe
+from zoo.tasks.language_modelling.serving import ServingLanguageModel
 from zoo.training.step import Trainer
 
 TEXT = "the quick brown fox jumps over the lazy dog; how vexingly quick daft zebras jump! " * 60
@@ -84,7 +78,7 @@ def test_the_state_goes_in_and_comes_out(cell):
     for name in zero_state(model, 3):
         np.testing.assert_allclose(rest[name], whole[name], atol=1e-6)
     # The same weights, one character at a time.
-    step, state, seen = stepping(model), zero_state(model, 3), []
+    step, state, seen = single_step(model), zero_state(model, 3), []
     for t in range(10):
         state = dict(step({"tokens": tf.constant(tokens[:, t]), **state}))
         seen.append(state.pop("logits"))
@@ -121,9 +115,11 @@ def test_the_train_step_compiles_with_xla(text_recipe, tmp_path):
     assert compiled.metrics == pytest.approx(plain.metrics, rel=1e-4)
 
 
-def test_a_short_last_piece_counts_for_its_characters(text_recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(language_modelling, "SCORED", 37)
-    result = run(text_recipe(split="tfds"), run_dir=tmp_path / "run")
+def test_a_short_last_piece_counts_for_its_characters(text_recipe, tmp_path):
+    long = tmp_path / "long.txt"
+    long.write_text(TEXT * 3, encoding="utf-8")  # 738 characters of validation, scored in pieces of 500 and 238
+    recipe = text_recipe(split="tfds", dataset=f"text:{long}", limit_steps=20)
+    result = run(recipe, run_dir=tmp_path / "run")
     row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     expected = result.metrics["validation_nats_per_char"]
     assert row["val_loss"] == pytest.approx(expected, rel=1e-5) == row["val_nats_per_char"]
@@ -184,7 +180,8 @@ def test_training_carries_the_state(text_recipe, tmp_path):
     recipe = text_recipe(learning_rate=0.0, limit_steps=7)
     result = run(recipe, run_dir=tmp_path / "run", callbacks=[Watch()])
     task = prepared(recipe)
-    outputs = result.model({"tokens": tf.constant(task.train[:, :70]), **zero_state(result.model, 8)})
+    streams = tf.concat([batch["inputs"]["tokens"] for batch in task.training_batches(0).take(7)], axis=1)
+    outputs = result.model({"tokens": streams, **zero_state(result.model, 8)})
     for name, value in seen.items():
         assert np.abs(value).max() > 0.001
         np.testing.assert_allclose(value, outputs[name], atol=1e-5)
@@ -263,11 +260,8 @@ def test_seeds_temperatures_and_lengths_are_each_rows_own(signatures):
 
 def test_python_and_the_export_draw_the_same(signatures, exported):
     recipe = load_recipe("char_rnn_python_docs")
-    task = LanguageModelling(
-        replace(recipe, dataset=f"text:{exported.folder.parent / 'text.txt'}", batch_size=8, sequence_length=20),
-        describe("char_rnn"),
-        print,
-    )
+    text = exported.folder.parent / "text.txt"
+    task = prepared(replace(recipe, dataset=f"text:{text}", batch_size=8, sequence_length=20))
     serving = task.serving(exported.model)
     request = [tf.constant(["the "]), tf.constant([60]), tf.constant([1.2]), tf.constant([3])]
     here = serving.endpoints["serving_default"](*request)["text"].numpy()[0].decode()
@@ -293,7 +287,7 @@ def test_a_prompt_opens_a_line():
     request = [tf.constant([40, 40]), tf.constant([1.0, 1.0]), tf.constant([1, 2])]
     answer = ServingLanguageModel(model, vocabulary).endpoints["serving_default"](tf.constant(["ab", ""]), *request)
     line, bare = (
-        continued(stepping(model), vocabulary, tf.constant(prompts), *request).numpy().tolist()
+        sample(single_step(model), vocabulary, tf.constant(prompts), *request).numpy().tolist()
         for prompts in (["\nab", "\n"], ["ab", ""])
     )
     assert answer["text"].numpy().tolist() == line
