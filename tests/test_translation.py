@@ -39,7 +39,7 @@ def make_recipe(pairs, **changes):
         "model": "seq2seq",
         "model_args": SIZES,
         "dataset": f"tsv:{pairs}",
-        "least_count": 2,
+        "min_count": 2,
         "lower_case": True,
         "epochs": 20,
         "batch_size": 16,
