@@ -25,7 +25,7 @@ import tensorflow as tf
 import zoo
 from zoo import distribute, export, optimizers, report
 from zoo.distribute import Devices, Placement, placed
-from zoo.errors import UsageError, ZooError, reason
+from zoo.errors import UsageError, ZooError, inner_error, reason
 from zoo.layers import PerWord
 from zoo.recipe import Recipe, list_recipes, load_recipe
 from zoo.registry import Card, build, describe
@@ -115,6 +115,8 @@ class Run:
         try:
             return self._go()
         except tf.errors.OpError as error:
+            if named := inner_error(error):
+                raise named from error
             if not self.placement.watch:
                 raise
             self.placement.watch.blame(error)

@@ -14,11 +14,15 @@ from keras import ops
 
 from zoo import report
 from zoo.data import views
-from zoo.data.images import SUFFIXES, ImageData, ImageSplit, load_images
+from zoo.data.decoding import SUFFIXES, decode_image, plain_image
+from zoo.data.image_split import ImageSplit
+from zoo.data.images import load_images
 from zoo.data.normalisation import Normalisation
-from zoo.data.stream import Draws, Order
+from zoo.data.paths import files_below
+from zoo.data.splits import Splits, describe_counts
+from zoo.data.stream import BatchRNG, EpochShuffle
 from zoo.data.views import View
-from zoo.errors import UsageError, reason
+from zoo.errors import UsageError, ZooError, reason
 from zoo.recipe import ImageRecipe, from_dict
 from zoo.registry import Card
 from zoo.tasks.losses import cross_entropy, smoothed_cross_entropy
@@ -89,7 +93,13 @@ class Preprocessing(tf.Module):
         self.recipe = recipe
         self.input_shape = tuple(recipe.model_args.get("input_shape") or input_shape)
         self.shape = image_shape(recipe, input_shape)
-        self.normalisation = Normalisation(recipe, self.input_shape)
+        self.normalisation = Normalisation(
+            self.input_shape,
+            kind=recipe.normalisation,
+            mean=recipe.pixel_mean,
+            std=recipe.pixel_std,
+            dtype="float64" if recipe.precision == "float64" else "float32",
+        )
         channels = self.shape[2]
         for key in ("pixel_mean", "pixel_std"):
             if len(getattr(recipe, key)) not in (1, channels):
@@ -124,16 +134,16 @@ class Preprocessing(tf.Module):
             return views.rescaled(self.recipe.test_size, self.shape[2])
         return views.central_square(self.recipe.test_size, self.shape[2])
 
-    def training(self, images: tf.Tensor, draws: Draws) -> tf.Tensor:
-        """Training images (N, height, width, C) cropped, normalised and augmented by what their rows draw."""
+    def training(self, images: tf.Tensor, rng: BatchRNG) -> tf.Tensor:
+        """Training images (N, height, width, C) cropped, normalised and augmented by their rows' random numbers."""
         recipe, noise = self.recipe, None
         if recipe.crop == "square":
-            draws, places = draws.split()
-            images = views.random_window(images, self.shape[:2], places.uniform(2))
+            rng, windows = rng.split()
+            images = views.random_window(images, self.shape[:2], windows.uniform(2))
         if recipe.colour_noise and self.shape[2] == 3:
-            draws, colours = draws.split()
+            rng, colours = rng.split()
             noise = views.colour_noise(recipe.colour_noise * colours.normal(3))
-        return augment(self(images, noise), draws, recipe)
+        return augment(self(images, noise), rng, recipe)
 
     def centre(self, images: tf.Tensor) -> tf.Tensor:
         """The central window (N, height, width, C) of test views, normalised."""
@@ -147,7 +157,7 @@ class Preprocessing(tf.Module):
         if self.recipe.crop == "none":
             return self(views.resize(images, self.shape))
         side = self.recipe.train_sizes[0] if self.recipe.test_views == "dense" else self.recipe.test_size
-        return self(views.window(views.resize_shorter(images, side), self.shape[:2]))
+        return self(views.window(views.resize_to_square(images, side), self.shape[:2]))
 
     def __call__(self, images: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
         """Padded and normalised."""
@@ -155,7 +165,7 @@ class Preprocessing(tf.Module):
         return self.normalisation(tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]]), noise)
 
 
-def augment(images: tf.Tensor, draws: Draws, recipe: ImageRecipe) -> tf.Tensor:
+def augment(images: tf.Tensor, rng: BatchRNG, recipe: ImageRecipe) -> tf.Tensor:
     """Random shifts and mirror images of normalised (N, H, W, C); same shape.
 
     Shifts bring in zeros, which are the mean where one is subtracted: He et al. 2016, section 4.2.
@@ -163,7 +173,7 @@ def augment(images: tf.Tensor, draws: Draws, recipe: ImageRecipe) -> tf.Tensor:
     shift = recipe.random_shift
     if not shift and not recipe.random_flip:
         return images
-    drawn = draws.uniform(3)
+    drawn = rng.uniform(3)
     mirrored = drawn[:, 2] < 0.5 if recipe.random_flip else None
     return views.random_window(images, tuple(images.shape[1:3]), drawn[:, :2], mirrored, margin=shift)
 
@@ -177,7 +187,7 @@ def image_shape(recipe: ImageRecipe, input_shape: Sequence[int]) -> tuple[int, i
     return shape
 
 
-def load_data(recipe: ImageRecipe, preprocessing: Preprocessing, say: Callable[[str], None]) -> ImageData:
+def load_data(recipe: ImageRecipe, preprocessing: Preprocessing, say: Callable[[str], None]) -> Splits[ImageSplit]:
     """The recipe's data, seen as its preprocessing says."""
     return load_images(
         recipe.dataset,
@@ -187,8 +197,13 @@ def load_data(recipe: ImageRecipe, preprocessing: Preprocessing, say: Callable[[
         validation_examples=recipe.validation_examples,
         validation_cut=recipe.validation_cut,
         skip_bad_images=recipe.skip_bad_images,
-        say=say,
+        log=say,
     )
+
+
+def scored_split(data: Splits[ImageSplit]) -> ImageSplit:
+    """The test split, or what there is in its place."""
+    return data.test or data.validation or data.train
 
 
 class ImageClassification:
@@ -197,7 +212,8 @@ class ImageClassification:
     def __init__(self, recipe: ImageRecipe, card: Card, say: Callable[[str], None]):
         self.recipe = recipe
         self.preprocessing = Preprocessing(recipe, card.input_shape)
-        self.data: ImageData = load_data(recipe, self.preprocessing, say)
+        self.data = load_data(recipe, self.preprocessing, say)
+        say(self.data.description)
         if self.preprocessing.normalisation.needs_images:
             batches = (images for images, _ in self.data.train.batches(1000))
             if recipe.crop == "square":
@@ -211,11 +227,11 @@ class ImageClassification:
     def summary(self) -> str:
         """One line on the data."""
         data = self.data
-        held = f", {len(data.validation):,} validation" if data.validation else ""
         height, width, channels = self.preprocessing.shape
+        sizes = {split: len(part) for split, part in data.present.items()}
         return (
-            f"{data.name}: {len(data.train):,} training{held} and {len(data.test):,} test images of "
-            f"{height} × {width} × {channels}, {len(data.classes)} classes"
+            f"{data.name}: {describe_counts(sizes, 'images')} of {height} × {width} × {channels}, "
+            f"{len(data.classes)} classes"
         )
 
     def model_args(self) -> dict[str, Any]:
@@ -253,7 +269,7 @@ class ImageClassification:
         return [EndWithoutMistakes()] if self.recipe.loss == "perceptron" else []
 
     def training_batches(self, first_step: int, own: range | None = None) -> tf.data.Dataset:
-        order = Order(len(self.data.train), self.recipe.batch_size, self.recipe.seed)
+        order = EpochShuffle(len(self.data.train), self.recipe.batch_size, self.recipe.seed)
         return self.data.train.training_batches(order, first_step, self.preprocessing.training, own)
 
     def validation_batches(self) -> tf.data.Dataset | None:
@@ -278,7 +294,7 @@ class ImageClassification:
                 results[f"{name}_top5_accuracy"] = float(np.mean((five == labels[:, None]).any(-1)))
             loss = LOSSES[self.recipe.loss](labels, ops.convert_to_tensor(scores))
             results[f"{name}_loss"] = float(ops.mean(ops.cast(loss, "float64")))
-            if name == "test" and len(self.data.classes) <= 100:
+            if split is scored_split(self.data) and len(self.data.classes) <= 100:
                 report.confusion_matrix(labels, scores.argmax(-1), self.data.classes, folder / "confusion.png")
         return results
 
@@ -314,7 +330,7 @@ class ImageClassification:
     def serving_examples(self) -> dict[str, np.ndarray]:
         """A few real requests to the default signature."""
         dense = self.recipe.test_views == "dense"
-        return {"images": next(iter(self.data.test.batches(1 if dense else 8)))[0].numpy()}
+        return {"images": next(iter(scored_split(self.data).batches(1 if dense else 8)))[0].numpy()}
 
 
 def slid_over(model: keras.Model) -> keras.Model:
@@ -379,7 +395,7 @@ class ServingClassifier(tf.Module):
             return {**answers, "probabilities": link(outputs)}
 
         def input_of(content: tf.Tensor) -> tf.Tensor:
-            return preprocessing.served(views.decode_image(content, shape[2])[None])[0]
+            return preprocessing.served(decode_image(content, shape[2])[None])[0]
 
         @tf.function(input_signature=[images_spec])
         def serving_default(images):
@@ -410,22 +426,26 @@ class ServingClassifier(tf.Module):
 
 
 def predict(export: Path, options: Namespace) -> Iterator[dict[str, Any]]:
-    """An export's answers for image files: PNG and JPEG files, folders of them, or `-` for standard input.
+    """An export's answers for image files, folders of them, or `-` for standard input.
 
     Yields for each file, in order, its `file` and either `label`, `class` and `probability` (`score`), or the `error`
     that kept it from being read.
     """
     if options.text or not options.files:
-        raise UsageError(f"{export} answers for images: give PNG or JPEG files, folders of them, or - for stdin.")
+        raise UsageError(f"{export} answers for images: give image files, folders of them, or - for stdin.")
     signature = tf.saved_model.load(str(export)).signatures["image_bytes"]
     for name, content in _contents(options.files):
         if isinstance(content, OSError):
             yield {"file": name, "error": reason(content)}
             continue
         try:
-            answer = {key: value.numpy()[0] for key, value in signature(image_bytes=tf.constant([content])).items()}
+            image = tf.constant([plain_image(content)])
+            answer = {key: value.numpy()[0] for key, value in signature(image_bytes=image).items()}
+        except ZooError as error:
+            yield {"file": name, "error": str(error)}
+            continue
         except tf.errors.OpError:
-            yield {"file": name, "error": "not a PNG or JPEG image, or a damaged one"}
+            yield {"file": name, "error": "an image that is damaged or cut off"}
             continue
         number = int(answer["classes"])
         value = "probability" if "probabilities" in answer else "score"
@@ -441,9 +461,9 @@ def _contents(sources: Sequence[str]) -> Iterator[tuple[str, bytes | OSError]]:
         path = Path(source)
         files = [path]
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            files = files_below(path, SUFFIXES).paths
             if not files:
-                yield source, FileNotFoundError(0, "the folder holds no PNG or JPEG file")
+                yield source, FileNotFoundError(0, "the folder holds no image file")
         for file in files:
             try:
                 yield str(file), file.read_bytes()
@@ -468,7 +488,7 @@ def evaluate(export: Path, plain: Mapping[str, Any], card: Mapping[str, Any], da
     recipe = replace(recipe, dataset=dataset or recipe.dataset)
     signature = tf.saved_model.load(str(export)).signatures["serving_default"]
     data = load_data(recipe, Preprocessing(recipe, card["input_shape"]), lambda text: print(text, file=sys.stderr))
-    batches = data.test.batches(1 if recipe.test_views == "dense" else 250)
+    batches = scored_split(data).batches(1 if recipe.test_views == "dense" else 250)
     numbers, answers = [], []
     for images, labels in report.progress(batches, "scoring", int(batches.cardinality())):
         numbers.append(labels.numpy())

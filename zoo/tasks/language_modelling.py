@@ -14,12 +14,14 @@ import tensorflow as tf
 from keras import ops
 
 from zoo import report
-from zoo.data.stream import only
-from zoo.data.text import Streams, TextData, encoded, load_text, texts_of
+from zoo.data.splits import Splits
+from zoo.data.stream import take_rows
+from zoo.data.text import Streams, encode_streams, load_text
 from zoo.data.vocabulary import UNKNOWN, Characters
-from zoo.errors import UsageError, reason
+from zoo.errors import UsageError, ZooError
 from zoo.recipe import LanguageModelRecipe, from_dict
 from zoo.registry import Card
+from zoo.tasks.inputs import texts_of
 from zoo.tasks.losses import cross_entropy
 
 SCORED = 500  # characters of a stream that are scored at a time where nothing else says how many
@@ -39,7 +41,8 @@ class LanguageModelling:
         self.recipe = recipe
         self.data = read_data(recipe, say)
         self.vocabulary = Characters("".join(self.data.train.rows))
-        self.train = encoded(self.data.train, self.vocabulary.numbers)
+        self.train = encode_streams(self.data.train, self.vocabulary.ids)
+        say(self.data.description)
 
     @property
     def train_examples(self) -> int:
@@ -85,13 +88,13 @@ class LanguageModelling:
             sequence = tf.ensure_shape(rows[:, start : start + length + 1], (self.recipe.batch_size, length + 1))
             return {"tokens": sequence[:, :-1]}, sequence[:, 1:]
 
-        return only(tf.data.Dataset.counter(first_step).map(batch), own).prefetch(8)
+        return take_rows(tf.data.Dataset.counter(first_step).map(batch), own).prefetch(8)
 
     def validation_batches(self) -> tf.data.Dataset:
         return self._pieces(self.data.validation)
 
     def _pieces(self, streams: Streams) -> tf.data.Dataset:
-        rows = encoded(streams, self.vocabulary.numbers)
+        rows = encode_streams(streams, self.vocabulary.ids)
         length = self.recipe.sequence_length if len(streams) > 1 else SCORED
         pieces = [rows[:, start : start + length + 1] for start in range(0, streams.length, length)]
         return tf.data.Dataset.from_generator(
@@ -139,14 +142,14 @@ class LanguageModelling:
         }
 
 
-def read_data(recipe: LanguageModelRecipe, say: Callable[[str], None]) -> TextData:
+def read_data(recipe: LanguageModelRecipe, say: Callable[[str], None]) -> Splits[Streams]:
     """The recipe's text, cut as it says."""
     return load_text(
         recipe.dataset,
         split=recipe.split,
         streams=recipe.batch_size,
         sequence_length=recipe.sequence_length,
-        say=say,
+        log=say,
     )
 
 
@@ -310,8 +313,8 @@ def predict(export: Path, options: Namespace) -> Iterator[dict[str, Any]]:
     """
     signature = tf.saved_model.load(str(export)).signatures["serving_default"]
     for name, prompt in texts_of(options):
-        if isinstance(prompt, OSError):
-            yield {"file": name, "error": reason(prompt)}
+        if isinstance(prompt, ZooError):
+            yield {"file": name, "error": str(prompt)}
             continue
         try:
             answer = signature(
@@ -323,7 +326,7 @@ def predict(export: Path, options: Namespace) -> Iterator[dict[str, Any]]:
         except tf.errors.InvalidArgumentError as error:
             said = re.search(r"(length|temperature) must be [^].\n]*", str(error))
             raise UsageError(f"{said.group(0) if said else error.message}.") from error
-        yield {"prompt": prompt.decode(errors="replace"), "text": answer["text"].numpy()[0].decode()}
+        yield {"prompt": prompt, "text": answer["text"].numpy()[0].decode()}
 
 
 def shown(answer: Mapping[str, Any]) -> str:

@@ -12,13 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 from zoo import report
-from zoo.data.sentences import Sentences, TaggedData, load_tagged
-from zoo.data.stream import Order, bucketed, only
-from zoo.data.text import texts_of
+from zoo.data.sentences import Sentences, load_tagged
+from zoo.data.splits import Splits, describe_counts
+from zoo.data.stream import EpochShuffle, bucketed, take_rows
+from zoo.data.text_files import split_lines
 from zoo.data.vocabulary import WordsAndCharacters
-from zoo.errors import UsageError, reason
+from zoo.errors import UsageError, ZooError
 from zoo.recipe import TaggingRecipe, from_dict
 from zoo.registry import Card
+from zoo.tasks.inputs import texts_of
 from zoo.tasks.losses import cross_entropy
 
 
@@ -27,7 +29,8 @@ class Tagging:
 
     def __init__(self, recipe: TaggingRecipe, card: Card, say: Callable[[str], None]):
         self.recipe = recipe
-        self.data: TaggedData = load_tagged(recipe.dataset, say)
+        self.data = load_tagged(recipe.dataset, log=say)
+        say(self.data.description)
         self.counts = Counter(token for row in self.data.train.tokens for token in row)
         self.encoded = WordsAndCharacters(self.counts, recipe.least_count)
 
@@ -39,16 +42,17 @@ class Tagging:
         """One line on the data."""
         data = self.data
         tokens = sum(self.counts.values())
+        sizes = {split: len(part) for split, part in data.present.items()}
         return (
-            f"{data.name}: {len(data.train):,} training ({tokens:,} tokens), {len(data.validation):,} validation and "
-            f"{len(data.test):,} test sentences, {len(data.tags)} tags, {len(self.encoded.words) - 2:,} words"
+            f"{data.name}: {describe_counts(sizes, 'sentences')}, {tokens:,} tokens in train, "
+            f"{len(data.classes)} tags, {len(self.encoded.words) - 2:,} words"
         )
 
     def model_args(self) -> dict[str, Any]:
         """What the data decides about the model."""
         return {
             **self.encoded.sizes(),
-            "num_tags": len(self.data.tags),
+            "num_tags": len(self.data.classes),
         }
 
     def score(self, logs: Mapping[str, float]) -> float:
@@ -67,7 +71,7 @@ class Tagging:
 
     def training_batches(self, first_step: int, own: range | None = None) -> tf.data.Dataset:
         split, recipe = self.data.train, self.recipe
-        order = Order(len(split), recipe.batch_size, recipe.seed)
+        order = EpochShuffle(len(split), recipe.batch_size, recipe.seed)
         lengths = np.array([len(row) for row in split.tokens])
         seed = tf.constant(recipe.seed, tf.int64)
         batch = self._batches_of(split)
@@ -79,10 +83,10 @@ class Tagging:
 
         steps = bucketed(order, lengths, first_step).enumerate(first_step)
         batches = steps.map(noisy, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return only(batches, own).prefetch(4)
+        return take_rows(batches, own).prefetch(4)
 
-    def validation_batches(self) -> tf.data.Dataset:
-        return self._in_order(self.data.validation)[1]
+    def validation_batches(self) -> tf.data.Dataset | None:
+        return self._in_order(self.data.validation)[1] if self.data.validation else None
 
     def _in_order(self, split: Sentences) -> tuple[list[np.ndarray], tf.data.Dataset]:
         """Each sentence once, the short ones first: the places of each batch, and the batches."""
@@ -109,7 +113,7 @@ class Tagging:
         tokens = ragged(split.tokens, {token: place for place, token in enumerate(distinct, 1)})
         # A tag that training never saw counts as an error: no logit has its number, so another's place is taken, and
         # `evaluate` compares by name.
-        tags = ragged(split.tags, {tag: number for number, tag in enumerate(self.data.tags)})
+        tags = ragged(split.tags, {tag: number for number, tag in enumerate(self.data.classes)})
 
         def batch(indices: tf.Tensor):
             # A number of rows that is known lets the LSTMs be compiled.
@@ -128,16 +132,18 @@ class Tagging:
         results = {}
         run = tf.function(lambda inputs: tf.argmax(model(inputs, training=False), -1), reduce_retracing=True)
         for name, split in (("validation", self.data.validation), ("test", self.data.test)):
+            if split is None:
+                continue
             parts, batches = self._in_order(split)
             predicted: list[tuple[str, ...]] = [()] * len(split)
             for places, (inputs, _, _) in report.progress(
                 zip(parts, batches, strict=True), f"scoring {name}", len(parts)
             ):
                 for place, row in zip(places, run(inputs).numpy(), strict=True):
-                    predicted[place] = tuple(self.data.tags[i] for i in row[: len(split.tokens[place])])
+                    predicted[place] = tuple(self.data.classes[i] for i in row[: len(split.tokens[place])])
             results |= accuracies(split, predicted, self.counts, name)
             if name == "test":
-                numbers = {tag: number for number, tag in enumerate(self.data.tags)}
+                numbers = {tag: number for number, tag in enumerate(self.data.classes)}
                 pairs = [
                     (numbers[tag], numbers[guess])
                     for row, guesses in zip(split.tags, predicted, strict=True)
@@ -145,16 +151,21 @@ class Tagging:
                     if tag in numbers
                 ]
                 truth, guesses = np.array(pairs).T
-                report.confusion_matrix(truth, guesses, self.data.tags, folder / "confusion.png")
+                report.confusion_matrix(truth, guesses, self.data.classes, folder / "confusion.png")
         return results
 
     def serving(self, model: keras.Model) -> tf.Module:
         """The export's signatures, as `ServingTagger` describes them."""
-        return ServingTagger(model, self.encoded, self.data.tags)
+        return ServingTagger(model, self.encoded, self.data.classes)
 
     def serving_examples(self) -> dict[str, np.ndarray]:
         """A few real requests to the default signature."""
-        return {"text": np.array([" ".join(row).encode() for row in self.data.validation.tokens[:4]])}
+        return {"text": np.array([" ".join(row).encode() for row in scored_split(self.data).tokens[:4]])}
+
+
+def scored_split(data: Splits[Sentences]) -> Sentences:
+    """The test split, or what there is in its place."""
+    return data.test or data.validation or data.train
 
 
 def accuracies(split: Sentences, predicted, known: Mapping[str, int], name: str) -> dict[str, float]:
@@ -208,10 +219,10 @@ def predict(export: Path, options: Namespace) -> Iterator[dict[str, Any]]:
     """
     signature = tf.saved_model.load(str(export)).signatures["serving_default"]
     for name, content in texts_of(options):
-        if isinstance(content, OSError):
-            yield {"file": name, "error": reason(content)}
+        if isinstance(content, ZooError):
+            yield {"file": name, "error": str(content)}
             continue
-        for line in content.splitlines() or [b""]:
+        for line in split_lines(content) or [""]:
             answer = {key: value.numpy()[0] for key, value in signature(text=tf.constant([line])).items()}
             yield {
                 "tokens": [token.decode() for token in answer["tokens"]],
@@ -228,16 +239,17 @@ def shown(answer: Mapping[str, Any]) -> str:
 def evaluate(export: Path, plain: Mapping[str, Any], card: Mapping[str, Any], dataset: str | None) -> dict[str, Any]:
     """Scores an export through its serving signature on the test split of a data set."""
     recipe = from_dict(plain)
-    data = load_tagged(dataset or recipe.dataset, lambda text: print(text, file=sys.stderr))
+    data = load_tagged(dataset or recipe.dataset, log=lambda text: print(text, file=sys.stderr))
+    split = scored_split(data)
     signature = tf.saved_model.load(str(export)).signatures["serving_default"]
     predicted: list[tuple[str, ...]] = []
-    starts = range(0, len(data.test), 100)
+    starts = range(0, len(split), 100)
     for start in report.progress(starts, "scoring", len(starts)):
-        rows = data.test.tokens[start : start + 100]
+        rows = split.tokens[start : start + 100]
         tags = signature(text=tf.constant([" ".join(row) for row in rows]))["tags"].numpy()
         predicted += [tuple(t.decode() for t in answer[: len(row)]) for row, answer in zip(rows, tags, strict=True)]
-    if any(len(row) != len(guess) for row, guess in zip(data.test.tokens, predicted, strict=True)):
+    if any(len(row) != len(guess) for row, guess in zip(split.tokens, predicted, strict=True)):
         raise UsageError(f"{data.name}: a token holds a space, so it cannot be sent as one.")
     seen = {token for row in data.train.tokens for token in row}
     known = dict.fromkeys(seen, 1)
-    return {"dataset": data.name, **accuracies(data.test, predicted, known, "test")}
+    return {"dataset": data.name, **accuracies(split, predicted, known, "test")}

@@ -12,14 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 from zoo import report
-from zoo.data.labelled import LabelledData, Texts, load_labelled
-from zoo.data.stream import Order, bucketed, only
-from zoo.data.text import texts_of
+from zoo.data.labelled import Texts, load_labelled
+from zoo.data.splits import describe_counts
+from zoo.data.stream import EpochShuffle, bucketed, take_rows
 from zoo.data.tokens import Tokenizer
 from zoo.data.vocabulary import WordsAndCharacters
-from zoo.errors import UsageError, reason
+from zoo.errors import UsageError, ZooError
 from zoo.recipe import TextRecipe, from_dict
 from zoo.registry import Card
+from zoo.tasks.inputs import texts_of
 from zoo.tasks.losses import cross_entropy
 
 SCORED = 50  # texts that are scored at a time
@@ -31,11 +32,11 @@ class TextClassification:
 
     def __init__(self, recipe: TextRecipe, card: Card, say: Callable[[str], None]):
         self.recipe = recipe
-        self.data: LabelledData = load_labelled(
-            recipe.dataset, validation_examples=recipe.validation_examples, seed=recipe.seed, say=say
+        self.data = load_labelled(
+            recipe.dataset, validation_examples=recipe.validation_examples, seed=recipe.seed, log=say
         )
-        texts = self.data.train.texts
-        self.tokenizer = Tokenizer("words", recipe.lower_case, "".join(texts))
+        say(self.data.description)
+        self.tokenizer = Tokenizer("words", recipe.lower_case)
         self.training_tokens = self._tokens(self.data.train)
         counts = Counter(token.decode() for token in self.training_tokens.flat_values.numpy())
         self.encoded = WordsAndCharacters(counts, recipe.least_count)
@@ -47,9 +48,10 @@ class TextClassification:
     def summary(self) -> str:
         """One line on the data."""
         data = self.data
+        sizes = {split: len(part) for split, part in data.present.items()}
         return (
-            f"{data.name}: {len(data.train):,} training, {len(data.validation):,} validation and {len(data.test):,} "
-            f"test texts, {len(data.classes)} classes, {len(self.encoded.words) - 2:,} words"
+            f"{data.name}: {describe_counts(sizes, 'texts')}, {len(data.classes)} classes, "
+            f"{len(self.encoded.words) - 2:,} words"
         )
 
     def model_args(self) -> dict[str, Any]:
@@ -71,7 +73,7 @@ class TextClassification:
         return []
 
     def training_batches(self, first_step: int, own: range | None = None) -> tf.data.Dataset:
-        order = Order(len(self.data.train), self.recipe.batch_size, self.recipe.seed)
+        order = EpochShuffle(len(self.data.train), self.recipe.batch_size, self.recipe.seed)
         lengths, batch = self._batches_of(self.data.train)
         seed = tf.constant(self.recipe.seed, tf.int64)
 
@@ -84,10 +86,10 @@ class TextClassification:
 
         steps = bucketed(order, lengths, first_step).enumerate(first_step)
         batches = steps.map(noisy, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return only(batches, own).prefetch(4)
+        return take_rows(batches, own).prefetch(4)
 
     def validation_batches(self) -> tf.data.Dataset | None:
-        return self._in_order(self.data.validation) if len(self.data.validation) else None
+        return self._in_order(self.data.validation) if self.data.validation else None
 
     def _tokens(self, part: Texts) -> tf.RaggedTensor:
         return read(self.tokenizer, tf.constant(part.texts), self.recipe.longest)
@@ -117,7 +119,7 @@ class TextClassification:
         results = {}
         run = tf.function(lambda inputs: tf.argmax(model(inputs, training=False), -1), reduce_retracing=True)
         for name, part in (("validation", self.data.validation), ("test", self.data.test)):
-            if not len(part):
+            if part is None:
                 continue
             batches = self._in_order(part)
             pairs = [
@@ -181,8 +183,8 @@ def predict(export: Path, options: Namespace) -> Iterator[dict[str, Any]]:
     """
     signature = tf.saved_model.load(str(export)).signatures["serving_default"]
     for name, content in texts_of(options):
-        if isinstance(content, OSError):
-            yield {"file": name, "error": reason(content)}
+        if isinstance(content, ZooError):
+            yield {"file": name, "error": str(content)}
             continue
         answer = {key: value.numpy()[0] for key, value in signature(text=tf.constant([content])).items()}
         number = int(answer["classes"])
@@ -202,7 +204,7 @@ def evaluate(export: Path, plain: Mapping[str, Any], card: Mapping[str, Any], da
         dataset or recipe.dataset,
         validation_examples=0,
         seed=recipe.seed,
-        say=lambda text: print(text, file=sys.stderr),
+        log=lambda text: print(text, file=sys.stderr),
     )
     signature = tf.saved_model.load(str(export)).signatures["serving_default"]
     right = []

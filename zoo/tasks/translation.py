@@ -12,14 +12,16 @@ import numpy as np
 import tensorflow as tf
 
 from zoo import report
-from zoo.data.pairs import PairData, Pairs, load_pairs
-from zoo.data.stream import Order, bucketed, only
-from zoo.data.text import texts_of
+from zoo.data.pairs import Pairs, load_pairs
+from zoo.data.splits import describe_counts
+from zoo.data.stream import EpochShuffle, bucketed, take_rows
+from zoo.data.text_files import split_lines
 from zoo.data.tokens import Tokenizer
 from zoo.data.vocabulary import Words
 from zoo.errors import ZooError, reason
 from zoo.recipe import TranslationRecipe, from_dict
 from zoo.registry import Card
+from zoo.tasks.inputs import texts_of
 from zoo.tasks.losses import smoothed_cross_entropy
 
 PADDING, UNKNOWN, END = 0, 1, 2
@@ -34,9 +36,10 @@ class Translation:
 
     def __init__(self, recipe: TranslationRecipe, card: Card, say: Callable[[str], None]):
         self.recipe = recipe
-        self.data: PairData = load_pairs(recipe.dataset, say)
+        self.data = load_pairs(recipe.dataset, log=say)
+        say(self.data.description)
         train = self.data.train
-        self.tokenizer = Tokenizer(recipe.unit, recipe.lower_case, "".join([*train.sources, *train.targets]))
+        self.tokenizer = Tokenizer(recipe.unit, recipe.lower_case)
         tokens = [self.tokenizer.split(tf.constant(side)) for side in (train.sources, train.targets)]
         self.source_words, self.target_words = (
             Words(Counter(word.decode() for word in side.flat_values.numpy()), recipe.least_count, marks=["end"])
@@ -55,9 +58,10 @@ class Translation:
     def summary(self) -> str:
         """One line on the data."""
         data, unit = self.data, self.recipe.unit
+        sizes = {split: len(part) for split, part in data.present.items()} | {"train": len(self.fitting)}
         return (
-            f"{data.name}: {len(self.fitting):,} training, {len(data.validation):,} validation and {len(data.test):,} "
-            f"test pairs, {len(self.source_words):,} and {len(self.target_words):,} {unit}"
+            f"{data.name}: {describe_counts(sizes, 'pairs')}, "
+            f"{len(self.source_words):,} and {len(self.target_words):,} {unit}"
         )
 
     def model_args(self) -> dict[str, Any]:
@@ -79,7 +83,7 @@ class Translation:
         return []
 
     def training_batches(self, first_step: int, own: range | None = None) -> tf.data.Dataset:
-        order = Order(len(self.fitting), self.recipe.batch_size, self.recipe.seed)
+        order = EpochShuffle(len(self.fitting), self.recipe.batch_size, self.recipe.seed)
         sources, targets = (side.row_lengths().numpy()[self.fitting] for side in self.train)
         by_length = targets * (sources.max() + 1) + sources  # targets alike in length, and among them sources
         batch, fitting = batches_of(*self.train), tf.constant(self.fitting)
@@ -87,7 +91,7 @@ class Translation:
         batches = steps.map(
             lambda places: batch(tf.gather(fitting, places)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
-        return only(batches, own).prefetch(4)
+        return take_rows(batches, own).prefetch(4)
 
     def validation_batches(self) -> tf.data.Dataset:
         sides = self._encoded(self.data.validation)
@@ -365,14 +369,14 @@ def predict(export: Path, options: Namespace) -> Iterator[dict[str, Any]]:
     signatures = tf.saved_model.load(str(export)).signatures
     signature, maps = signatures["beam" if options.beam else "serving_default"], []
     for name, content in texts_of(options):
-        if isinstance(content, OSError):
-            yield {"file": name, "error": reason(content)}
+        if isinstance(content, ZooError):
+            yield {"file": name, "error": str(content)}
             continue
-        for line in content.splitlines() or [b""]:
+        for line in split_lines(content) or [""]:
             answer = signature(text=tf.constant([line]))
             maps += [part for part in attention_of(answer) if part[1]]
             yield {
-                "text": line.decode(errors="replace"),
+                "text": line,
                 "translation": answer["translation"].numpy()[0].decode(),
                 "score": float(answer["score"][0]),
             }
@@ -391,7 +395,7 @@ def shown(answer: Mapping[str, Any]) -> str:
 def evaluate(export: Path, plain: Mapping[str, Any], card: Mapping[str, Any], dataset: str | None) -> dict[str, Any]:
     """Scores an export through its signatures on the test split of a data set."""
     recipe = from_dict(plain)
-    data = load_pairs(dataset or recipe.dataset, lambda text: print(text, file=sys.stderr))
+    data = load_pairs(dataset or recipe.dataset, log=lambda text: print(text, file=sys.stderr))
     signatures = tf.saved_model.load(str(export)).signatures
     results: dict[str, Any] = {"dataset": data.name}
     for kind, name in (("", "serving_default"), ("beam_", "beam")):
