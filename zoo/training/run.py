@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from zoo.building import build
 from zoo.distribute.strategy import Devices, Placement, choose_strategy, hardware
-from zoo.errors import UsageError, ZooError, reason
+from zoo.errors import UsageError, ZooError, inner_error, reason
 from zoo.exports import write
 from zoo.recipe import GradientRecipe, Recipe, list_recipes, load_recipe
 from zoo.report import console, plots
@@ -171,6 +171,8 @@ class Run:
                 self._remove_folder()
             raise
         except tf.errors.OpError as error:
+            if named := inner_error(error):
+                raise named from error
             if not self.placement.monitor:
                 raise
             self.placement.monitor.raise_if_lost(error)
