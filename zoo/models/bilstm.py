@@ -8,7 +8,7 @@ from keras import layers as keras_layers
 from keras import ops
 
 from zoo.layers import LSTM, CharacterEncoder, ReverseSequence
-from zoo.models.parts import check_sizes
+from zoo.models.common import check_sizes
 
 
 def character_model(sizes: Mapping[str, int]) -> keras.Model:

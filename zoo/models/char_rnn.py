@@ -5,7 +5,7 @@ from keras import ops
 
 from zoo.errors import UsageError
 from zoo.layers import LSTM
-from zoo.models.parts import check_sizes
+from zoo.models.common import check_sizes
 
 CELLS = ("simple", "gru", "lstm")
 UNIFORM = {"class_name": "RandomUniform", "config": {"minval": -0.08, "maxval": 0.08}}

@@ -1,6 +1,7 @@
-"""What the vision families share: the checks of their arguments and the way from the last map to the logits."""
+"""What several families share: argument checks, the data format, and the layers between the last map and the logits."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import keras
 from keras import layers
@@ -14,17 +15,30 @@ HE_NORMAL = {
 }
 
 
-def check_images(
-    name: str,
-    input_shape: Sequence[int | None],
-    *,
-    smallest: int,
-    fixed: bool = False,
-) -> None:
-    """Raises `UsageError`, one line that names the argument, unless a graph can be drawn for these.
+def channels_last(builder: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
+    """Makes a builder of image models independent of `image_data_format` in the Keras configuration.
 
-    `smallest` is the least height and width that the graph's strides leave anything of; `fixed` says that the top
-    flattens a map, so that height and width must be known.
+    Inputs and all layers have channels last. The layers store their data format when they are created, so the model
+    also works where Keras is configured for channels first. The configuration is restored afterwards.
+    """
+
+    @functools.wraps(builder)
+    def build(**arguments) -> keras.Model:
+        configured = keras.config.image_data_format()
+        keras.config.set_image_data_format("channels_last")
+        try:
+            return builder(**arguments)
+        finally:
+            keras.config.set_image_data_format(configured)
+
+    return build
+
+
+def check_images(name: str, input_shape: Sequence[int | None], *, smallest: int, fixed: bool = False) -> None:
+    """Raises `UsageError`, one line that names the argument, unless `input_shape` fits the model.
+
+    `smallest` is the smallest height and width for which every map of the model has at least one position. With
+    `fixed`, height and width must be known, because a dense layer takes the whole map.
     """
     shape = tuple(input_shape) if isinstance(input_shape, Sequence) else (input_shape,)
     if len(shape) != 3 or not all(n is None or (isinstance(n, int) and n > 0) for n in shape) or shape[2] is None:
@@ -38,7 +52,7 @@ def check_images(
 
 
 def pooled(x: keras.KerasTensor, pooling: str | None) -> keras.KerasTensor:
-    """The map (N, H, W, C) itself, or with `pooling` "avg" or "max" its vector (N, C)."""
+    """The map (N, H, W, C), or with `pooling` "avg" or "max" its pooled vector (N, C)."""
     if pooling == "avg":
         return layers.GlobalAveragePooling2D(name="avg_pool")(x)
     if pooling == "max":
@@ -57,7 +71,7 @@ def average_and_classify(
 
 
 def check_sizes(name: str, **sizes: int) -> dict[str, int]:
-    """The sizes, if each is a whole number of at least 1; else `UsageError` names the one that is not."""
+    """Returns the sizes if each is an integer of at least 1, else raises a `UsageError` that names the wrong one."""
     for key, value in sizes.items():
         if not isinstance(value, int) or value < 1:
             raise UsageError(f"{name}: {key} is {value!r}; it must be a whole number of at least 1.")
