@@ -13,7 +13,7 @@ from zoo.data.prepared import prepared
 from zoo.data.stream import Draws, Order, Records
 from zoo.data.views import View, decode_image
 from zoo.errors import UsageError, ZooError, nearest
-from zoo.report import progress
+from zoo.report.console import progress
 
 EMBEDDED = ("digits",)
 SUFFIXES = (".png", ".jpg", ".jpeg")

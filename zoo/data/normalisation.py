@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import tensorflow as tf
 
-from zoo.recipe import ImageRecipe
+from zoo.tasks.image_classification.recipe import ImageRecipe
 
 # Goodfellow et al. 2013 (Maxout networks), section 5.2, with the constants of their code, pylearn2.
 CONTRAST = 55.0  # the norm of an image after global contrast normalisation

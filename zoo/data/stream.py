@@ -179,4 +179,4 @@ def only(batches: tf.data.Dataset, rows: range | None) -> tf.data.Dataset:
     """Of each batch the rows in `rows`, by default all."""
     if rows is None:
         return batches
-    return batches.map(lambda *batch: tf.nest.map_structure(lambda value: value[rows.start : rows.stop], batch))
+    return batches.map(lambda batch: tf.nest.map_structure(lambda value: value[rows.start : rows.stop], batch))
