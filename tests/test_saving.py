@@ -1,5 +1,6 @@
 """Every family's `.keras` file loads in a process that has imported the zoo, and every committed export by its tag."""
 
+import importlib
 import json
 import tempfile
 
@@ -9,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
+import zoo.layers
 from conftest import ROOT, run_python
 
 SIZES = {"source_vocabulary": 9, "target_vocabulary": 9, "embedding": 4, "units": 4}
@@ -100,6 +102,17 @@ def failures(first, saved, names=tuple(MODELS), **env):
 
 def test_every_builder_is_here():
     assert {zoo.describe(name).builder for name in MODELS} == {zoo.describe(n).builder for n in zoo.list_models()}
+
+
+def test_every_registered_class_is_imported_with_the_layers():
+    for path in [*(ROOT / "zoo").glob("models/*.py"), *(ROOT / "zoo").glob("layers/*.py")]:
+        importlib.import_module(f"zoo.{path.parent.name}.{path.stem}".removesuffix(".__init__"))
+    registered = {
+        value.__name__
+        for name, value in keras.saving.get_custom_objects().items()
+        if value.__module__.startswith(("zoo.layers.", "zoo.models."))
+    }
+    assert registered and registered <= set(zoo.layers.__all__)
 
 
 def test_saved_models_load_in_another_process(saved):

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from zoo.errors import UsageError
-from zoo.models.common import channels_last, check_images, pooled
+from zoo.models.common import channels_last, check_images, check_rates, pooled
 
 # Table 1 of the paper: (filters, kernel) of the convolutions before each of the two poolings.
 BASES = {
@@ -74,6 +74,7 @@ def all_cnn(
     if reduction not in REDUCTIONS:
         raise UsageError(f"{name}: reduction is {reduction!r}; it may be {', '.join(map(repr, REDUCTIONS))}.")
     check_images(name, input_shape, smallest=9)
+    check_rates(name, input_drop_rate=input_drop_rate)
     images = keras.Input(input_shape, name="images")
     x = layers.Dropout(input_drop_rate, name="drop_input")(images) if input_drop_rate else images
     for block, rows in enumerate(BASES[base], start=1):

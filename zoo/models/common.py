@@ -73,6 +73,26 @@ def average_and_classify(
 def check_sizes(name: str, **sizes: int) -> dict[str, int]:
     """Returns the sizes if each is an integer of at least 1, else raises a `UsageError` that names the wrong one."""
     for key, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise UsageError(f"{name}: {key} is {value!r}; it must be a whole number of at least 1.")
     return sizes
+
+
+def check_rates(name: str, **rates: float) -> None:
+    """Raises a `UsageError` that names the first dropout rate that is not at least 0 and below 1."""
+    for key, value in rates.items():
+        if not isinstance(value, (int, float)) or not 0 <= value < 1:
+            raise UsageError(f"{name}: {key} is {value!r}; it must be at least 0 and below 1.")
+
+
+def check_keras_names(name: str, **names: object) -> None:
+    """Raises a `UsageError` that names the first argument for which Keras has no activation or initialiser.
+
+    Arguments whose names end in "initializer" are initialisers, the others activations.
+    """
+    for key, value in names.items():
+        kind = "initializers" if key.endswith("initializer") else "activations"
+        try:
+            getattr(keras, kind).get(value)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"{name}: {key} is {value!r}; it must be a name in keras.{kind}.") from error

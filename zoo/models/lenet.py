@@ -5,7 +5,7 @@ from keras import layers
 
 from zoo.errors import UsageError
 from zoo.layers import EuclideanRBF, PartialConv2D, ScaledTanh, Subsampling2D
-from zoo.models.common import channels_last
+from zoo.models.common import channels_last, check_images, check_keras_names
 
 # Table I of the paper: the maps of S2 that are inputs of each map of C3.
 C3_CONNECTIONS = (
@@ -98,16 +98,18 @@ def lenet5_modern(
     """The modern LeNet-5: densely connected C3, pooling without weights, a linear classifier; 61,706 weights.
 
     Images (N, height, width, channels) → logits (N, num_classes), or with `include_top=False` F6 (N, 84). `pool` is
-    `"max"` or `"avg"`. Dropout with `drop_rate` precedes F6 and the logits. Raises `UsageError` for an input below
-    16 × 16, for which the second pooling would have no output.
+    `"max"` or `"avg"`. Dropout with `drop_rate` precedes F6 and the logits.
+
+    Raises `UsageError` for an input below 16 × 16, for which the second pooling would have no output, for an unknown
+    height or width, and for another `pool` or an `activation` that Keras does not know.
 
     Differences from the paper: every map of C3 sees all maps of S2, subsampling has no weights, ReLU instead of the
     scaled tanh, a linear layer and softmax instead of the RBF codes.
     """
     if pool not in ("max", "avg"):
         raise UsageError(f"{name}: pool is {pool!r}; it may be 'max' or 'avg'.")
-    if min(input_shape[:2]) < 16:
-        raise UsageError(f"{name}: input_shape is {tuple(input_shape)}; height and width must be at least 16.")
+    check_images(name, input_shape, smallest=16, fixed=True)
+    check_keras_names(name, activation=activation)
     pooling = layers.MaxPooling2D if pool == "max" else layers.AveragePooling2D
     images = keras.Input(input_shape, name="images")
     x = layers.Conv2D(6, 5, activation=activation, name="C1")(images)  # (N, 28, 28, 6)

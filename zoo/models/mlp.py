@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from zoo.errors import UsageError
-from zoo.models.common import channels_last
+from zoo.models.common import channels_last, check_images, check_keras_names
 
 
 @channels_last
@@ -21,7 +21,10 @@ def softmax_regression(
 
     Images (N, height, width, channels) → logits (N, num_classes), or with `include_top=False` the pixels (N, height ·
     width · channels). The cross-entropy is convex in the weights, which are initialised to zero.
+
+    Raises `UsageError` for an unknown height or width.
     """
+    check_images(name, input_shape, smallest=1, fixed=True)
     images = keras.Input(input_shape, name="images")
     x = layers.Flatten(name="pixels")(images)  # (N, H·W·C)
     if include_top:
@@ -45,11 +48,17 @@ def mlp(
     """Dense layers of the given widths with dropout after each, then logits (Rumelhart, Hinton & Williams 1986).
 
     Images (N, height, width, channels) → logits (N, num_classes), or with `include_top=False` the last hidden layer
-    (N, hidden[-1]). `activation` and the initialisers are names that Keras knows. Raises `UsageError` for a width
-    that is not a positive whole number.
+    (N, hidden[-1]). `activation` and the initialisers are names that Keras knows.
+
+    Raises `UsageError` for a width that is not a positive whole number, an unknown height or width, and an activation
+    or initialiser that Keras does not know.
     """
-    if not all(isinstance(units, int) and units > 0 for units in hidden):
-        raise UsageError(f"{name}: hidden is {tuple(hidden)!r}; each width must be a positive whole number.")
+    if not isinstance(hidden, Sequence) or not all(isinstance(units, int) and units > 0 for units in hidden):
+        raise UsageError(f"{name}: hidden is {hidden!r}; it must be a sequence of positive whole numbers.")
+    check_images(name, input_shape, smallest=1, fixed=True)
+    check_keras_names(
+        name, activation=activation, kernel_initializer=kernel_initializer, bias_initializer=bias_initializer
+    )
     images = keras.Input(input_shape, name="images")
     x = layers.Flatten(name="pixels")(images)  # (N, H·W·C)
     initializers = {"kernel_initializer": kernel_initializer, "bias_initializer": bias_initializer}

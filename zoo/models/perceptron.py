@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from zoo.models.common import channels_last
+from zoo.models.common import channels_last, check_images
 
 
 @channels_last
@@ -21,9 +21,12 @@ def perceptron(
     The graph returns scores; thresholding is part of the task. Weights are initialised to zero, so that the learning
     rate only scales them. `num_classes=1` is Rosenblatt's single unit.
 
+    Raises `UsageError` for an unknown height or width.
+
     Differences from the paper: its sensory points are connected to the unit through fixed random association units;
     here, as in textbooks since Minsky and Papert, the pixels are the inputs of the unit.
     """
+    check_images(name, input_shape, smallest=1, fixed=True)
     images = keras.Input(input_shape, name="images")
     x = layers.Flatten(name="retina")(images)  # (N, H·W·C)
     if include_top:
