@@ -52,7 +52,7 @@ def test_list_and_show(monkeypatch, capsys):
     [
         (("lst",), 2, "no command 'lst'.*'list'"),
         (("list", "lenet9"), 1, "No model matches 'lenet9'.*lenet5"),
-        (("list", "--tsk", "x"), 2, "'--tsk'.*zoo list --help"),
+        (("list", "--tsk", "x"), 2, "--tsk.*zoo list --help"),
         (("show", "lenet55"), 2, "'lenet55'.*'lenet5'"),
         (("train", "lenet5_mnits"), 2, "'lenet5_mnits'.*'lenet5_mnist'"),
         (("train", "lenet5_digits", "--dataset", "digtis"), 2, "'digtis'.*'digits'"),

@@ -347,7 +347,7 @@ def test_composed_and_decomposed_letters_are_one(tmp_path):
         (b"", "holds no text"),
         (b" \n ", "holds no text"),
         (b"abc", "has 3 characters"),
-        (b"abc\xff" * 500, r"t\.txt is not UTF-8 \(byte 3\)"),
+        (b"abc\xff" * 500, r"t\.txt is not UTF-8 \(byte 3 is 0xff\)"),
     ],
 )
 @pytest.mark.parametrize("split", ["char_rnn", "tfds", "nanogpt"])

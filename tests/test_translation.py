@@ -39,7 +39,7 @@ def make_recipe(pairs, **changes):
         "model": "seq2seq",
         "model_args": SIZES,
         "dataset": f"tsv:{pairs}",
-        "least_count": 2,
+        "min_count": 2,
         "lower_case": True,
         "epochs": 20,
         "batch_size": 16,
@@ -62,12 +62,12 @@ def signatures(trained):
 
 
 def test_texts_are_cut_and_joined_as_one_writes_them():
-    words = Tokenizer("words", True, "ü")
+    words = Tokenizer("words", True)
     text = "Ein T-Shirt, gru\u0308n (und\u00a0rot); 3 Hunde!"
     tokens = [token.decode() for token in words.split(tf.constant([text])).to_list()[0]]
     assert tokens == ["ein", "t-shirt", ",", "grün", "(", "und", "rot", ")", ";", "3", "hunde", "!"]
     assert words.join(words.split(tf.constant([text]))).numpy()[0].decode() == "ein t-shirt, grün (und rot); 3 hunde!"
-    characters = Tokenizer("characters", False, "")
+    characters = Tokenizer("characters", False)
     assert characters.split(tf.constant(["Aé 1", ""])).to_list() == [[b"A", "é".encode(), b" ", b"1"], []]
     assert characters.join(characters.split(tf.constant(["Aé 1", ""]))).numpy().tolist() == ["Aé 1".encode(), b""]
 

@@ -11,7 +11,7 @@ import zoo
 from conftest import folder_of_pictures, image_recipe, prepared, run
 from zoo.data import views
 from zoo.data.normalisation import Normalisation
-from zoo.data.stream import Order, Records
+from zoo.data.stream import EpochShuffle, Records
 from zoo.errors import UsageError, ZooError
 from zoo.tasks.image_classification.dense_scoring import convolutional
 from zoo.tasks.image_classification.preprocessing import Preprocessing
@@ -78,15 +78,15 @@ def test_colour_noise_lies_along_the_components():
     np.testing.assert_allclose(components.T @ components, np.eye(3), atol=2e-3)
 
 
-def learned(images, **changes):
-    normalisation = Normalisation(image_recipe(**changes), images.shape[1:])
+def learned(images, **options):
+    normalisation = Normalisation(images.shape[1:], **options)
     normalisation.learn([tf.constant(images[:30]), tf.constant(images[30:])], print)
     return normalisation
 
 
 def test_the_mean_image_is_the_training_images():
     images = np.random.default_rng(0).integers(0, 256, (50, 4, 5, 3), dtype=np.uint8)
-    got = learned(images, normalisation="mean_image", pixel_std=(2.0,))(tf.constant(images)).numpy()
+    got = learned(images, kind="mean_image", std=(2.0,))(tf.constant(images)).numpy()
     np.testing.assert_allclose(got, (images - images.mean(axis=0)) / 2, atol=1e-4)
 
 
@@ -94,7 +94,7 @@ def test_whitening_makes_pixels_uncorrelated():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 200, (4000, 3, 3, 1)).astype(np.uint8)
     images += np.roll(images, 1, axis=1) // 4  # neighbours go together
-    got = learned(images, normalisation="gcn_zca")(tf.constant(images)).numpy().reshape(4000, 9)
+    got = learned(images, kind="gcn_zca")(tf.constant(images)).numpy().reshape(4000, 9)
     covariance = np.cov(got.T)
     # One direction is lost: contrast normalisation takes each image's mean away.
     values = np.linalg.eigvalsh(covariance)
@@ -110,7 +110,7 @@ def test_contrast_normalisation_by_hand():
 
 def test_images_normalised_by_themselves():
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
-    got = Normalisation(image_recipe(normalisation="per_image"), (8, 8, 3))(tf.constant(images)).numpy()
+    got = Normalisation((8, 8, 3), kind="per_image")(tf.constant(images)).numpy()
     np.testing.assert_allclose(got.mean(axis=(1, 2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(got.std(axis=(1, 2, 3)), 1, rtol=1e-4)
 
@@ -161,7 +161,7 @@ def test_records_have_parts_in_order(record_files):
 def test_a_stream_has_every_record_once_an_epoch_and_starts_anywhere(record_files, buffer, monkeypatch):
     monkeypatch.setattr("zoo.data.stream.BUFFER", buffer)
     keras.utils.set_random_seed(1)  # as every run does
-    order = Order(len(record_files), 4, seed=3)
+    order = EpochShuffle(len(record_files), 4, seed=3)
     sequence = [
         (int(position), int(record))
         for position, record in record_files.shuffled(order, 0).take(3 * order.count).as_numpy_iterator()
@@ -271,7 +271,7 @@ def test_crops_and_scores_on_pictures_of_any_size(tmp_path, changes, scored, sma
     shared = next(iter(task.training_batches(0, range(1, 3))))["inputs"]
     np.testing.assert_array_equal(shared, first[0][1:3])
     result = run(recipe, run_dir=tmp_path / "run")
-    assert set(result.metrics) == {"test_accuracy", "test_loss"}
+    assert set(result.metrics) == {"validation_accuracy", "validation_loss"}
     answers = tf.saved_model.load(str(result.export)).signatures["image_bytes"](
         image_bytes=tf.constant([(root / "train" / "dark" / f"{i}.jpg").read_bytes() for i in range(3)])
     )
@@ -296,8 +296,8 @@ def test_sliding_is_the_mean_over_all_places():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"crop": "square", "train_sizes": (16,), "test_size": 40}, "no window of 28 × 28 fits a side of 16"),
-        ({"crop": "scale", "train_sizes": (40, 50), "test_size": 20}, "no window of 28 × 28 fits a side of 20"),
+        ({"crop": "square", "train_sizes": (16,), "test_size": 40}, "side of 16 is smaller than the window of 28 × 28"),
+        ({"crop": "scale", "train_sizes": (40, 50), "test_size": 20}, "side of 20 is smaller than the window of 28 × 28"),
     ],
 )
 def test_windows_larger_than_the_picture_are_named(changes, said):

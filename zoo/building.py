@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UsageError, nearest
 from zoo.exports.read import read_card
+from zoo.paths import literal_path
 from zoo.registry import Card, builder_of, describe
 from zoo.weights.exports import export_folder, load_export
 
@@ -111,7 +112,7 @@ def preprocessing(name: str, weights: str | os.PathLike[str] = "default") -> Cal
     folder = export_folder(card, tag)
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(folder))
+    loaded = tf.saved_model.load(str(literal_path(folder)))
     return lambda images: loaded.signatures["preprocess"](images=images)["inputs"]
 
 

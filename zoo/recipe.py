@@ -50,6 +50,9 @@ class Recipe:
             if isinstance(value, Mapping):
                 object.__setattr__(self, entry.name, MappingProxyType(dict(value)))
         self._require("seed", 0 <= self.seed < 2**32, "at least 0 and below 2**32")
+        for key, instead in (("weights", "zoo finetune"), ("dtype", "precision"), ("name", "no name")):
+            if key in self.model_args:
+                raise UsageError(f"{self.name}: model_args has {key!r}, which a recipe does not take; use {instead}.")
 
     def _require(self, key: str, holds: bool, expected: str) -> None:
         if not holds:

@@ -73,6 +73,9 @@ def parse(recipe: Recipe, arguments: Sequence[str] | None = None) -> tuple[Recip
         for name, value in vars(flags.model_args).items()
         if name in stated or value != getattr(defaults.model_args, name)
     }
+    # What is not an argument of the builder is passed on, so that the builder's check names it.
+    unknown = {} if model != recipe.model else dict(recipe.model_args)
+    chosen = {**{name: value for name, value in unknown.items() if name not in vars(flags.model_args)}, **chosen}
     values = {name: getattr(flags.recipe, name) for name in values}
     return type(recipe)(**{**values, "model_args": chosen}), {name: getattr(flags, name) for name, _, _ in options}
 

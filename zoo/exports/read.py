@@ -3,13 +3,14 @@
 import hashlib
 import json
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from zoo.errors import UsageError, ZooError, reason
 
 FORMAT = 1  # of assets.extra; a newer one is refused
 SUMS = "assets.extra/sha256sums.txt"
+MAX_TEXT = 16 * 2**20  # bytes of a file in assets.extra
 
 
 def sha256(path: Path) -> str:
@@ -44,13 +45,25 @@ def _versions(base: Path) -> list[Path]:
 
 
 def _verify(folder: Path) -> None:
-    if not (folder / SUMS).is_file():
+    sums = folder / SUMS
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            raise ZooError(f"{path} is a symbolic link; the files of an export must be in its folder.")
+    if not sums.is_file():
         if (folder / "assets.extra").is_dir():
             raise ZooError(f"{folder} is incomplete: {SUMS} is missing. Write the export again.")
         raise ZooError(f"{folder} is a SavedModel that the zoo did not write: it has no assets.extra.")
-    for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
+    expected = {}
+    for line in _read_text(sums).splitlines():
         digest, _, name = line.partition("  ")
-        if not (folder / name).is_file():
+        if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise ZooError(f"{sums} names {name!r}, which is not a file inside the export. Do not use this export.")
+        expected[name] = digest
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {SUMS}
+    for name in sorted(found - set(expected)):
+        raise ZooError(f"{folder} holds {name}, which {SUMS} does not name. Write the export again.")
+    for name, digest in expected.items():
+        if name not in found:
             raise ZooError(f"{folder} is incomplete: {name} is missing. Write the export again.")
         if sha256(folder / name) != digest:
             raise ZooError(f"{folder} is damaged: {name} was changed. Write the export again.")
@@ -62,7 +75,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     Raises `ZooError` for a format that is newer than this version of the zoo.
     """
     card = _read_json(folder, "card.json")
-    if card["format"] > FORMAT:
+    if card.get("format", 0) > FORMAT:
         raise ZooError(
             f"{folder} has format {card['format']}, and this version of the zoo reads up to {FORMAT}; upgrade the zoo."
         )
@@ -75,7 +88,20 @@ def read_recipe(folder: Path) -> dict[str, Any]:
 
 
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / "assets.extra" / name
     try:
-        return json.loads((folder / "assets.extra" / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ZooError(f"{folder / 'assets.extra' / name} cannot be read: {reason(error)}.") from error
+        content = json.loads(_read_text(path))
+    except ValueError as error:
+        raise ZooError(f"{path} is not JSON: {reason(error)}.") from error
+    if not isinstance(content, dict):
+        raise ZooError(f"{path} is not a JSON object.")
+    return content
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_TEXT:
+            raise ZooError(f"{path} has {path.stat().st_size:,} bytes; at most {MAX_TEXT:,} were expected.")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ZooError(f"{path} cannot be read: {reason(error)}.") from error

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from zoo.errors import ZooError, reason
 from zoo.exports.read import FORMAT, SUMS, sha256
+from zoo.paths import literal_path
 from zoo.recipe import Recipe
 from zoo.registry import Card
 
@@ -60,7 +61,7 @@ def write(
     except OSError as error:
         raise ZooError(f"The export cannot be written to {base}: {reason(error)}.") from error
     try:
-        tf.saved_model.save(serving, str(folder), signatures=serving.endpoints)
+        tf.saved_model.save(serving, str(literal_path(folder)), signatures=serving.endpoints)
         _write_extras(folder, serving, model, recipe, card, examples, metrics, arguments, labels)
         if check:
             _check(folder, serving, examples)
@@ -109,7 +110,7 @@ def _write_warmup(path: Path, examples: Mapping[str, np.ndarray]) -> None:
     for name, value in examples.items():
         request.inputs[name].CopyFrom(tf.make_tensor_proto(value[:1]))
     log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
-    with tf.io.TFRecordWriter(str(path)) as writer:
+    with tf.io.TFRecordWriter(str(literal_path(path.parent) / path.name)) as writer:
         writer.write(log.SerializeToString())
 
 
@@ -125,7 +126,7 @@ def _check(folder: Path, serving: tf.Module, examples: Mapping[str, np.ndarray])
         script = Path(__file__).with_name("check_script.py")
         # -P keeps the script's own folder, and so the zoo, off the module path.
         done = subprocess.run(
-            [sys.executable, "-P", "-W", "ignore", str(script), str(folder), str(answers)],
+            [sys.executable, "-P", "-W", "ignore", str(script), str(literal_path(folder)), str(answers)],
             capture_output=True,
             text=True,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoo.errors import UsageError, nearest
 from zoo.exports import read
+from zoo.paths import literal_path
 from zoo.recipe import Recipe
 from zoo.registry import Card, describe
 
@@ -54,6 +55,10 @@ class Task(abc.ABC):
 
         Logs what it found in one line. Raises `UsageError` or `ZooError` for data that cannot be used.
         """
+
+    def shorten(self, examples: int) -> None:
+        """Leaves only the first `examples` of the validation and test splits, for a dry run. `prepare` has run."""
+        return None
 
     @abc.abstractmethod
     def model_args(self) -> dict[str, Any]:
@@ -165,7 +170,7 @@ class Predictor(abc.ABC):
         if not hasattr(self, "_loaded"):
             import tensorflow as tf
 
-            self._loaded = tf.saved_model.load(str(self.export))
+            self._loaded = tf.saved_model.load(str(literal_path(self.export)))
         return self._loaded.signatures
 
     @property

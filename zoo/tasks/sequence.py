@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
-from zoo.data.stream import Order, bucketed, only
+from zoo.data.stream import EpochShuffle, bucketed, take_rows
 from zoo.data.vocabulary import WordsAndCharacters
 from zoo.tasks.base import Task
 
@@ -50,7 +50,7 @@ class SequenceTask(Task):
 
     def training_batches(self, first_step: int, rows: range | None = None) -> tf.data.Dataset:
         sequences, recipe = self._training, self.recipe
-        order = Order(len(sequences.lengths), recipe.batch_size, recipe.seed)
+        order = EpochShuffle(len(sequences.lengths), recipe.batch_size, recipe.seed)
         seed = tf.constant(recipe.seed, tf.int64)
 
         def batch(step: tf.Tensor, indices: tf.Tensor) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class SequenceTask(Task):
 
         steps = bucketed(order, sequences.lengths, first_step).enumerate(first_step)
         batches = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return only(batches, rows).prefetch(4)
+        return take_rows(batches, rows).prefetch(4)
 
     def validation_batches(self) -> tf.data.Dataset | None:
         sequences = self.validation_sequences()

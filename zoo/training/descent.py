@@ -12,6 +12,7 @@ from zoo.distribute.sharding import shard_batches
 from zoo.distribute.strategy import Placement
 from zoo.errors import ZooError
 from zoo.layers import CharacterEncoder
+from zoo.paths import literal_path
 from zoo.recipe import GradientRecipe, list_recipes, load_recipe
 from zoo.training import optimizers
 from zoo.training.step import Trainer
@@ -140,7 +141,9 @@ class GradientDescent:
     def _callbacks(self) -> list[keras.callbacks.Callback]:
         callbacks = [*self.run.callbacks, *self.task.callbacks(), _Progress(self)]
         if self.placement.chief:
-            callbacks.append(keras.callbacks.TensorBoard(str(self.run.folder / "tensorboard"), write_graph=False))
+            callbacks.append(
+                keras.callbacks.TensorBoard(str(literal_path(self.run.folder) / "tensorboard"), write_graph=False)
+            )
         return callbacks
 
     def save(self, *, finished: bool = False) -> None:

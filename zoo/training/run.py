@@ -1,6 +1,8 @@
 """One run of a recipe, from its data to its export: `run(recipe)`."""
 
+import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +17,9 @@ import tensorflow as tf
 
 from zoo.building import build
 from zoo.distribute.strategy import Devices, Placement, choose_strategy, hardware
-from zoo.errors import UsageError, ZooError, reason
+from zoo.errors import UsageError, ZooError, inner_error, reason
 from zoo.exports import write
-from zoo.recipe import GradientRecipe, Recipe
+from zoo.recipe import GradientRecipe, Recipe, list_recipes, load_recipe
 from zoo.report import console, plots
 from zoo.tasks.base import Task, create_task
 from zoo.training import run_folder
@@ -34,8 +36,11 @@ class Result:
     model: keras.Model | None = None
 
 
+DRY_RUN_EXAMPLES = 50  # of each split that a dry run evaluates
+
+
 def run(
-    recipe: Recipe,
+    recipe: Recipe | str,
     *,
     run_dir: str | os.PathLike[str] | None = None,
     restart: bool = False,
@@ -52,10 +57,11 @@ def run(
     reported.
 
     Args:
-      recipe: what to run.
+      recipe: what to run; a string is the name of a shipped recipe.
       run_dir: another folder for the run.
       restart: delete what the folder holds and start again.
-      dry_run: build everything, train two steps, evaluate, export, and delete it all.
+      dry_run: build everything, train two steps on small batches, evaluate a part of the data, export, and delete it
+        all.
       devices: where to run; by default on the devices that are available.
       callbacks: Keras callbacks of your own, called before the engine's.
       save_seconds: seconds between two checkpoints. A killed run loses at most this time and one execution.
@@ -65,19 +71,56 @@ def run(
       UsageError: an unknown name or an invalid value in the recipe.
       ZooError: the data, the disk or the training fails; the message says how and what to do.
     """
+    if keras.backend.backend() != "tensorflow":
+        raise UsageError(
+            f"Keras uses the backend {keras.backend.backend()!r}; runs need TensorFlow. Set KERAS_BACKEND=tensorflow."
+        )
+    recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     options = {"callbacks": callbacks, "save_seconds": save_seconds, "check_export": check_export}
     if dry_run:
-        short = replace(recipe, limit_steps=2) if isinstance(recipe, GradientRecipe) else recipe
         with tempfile.TemporaryDirectory(prefix="zoo-dry-run-") as scratch:
-            result = Run(short, Path(scratch), devices, **options).go()
+            job = Run(recipe, Path(scratch), devices, **options)
+            job.shorten()
+            result = job.go()
         _log(f"Dry run of {recipe.name} finished: built, trained for 2 steps, evaluated, exported and deleted.")
         return Result(result.folder, result.metrics, None, result.model)
-    folder = Path(run_dir or Path("runs", recipe.name, f"seed{recipe.seed}-{recipe.fingerprint()}"))
+    own = Path("runs", recipe.name)
+    folder = Path(run_dir or own / f"seed{recipe.seed}-{recipe.fingerprint()}")
     job = Run(recipe, folder, devices, restart=restart, **options)
+    if not run_dir and job.placement.chief:
+        _mention_finished(recipe, own, folder)
     result = job.go()
     if result.export:
+        if not run_dir:
+            _link_latest(own / "latest", folder)
         job.log(f"run:    {folder}\nexport: {result.export}")
     return result
+
+
+def _mention_finished(recipe: Recipe, runs: Path, folder: Path) -> None:
+    """Says what to do where a finished run differs only in how long it trained."""
+    if folder.exists() or not runs.is_dir():
+        return
+    here = recipe.to_dict()
+    for other in sorted(runs.iterdir()):
+        if other.is_symlink() or not (other / "result.json").exists():
+            continue
+        there = run_folder.read_json(other / "recipe.json")
+        if {key for key in here if there.get(key) != here[key]} == {"epochs"}:
+            _log(
+                f"note: {other} holds a finished run with epochs={there['epochs']}. This run starts from the "
+                f"beginning, as its schedule differs. To continue from those weights: zoo finetune {other}"
+            )
+
+
+def _link_latest(link: Path, folder: Path) -> None:
+    """Makes `link` a symbolic link to the last finished run, where the file system has them."""
+    scratch = link.with_name(f".{link.name}.{os.getpid()}")
+    try:
+        scratch.symlink_to(folder.name, target_is_directory=True)
+        scratch.replace(link)
+    except OSError:
+        scratch.unlink(missing_ok=True)
 
 
 def _log(text: str) -> None:
@@ -104,6 +147,15 @@ class Run:
         self.placement: Placement = choose_strategy(devices or Devices())
         self.precision = resolve_precision(recipe, self.placement.kind)
         self.log: Callable[[str], None] = self._log_of_chief
+        self.short = False
+
+    def shorten(self) -> None:
+        """Makes this a dry run: two steps on small batches, and a part of the evaluation data."""
+        self.short = True
+        if isinstance(self.recipe, GradientRecipe):
+            parts = self.recipe.accumulate_steps * self.placement.replicas
+            batch_size = min(self.recipe.batch_size, parts * math.ceil(8 / parts))
+            self.recipe = self.task.recipe = replace(self.recipe, limit_steps=2, batch_size=batch_size)
 
     def _log_of_chief(self, text: str) -> None:
         if self.placement.chief:
@@ -111,9 +163,16 @@ class Run:
 
     def go(self) -> Result:
         """Runs the recipe, or reports a finished run."""
+        there = self.folder.exists()
         try:
             return self._go()
+        except ZooError:
+            if not there and self.placement.chief and not (self.folder / "metrics.jsonl").exists():
+                self._remove_folder()
+            raise
         except tf.errors.OpError as error:
+            if named := inner_error(error):
+                raise named from error
             if not self.placement.monitor:
                 raise
             self.placement.monitor.raise_if_lost(error)
@@ -149,6 +208,15 @@ class Run:
         placement.done()
         return result
 
+    def _remove_folder(self) -> None:
+        """Removes the folder of a run that failed before it trained, and the empty folders above it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in list(self.folder.parents)[:2]:
+            try:
+                folder.rmdir()
+            except OSError:  # there is something in it
+                return
+
     def _check_batch_size(self) -> None:
         if not isinstance(self.recipe, GradientRecipe):
             return
@@ -162,6 +230,8 @@ class Run:
     def prepare(self) -> keras.Model:
         """Loads the task's data and builds the model that it trains."""
         self.task.prepare()
+        if self.short:
+            self.task.shorten(DRY_RUN_EXAMPLES)
         model = self._build()
         recipe = self.recipe
         if isinstance(recipe, GradientRecipe):
@@ -258,19 +328,25 @@ class Run:
             "command": setting["command"],
         }
         rows = [
-            {**common, "metric": metric, "value": value, "paper": recipe.paper.get(metric)}
+            {**common, "metric": metric, "value": value, "paper": self._paper().get(metric)}
             for metric, value in metrics.items()
             if not metric.endswith("loss")
         ]
         result = {"metrics": metrics, "export": str(exported.relative_to(self.folder)), "rows": rows}
         run_folder.write_json(self.folder / "result.json", result)
 
+    def _paper(self) -> Mapping[str, float]:
+        """The published results, where the run used the data set that they are for."""
+        if self.recipe.name in list_recipes() and load_recipe(self.recipe.name).dataset != self.recipe.dataset:
+            return {}
+        return self.recipe.paper
+
     def _print(self, metrics: Mapping[str, float]) -> None:
         rows = [
             (
                 metric.replace("_", " "),
                 console.format_metric(metric, value),
-                console.format_metric(metric, self.recipe.paper.get(metric)),
+                console.format_metric(metric, self._paper().get(metric)),
             )
             for metric, value in metrics.items()
         ]

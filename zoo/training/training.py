@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from zoo.distribute.strategy import Placement
 from zoo.errors import ZooError, reason
+from zoo.paths import literal_path
 from zoo.recipe import Recipe
 from zoo.tasks.base import Log, Task
 from zoo.training.run_folder import write_text
@@ -62,9 +63,10 @@ class Training:
         return int(self.counter.numpy())
 
     @property
-    def latest_checkpoint(self) -> str | None:
+    def latest_checkpoint(self) -> Path | None:
         """The path of the last checkpoint that was written."""
-        return self._manager.latest_checkpoint
+        latest = self._manager.latest_checkpoint
+        return None if latest is None else self.folder / "checkpoint" / Path(latest).name
 
     def descend(self) -> None:
         """Trains by gradient descent, as the recipe's fields say."""
@@ -89,11 +91,12 @@ class Training:
         checkpoint = tf.train.Checkpoint(state=self._state, **parts)
         # Every worker takes part in a checkpoint, as some of its values are on each; only the chief's is kept.
         self._scratch = None if self.placement.chief else tempfile.TemporaryDirectory(prefix="zoo-worker-")
-        folder = Path(self._scratch.name) if self._scratch else self.folder
+        shared = literal_path(self.folder)
+        folder = Path(self._scratch.name) if self._scratch else shared
         if self._scratch:
             self.placement.monitor.scratch = folder
         self._manager = tf.train.CheckpointManager(checkpoint, str(folder / "checkpoint"), max_to_keep=2)
-        latest = tf.train.latest_checkpoint(str(self.folder / "checkpoint"))
+        latest = tf.train.latest_checkpoint(str(shared / "checkpoint"))
         try:
             if latest is not None:
                 checkpoint.restore(latest).assert_existing_objects_matched()

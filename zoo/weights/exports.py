@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from zoo.errors import UsageError, nearest
 from zoo.exports import read
+from zoo.paths import literal_path
 from zoo.registry import Card, describe
 from zoo.shipped import shipped_folder
 
@@ -54,7 +55,7 @@ def load_export(model: "keras.Model", folder: Path, *, head: bool = True) -> Non
     """
     import tensorflow as tf
 
-    reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+    reader = tf.train.load_checkpoint(str(literal_path(folder) / "variables" / "variables"))
     keys = json.loads((folder / "assets.extra" / "weights.json").read_text(encoding="utf-8"))
     kept = set() if head else {id(variable) for variable in classifier(model).weights}
     values = []

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from zoo.data.images import SUFFIXES
-from zoo.errors import UsageError, reason
+from zoo.data.decoding import SUFFIXES, plain_image
+from zoo.data.paths import files_below
+from zoo.data.splits import Splits
+from zoo.errors import UsageError, ZooError, reason
 from zoo.report.console import progress
 from zoo.tasks.base import Log, Predictor
 from zoo.tasks.image_classification.preprocessing import Preprocessing, load_data
@@ -19,7 +21,7 @@ from zoo.tasks.image_classification.scoring import scores
 
 
 class ImagePredictor(Predictor):
-    """Answers for PNG and JPEG files, and scores on a data set of images."""
+    """Answers for image files, and scores on a data set of images."""
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
@@ -29,7 +31,7 @@ class ImagePredictor(Predictor):
         """Yields for each file, in order, its `file`, `label`, `class` and `probability` (`score` for a perceptron),
         and with --top-k the `top` classes; or the `error` that prevented it from being read."""
         if not options.files:
-            raise UsageError(f"{self.export} classifies images: give PNG or JPEG files, folders of them, or - (stdin).")
+            raise UsageError(f"{self.export} classifies images: give image files, folders of them, or - (stdin).")
         if options.top_k < 1:
             raise UsageError(f"--top-k is {options.top_k}; it must be at least 1.")
         signature = self.signatures["image_bytes"]
@@ -38,9 +40,13 @@ class ImagePredictor(Predictor):
                 yield {"file": name, "error": reason(content)}
                 continue
             try:
-                answer = {key: value.numpy()[0] for key, value in signature(image_bytes=tf.constant([content])).items()}
+                image = tf.constant([plain_image(content)])
+                answer = {key: value.numpy()[0] for key, value in signature(image_bytes=image).items()}
+            except ZooError as error:
+                yield {"file": name, "error": str(error)}
+                continue
             except tf.errors.OpError:
-                yield {"file": name, "error": "not a PNG or JPEG image, or a damaged one"}
+                yield {"file": name, "error": "the image is damaged or cut off"}
                 continue
             yield {"file": name, **self._answer(answer, options.top_k)}
 
@@ -65,21 +71,32 @@ class ImagePredictor(Predictor):
     def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
         recipe = replace(self.recipe, dataset=dataset or self.recipe.dataset)
         signature = self.signatures["serving_default"]
-        data = load_data(recipe, Preprocessing(recipe, self.card["input_shape"]), log)
-        batches = data.test.batches(1 if recipe.test_views == "dense" else 250)
+        preprocessing = Preprocessing(recipe, self.card["input_shape"])
+        data = load_data(recipe, preprocessing, log, evaluation=dataset is not None)
+        ids = self._class_ids(data)
+        batches = data.scored.batches(1 if recipe.test_views == "dense" else 250)
         parts: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
         for images, labels in progress(batches, "scoring", int(batches.cardinality())):
             answer = signature(images=images)
             parts.append((labels.numpy(), {key: value.numpy() for key, value in answer.items()}))
-        truth = np.concatenate([labels for labels, _ in parts])
+        truth = ids[np.concatenate([labels for labels, _ in parts])]
         outputs = np.concatenate([answer.get("probabilities", answer.get("scores")) for _, answer in parts])
-        if outputs.shape[1] != len(data.classes):
-            raise UsageError(f"The export knows {outputs.shape[1]} classes, {recipe.dataset} has {len(data.classes)}.")
         results = {"dataset": recipe.dataset, "test_examples": len(truth), **scores(truth, outputs, "test")}
         if "probabilities" in parts[0][1]:
             right = np.maximum(outputs[np.arange(len(truth)), truth], np.finfo(np.float32).tiny)
             results["test_cross_entropy"] = float(-np.mean(np.log(right.astype(np.float64))))
         return results
+
+    def _class_ids(self, data: Splits[Any]) -> np.ndarray:
+        """The export's class id of each class of a data set, compared by name."""
+        ids = {name: index for index, name in enumerate(self.card["labels"])}
+        unknown = [name for name in data.classes if name not in ids]
+        if unknown:
+            raise UsageError(
+                f"{data.name} has the class {unknown[0]!r}, which {self.export} does not know; its {len(ids)} classes "
+                f"are {', '.join(map(repr, list(ids)[:10]))}{', …' if len(ids) > 10 else ''}."
+            )
+        return np.array([ids[name] for name in data.classes])
 
 
 def _contents(sources: Sequence[str]) -> Iterator[tuple[str, bytes | OSError]]:
@@ -90,9 +107,9 @@ def _contents(sources: Sequence[str]) -> Iterator[tuple[str, bytes | OSError]]:
         path = Path(source)
         files = [path]
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            files = files_below(path, SUFFIXES).paths
             if not files:
-                yield source, FileNotFoundError(0, "the folder holds no PNG or JPEG file")
+                yield source, FileNotFoundError(0, "the folder holds no image file")
         for file in files:
             try:
                 yield str(file), file.read_bytes()

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from zoo.data import views
-from zoo.data.images import ImageData, load_images
+from zoo.data.image_split import ImageSplit
+from zoo.data.images import load_images
 from zoo.data.normalisation import Normalisation
-from zoo.data.stream import Draws
+from zoo.data.splits import Splits
+from zoo.data.stream import BatchRNG
 from zoo.data.views import View
 from zoo.errors import UsageError
 from zoo.tasks.image_classification.recipe import ImageRecipe
@@ -21,7 +23,13 @@ class Preprocessing(tf.Module):
         self.recipe = recipe
         self.input_shape = tuple(recipe.model_args.get("input_shape") or input_shape)
         self.shape = image_shape(recipe, input_shape)
-        self.normalisation = Normalisation(recipe, self.input_shape)
+        self.normalisation = Normalisation(
+            self.input_shape,
+            kind=recipe.normalisation,
+            mean=recipe.pixel_mean,
+            std=recipe.pixel_std,
+            dtype="float64" if recipe.precision == "float64" else "float32",
+        )
         channels = self.shape[2]
         for key in ("pixel_mean", "pixel_std"):
             if len(getattr(recipe, key)) not in (1, channels):
@@ -56,17 +64,17 @@ class Preprocessing(tf.Module):
             return views.rescaled(self.recipe.test_size, self.shape[2])
         return views.central_square(self.recipe.test_size, self.shape[2])
 
-    def training(self, images: tf.Tensor, draws: Draws) -> tf.Tensor:
+    def training(self, images: tf.Tensor, rng: BatchRNG) -> tf.Tensor:
         """Training images (N, height, width, C), cropped, normalised and augmented with the random numbers of their
         rows."""
         recipe, noise = self.recipe, None
         if recipe.crop == "square":
-            draws, places = draws.split()
-            images = views.random_window(images, self.shape[:2], places.uniform(2))
+            rng, windows = rng.split()
+            images = views.random_window(images, self.shape[:2], windows.uniform(2))
         if recipe.colour_noise and self.shape[2] == 3:
-            draws, colours = draws.split()
+            rng, colours = rng.split()
             noise = views.colour_noise(recipe.colour_noise * colours.normal(3))
-        return augment(self(images, noise), draws, recipe)
+        return augment(self(images, noise), rng, recipe)
 
     def centre(self, images: tf.Tensor) -> tf.Tensor:
         """The central window (N, height, width, C) of test views, normalised."""
@@ -80,7 +88,7 @@ class Preprocessing(tf.Module):
         if self.recipe.crop == "none":
             return self(views.resize(images, self.shape))
         side = self.recipe.train_sizes[0] if self.recipe.test_views == "dense" else self.recipe.test_size
-        return self(views.window(views.resize_shorter(images, side), self.shape[:2]))
+        return self(views.window(views.resize_to_square(images, side), self.shape[:2]))
 
     def __call__(self, images: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
         """Padded and normalised."""
@@ -88,7 +96,7 @@ class Preprocessing(tf.Module):
         return self.normalisation(tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]]), noise)
 
 
-def augment(images: tf.Tensor, draws: Draws, recipe: ImageRecipe) -> tf.Tensor:
+def augment(images: tf.Tensor, rng: BatchRNG, recipe: ImageRecipe) -> tf.Tensor:
     """Random shifts and mirror images of normalised images (N, H, W, C); same shape.
 
     Shifts fill with zeros, which is the mean where one is subtracted: He et al. 2016, section 4.2.
@@ -96,7 +104,7 @@ def augment(images: tf.Tensor, draws: Draws, recipe: ImageRecipe) -> tf.Tensor:
     shift = recipe.random_shift
     if not shift and not recipe.random_flip:
         return images
-    drawn = draws.uniform(3)
+    drawn = rng.uniform(3)
     mirrored = drawn[:, 2] < 0.5 if recipe.random_flip else None
     return views.random_window(images, tuple(images.shape[1:3]), drawn[:, :2], mirrored, margin=shift)
 
@@ -110,8 +118,10 @@ def image_shape(recipe: ImageRecipe, input_shape: Sequence[int]) -> tuple[int, i
     return shape
 
 
-def load_data(recipe: ImageRecipe, preprocessing: Preprocessing, log: Callable[[str], None]) -> ImageData:
-    """The recipe's data set, with the views of its preprocessing."""
+def load_data(
+    recipe: ImageRecipe, preprocessing: Preprocessing, log: Callable[[str], None], *, evaluation: bool = False
+) -> Splits[ImageSplit]:
+    """The recipe's data set with the views of its preprocessing; `evaluation` is that of `load_images`."""
     return load_images(
         recipe.dataset,
         preprocessing.train_view,
@@ -120,5 +130,6 @@ def load_data(recipe: ImageRecipe, preprocessing: Preprocessing, log: Callable[[
         validation_examples=recipe.validation_examples,
         validation_cut=recipe.validation_cut,
         skip_bad_images=recipe.skip_bad_images,
-        say=log,
+        evaluation=evaluation,
+        log=log,
     )

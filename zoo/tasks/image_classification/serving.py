@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from zoo.data import views
+from zoo.data.decoding import decode_image
 from zoo.tasks.image_classification.preprocessing import Preprocessing
 from zoo.weights.exports import classifier
 
@@ -37,7 +37,7 @@ class ServingClassifier(tf.Module):
             return {**answers, "probabilities": link(outputs)}
 
         def input_of(content: tf.Tensor) -> tf.Tensor:
-            return preprocessing.served(views.decode_image(content, shape[2])[None])[0]
+            return preprocessing.served(decode_image(content, shape[2])[None])[0]
 
         @tf.function(input_signature=[images_spec])
         def serving_default(images):

@@ -11,8 +11,9 @@ import tensorflow as tf
 from keras import ops
 
 from zoo.data import views
-from zoo.data.images import ImageData, ImageSplit
-from zoo.data.stream import Order
+from zoo.data.image_split import ImageSplit
+from zoo.data.splits import Splits, describe_counts, first_examples
+from zoo.data.stream import EpochShuffle
 from zoo.report import plots
 from zoo.report.console import progress
 from zoo.tasks.base import Batch, Task
@@ -37,7 +38,8 @@ class ImageClassification(Task):
     def prepare(self) -> None:
         recipe: ImageRecipe = self.recipe
         self.preprocessing = Preprocessing(recipe, self.card.input_shape)
-        self.data: ImageData = load_data(recipe, self.preprocessing, self.log)
+        self.data: Splits[ImageSplit] = load_data(recipe, self.preprocessing, self.log)
+        self.log(self.data.description)
         if self.preprocessing.normalisation.needs_images:
             batches = (images for images, _ in self.data.train.batches(1000))
             if recipe.crop == "square":
@@ -47,12 +49,15 @@ class ImageClassification(Task):
 
     def _summary(self) -> str:
         data = self.data
-        held = f", {len(data.validation):,} validation" if data.validation else ""
         height, width, channels = self.preprocessing.shape
+        sizes = {split: len(part) for split, part in data.present.items()}
         return (
-            f"{data.name}: {len(data.train):,} training{held} and {len(data.test):,} test images of "
-            f"{height} × {width} × {channels}, {len(data.classes)} classes"
+            f"{data.name}: {describe_counts(sizes, 'images')} of {height} × {width} × {channels}, "
+            f"{len(data.classes)} classes"
         )
+
+    def shorten(self, examples: int) -> None:
+        self.data = first_examples(self.data, examples)
 
     def model_args(self) -> dict[str, Any]:
         return {"num_classes": len(self.data.classes)}
@@ -62,7 +67,7 @@ class ImageClassification(Task):
         return len(self.data.train)
 
     def training_batches(self, first_step: int, rows: range | None = None) -> tf.data.Dataset:
-        order = Order(len(self.data.train), self.recipe.batch_size, self.recipe.seed)
+        order = EpochShuffle(len(self.data.train), self.recipe.batch_size, self.recipe.seed)
         batches = self.data.train.training_batches(order, first_step, self.preprocessing.training, rows)
         return batches.map(_named)
 
@@ -118,7 +123,8 @@ class ImageClassification(Task):
             results |= scores(labels, outputs, name)
             loss = LOSSES[self.recipe.loss](labels, ops.convert_to_tensor(outputs))
             results[f"{name}_loss"] = float(ops.mean(ops.cast(loss, "float64")))
-            self._confusion = (labels, outputs.argmax(-1))
+            if split is self.data.scored:
+                self._confusion = (labels, outputs.argmax(-1))
         return results
 
     def pictures(self) -> dict[str, Callable[[Path], None]]:
@@ -160,7 +166,7 @@ class ImageClassification(Task):
 
     def serving_examples(self) -> dict[str, np.ndarray]:
         dense = self.recipe.test_views == "dense"
-        return {"images": next(iter(self.data.test.batches(1 if dense else 8)))[0].numpy()}
+        return {"images": next(iter(self.data.scored.batches(1 if dense else 8)))[0].numpy()}
 
 
 def _named(images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from zoo.errors import UsageError, reason
+from zoo.errors import UsageError, ZooError
 from zoo.tasks.base import Log, Predictor
 from zoo.tasks.inputs import add_text_flag, read_texts
 from zoo.tasks.language_modelling.preprocessing import read_data
@@ -31,8 +31,8 @@ class LanguageModelPredictor(Predictor):
         from being read."""
         signature = self.signatures["serving_default"]
         for name, prompt in read_texts(options):
-            if isinstance(prompt, OSError):
-                yield {"file": name, "error": reason(prompt)}
+            if isinstance(prompt, ZooError):
+                yield {"file": name, "error": str(prompt)}
                 continue
             try:
                 answer = signature(
@@ -44,7 +44,7 @@ class LanguageModelPredictor(Predictor):
             except tf.errors.InvalidArgumentError as error:
                 found = re.search(r"(length|temperature) must be [^].\n]*", str(error))
                 raise UsageError(f"{found.group(0) if found else error.message}.") from error
-            yield {"prompt": prompt.decode(errors="replace"), "text": answer["text"].numpy()[0].decode()}
+            yield {"prompt": prompt, "text": answer["text"].numpy()[0].decode()}
 
     def format(self, answer: Mapping[str, Any]) -> str:
         return answer["prompt"] + answer["text"]
@@ -52,7 +52,7 @@ class LanguageModelPredictor(Predictor):
     def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
         recipe = replace(self.recipe, dataset=dataset or self.recipe.dataset)
         score = self.signatures["score"]
-        data = read_data(recipe, log)
+        data = read_data(recipe, log, evaluation=dataset is not None)
         results: dict[str, Any] = {"dataset": recipe.dataset}
         for name, streams in (("validation", data.validation), ("test", data.test)):
             if streams is not None:

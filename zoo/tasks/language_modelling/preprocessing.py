@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 
-from zoo.data.text import TextData, load_text
+from zoo.data.splits import Splits
+from zoo.data.text import Streams, load_text
 from zoo.tasks.language_modelling.recipe import LanguageModelRecipe
 
 
-def read_data(recipe: LanguageModelRecipe, log: Callable[[str], None]) -> TextData:
+def read_data(recipe: LanguageModelRecipe, log: Callable[[str], None]) -> Splits[Streams]:
     """The recipe's text, split as it says."""
     return load_text(
         recipe.dataset,
         split=recipe.split,
         streams=recipe.batch_size,
         sequence_length=recipe.sequence_length,
-        say=log,
+        log=log,
     )

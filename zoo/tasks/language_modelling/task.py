@@ -1,5 +1,6 @@
 """Training and evaluation of language models."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo.data.stream import only
-from zoo.data.text import Streams, encoded
+from zoo.data.stream import take_rows
+from zoo.data.text import Streams, encode_streams
 from zoo.data.vocabulary import Characters
 from zoo.report.console import progress
 from zoo.tasks.base import Batch, Task
@@ -36,14 +37,25 @@ class LanguageModelling(Task):
     def prepare(self) -> None:
         recipe: LanguageModelRecipe = self.recipe
         self.data = read_data(recipe, self.log)
+        self.log(self.data.description)
         self.vocabulary = Characters("".join(self.data.train.rows))
-        self._train = encoded(self.data.train, self.vocabulary.numbers)
+        self._train = encode_streams(self.data.train, self.vocabulary.ids)
         self.log(f"{recipe.name}: {self._summary()}")
 
     def _summary(self) -> str:
         parts = [("training", self.data.train), ("validation", self.data.validation), ("test", self.data.test)]
         counts = [f"{len(part) * part.length:,} {name}" for name, part in parts if part]
         return f"{self.data.name}: {', '.join(counts)} characters, {len(self.vocabulary) - 1} different ones"
+
+    def shorten(self, examples: int) -> None:
+        self.data = replace(
+            self.data,
+            **{
+                name: Streams(tuple(row[: examples + 1] for row in split.rows))
+                for name, split in self.data.present.items()
+                if name != "train"
+            },
+        )
 
     def model_args(self) -> dict[str, Any]:
         return {"vocabulary_size": len(self.vocabulary)}
@@ -82,13 +94,13 @@ class LanguageModelling(Task):
             sequence = tf.ensure_shape(streams[:, start : start + length + 1], (self.recipe.batch_size, length + 1))
             return {"inputs": {"tokens": sequence[:, :-1]}, "labels": sequence[:, 1:]}
 
-        return only(tf.data.Dataset.counter(first_step).map(batch), rows).prefetch(8)
+        return take_rows(tf.data.Dataset.counter(first_step).map(batch), rows).prefetch(8)
 
     def validation_batches(self) -> tf.data.Dataset:
         return self._pieces(self.data.validation)
 
     def _pieces(self, streams: Streams) -> tf.data.Dataset:
-        rows = encoded(streams, self.vocabulary.numbers)
+        rows = encode_streams(streams, self.vocabulary.ids)
         length = self.recipe.sequence_length if len(streams) > 1 else PIECE
         pieces = [rows[:, start : start + length + 1] for start in range(0, streams.length, length)]
         spec = tf.TensorSpec((len(streams), None), tf.int32)

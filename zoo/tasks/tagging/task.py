@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo.data.sentences import Sentences, TaggedData, load_tagged
+from zoo.data.sentences import Sentences, load_tagged
+from zoo.data.splits import Splits, describe_counts, first_examples
 from zoo.data.vocabulary import WordsAndCharacters
 from zoo.report import plots
 from zoo.report.console import progress
@@ -33,7 +34,8 @@ class Tagging(SequenceTask):
 
     def prepare(self) -> None:
         recipe: TaggingRecipe = self.recipe
-        self.data: TaggedData = load_tagged(recipe.dataset, self.log)
+        self.data: Splits[Sentences] = load_tagged(recipe.dataset, log=self.log)
+        self.log(self.data.description)
         self.counts = Counter(token for row in self.data.train.tokens for token in row)
         self.encoder = WordsAndCharacters(self.counts, recipe.min_count)
         self.log(f"{recipe.name}: {self._summary()}")
@@ -41,13 +43,17 @@ class Tagging(SequenceTask):
     def _summary(self) -> str:
         data = self.data
         tokens = sum(self.counts.values())
+        sizes = {split: len(part) for split, part in data.present.items()}
         return (
-            f"{data.name}: {len(data.train):,} training ({tokens:,} tokens), {len(data.validation):,} validation and "
-            f"{len(data.test):,} test sentences, {len(data.tags)} tags, {len(self.encoder.words) - 2:,} words"
+            f"{data.name}: {describe_counts(sizes, 'sentences')}, {tokens:,} tokens in train, "
+            f"{len(data.classes)} tags, {len(self.encoder.words) - 2:,} words"
         )
 
+    def shorten(self, examples: int) -> None:
+        self.data = first_examples(self.data, examples)
+
     def model_args(self) -> dict[str, Any]:
-        return {**self.encoder.sizes(), "num_tags": len(self.data.tags)}
+        return {**self.encoder.sizes(), "num_tags": len(self.data.classes)}
 
     def loss(self, batch: Batch, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         losses = cross_entropy(batch["tags"], outputs)
@@ -62,8 +68,8 @@ class Tagging(SequenceTask):
     def training_sequences(self) -> Sequences:
         return self._sequences(self.data.train)
 
-    def validation_sequences(self) -> Sequences:
-        return self._sequences(self.data.validation)
+    def validation_sequences(self) -> Sequences | None:
+        return self._sequences(self.data.validation) if self.data.validation else None
 
     def augment(self, batch: dict[str, Any], seed: tf.Tensor) -> dict[str, Any]:
         return with_word_dropout(batch, self.encoder, self.recipe.word_dropout, seed)
@@ -83,7 +89,7 @@ class Tagging(SequenceTask):
         tokens = ragged(split.tokens, {token: index for index, token in enumerate(distinct, 1)})
         # A tag that is not in the training split has no logit, so it takes the id of another here and counts as an
         # error in `evaluate`, which compares names.
-        tags = ragged(split.tags, {tag: i for i, tag in enumerate(self.data.tags)})
+        tags = ragged(split.tags, {tag: i for i, tag in enumerate(self.data.classes)})
 
         def batch(indices: tf.Tensor) -> dict[str, Any]:
             # With a static number of rows the LSTMs can be compiled.
@@ -105,33 +111,36 @@ class Tagging(SequenceTask):
         results: dict[str, float] = {}
         run = tf.function(lambda inputs: tf.argmax(model(inputs, training=False), -1), reduce_retracing=True)
         for name, split in (("validation", self.data.validation), ("test", self.data.test)):
+            if split is None:
+                continue
             parts, batches = self.in_order(self._sequences(split))
             predicted: list[tuple[str, ...]] = [()] * len(split)
             for indices, batch in progress(zip(parts, batches, strict=True), f"scoring {name}", len(parts)):
                 for index, row in zip(indices, run(batch["inputs"]).numpy(), strict=True):
-                    predicted[index] = tuple(self.data.tags[i] for i in row[: len(split.tokens[index])])
+                    predicted[index] = tuple(self.data.classes[i] for i in row[: len(split.tokens[index])])
             results |= scores(split, predicted, self.counts, name)
-        self._predicted = predicted
+            if split is self.data.scored:
+                self._predicted = predicted
         return results
 
     def pictures(self) -> dict[str, Callable[[Path], None]]:
-        ids = {tag: i for i, tag in enumerate(self.data.tags)}
+        ids = {tag: i for i, tag in enumerate(self.data.classes)}
         pairs = [
             (ids[tag], ids[guess])
-            for row, guesses in zip(self.data.test.tags, self._predicted, strict=True)
+            for row, guesses in zip(self.data.scored.tags, self._predicted, strict=True)
             for tag, guess in zip(row, guesses, strict=True)
             if tag in ids
         ]
         if not pairs:
             return {}
         truth, guesses = np.array(pairs).T
-        return {"confusion.png": partial(plots.confusion_matrix, truth, guesses, self.data.tags)}
+        return {"confusion.png": partial(plots.confusion_matrix, truth, guesses, self.data.classes)}
 
     def labels(self) -> tuple[str, ...]:
-        return self.data.tags
+        return self.data.classes
 
     def serving(self, model: keras.Model) -> tf.Module:
-        return ServingTagger(model, self.encoder, self.data.tags)
+        return ServingTagger(model, self.encoder, self.data.classes)
 
     def serving_examples(self) -> dict[str, np.ndarray]:
-        return {"text": np.array([" ".join(row).encode() for row in self.data.validation.tokens[:4]])}
+        return {"text": np.array([" ".join(row).encode() for row in self.data.scored.tokens[:4]])}

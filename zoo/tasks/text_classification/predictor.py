@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.data.labelled import load_labelled
-from zoo.errors import UsageError, reason
+from zoo.errors import UsageError, ZooError
 from zoo.report.console import progress
 from zoo.tasks.base import Log, Predictor
 from zoo.tasks.inputs import add_text_flag, read_texts
@@ -28,8 +28,8 @@ class TextClassificationPredictor(Predictor):
         that prevented it from being read."""
         signature = self.signatures["serving_default"]
         for name, content in read_texts(options):
-            if isinstance(content, OSError):
-                yield {"file": name, "error": reason(content)}
+            if isinstance(content, ZooError):
+                yield {"file": name, "error": str(content)}
                 continue
             answer = {key: value.numpy()[0] for key, value in signature(text=tf.constant([content])).items()}
             index = int(answer["classes"])
@@ -41,14 +41,25 @@ class TextClassificationPredictor(Predictor):
 
     def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
         recipe = self.recipe
-        data = load_labelled(dataset or recipe.dataset, validation_examples=0, seed=recipe.seed, say=log)
-        if not len(data.test):
-            raise UsageError(f"{data.name} has no test text.")
+        data = load_labelled(
+            dataset or recipe.dataset,
+            validation_examples=0,
+            seed=recipe.seed,
+            evaluation=dataset is not None,
+            log=log,
+        )
+        unknown = sorted(set(data.classes) - set(self.card["labels"]))
+        if unknown:
+            raise UsageError(
+                f"{data.name} has the class {unknown[0]!r}, which {self.export} does not know; its classes are "
+                f"{', '.join(map(repr, self.card['labels'][:10]))}."
+            )
+        split = data.scored
         signature = self.signatures["serving_default"]
         right: list[bool] = []
-        starts = range(0, len(data.test), ROWS)
+        starts = range(0, len(split), ROWS)
         for start in progress(starts, "scoring", len(starts)):
-            answer = signature(text=tf.constant(data.test.texts[start : start + ROWS]))["labels"].numpy()
-            truth = [data.classes[label] for label in data.test.labels[start : start + ROWS]]
+            answer = signature(text=tf.constant(split.texts[start : start + ROWS]))["labels"].numpy()
+            truth = [data.classes[label] for label in split.labels[start : start + ROWS]]
             right += [label.decode() == name for label, name in zip(answer, truth, strict=True)]
         return {"dataset": data.name, "test_accuracy": float(np.mean(right))}

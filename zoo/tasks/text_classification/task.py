@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo.data.labelled import LabelledData, Texts, load_labelled
+from zoo.data.labelled import Texts, load_labelled
+from zoo.data.splits import Splits, describe_counts, first_examples
 from zoo.data.tokens import Tokenizer
 from zoo.data.vocabulary import WordsAndCharacters
 from zoo.report import plots
@@ -34,11 +35,11 @@ class TextClassification(SequenceTask):
 
     def prepare(self) -> None:
         recipe: TextClassificationRecipe = self.recipe
-        self.data: LabelledData = load_labelled(
-            recipe.dataset, validation_examples=recipe.validation_examples, seed=recipe.seed, say=self.log
+        self.data: Splits[Texts] = load_labelled(
+            recipe.dataset, validation_examples=recipe.validation_examples, seed=recipe.seed, log=self.log
         )
-        texts = self.data.train.texts
-        self.tokenizer = Tokenizer("words", recipe.lower_case, "".join(texts))
+        self.log(self.data.description)
+        self.tokenizer = Tokenizer("words", recipe.lower_case)
         self._training_tokens = self._tokens(self.data.train)
         counts = Counter(token.decode() for token in self._training_tokens.flat_values.numpy())
         self.encoder = WordsAndCharacters(counts, recipe.min_count)
@@ -46,10 +47,14 @@ class TextClassification(SequenceTask):
 
     def _summary(self) -> str:
         data = self.data
+        sizes = {split: len(part) for split, part in data.present.items()}
         return (
-            f"{data.name}: {len(data.train):,} training, {len(data.validation):,} validation and {len(data.test):,} "
-            f"test texts, {len(data.classes)} classes, {len(self.encoder.words) - 2:,} words"
+            f"{data.name}: {describe_counts(sizes, 'texts')}, {len(data.classes)} classes, "
+            f"{len(self.encoder.words) - 2:,} words"
         )
+
+    def shorten(self, examples: int) -> None:
+        self.data = first_examples(self.data, examples)
 
     def model_args(self) -> dict[str, Any]:
         return {**self.encoder.sizes(), "num_classes": len(self.data.classes)}
@@ -68,7 +73,7 @@ class TextClassification(SequenceTask):
         return self._sequences(self.data.train)
 
     def validation_sequences(self) -> Sequences | None:
-        return self._sequences(self.data.validation) if len(self.data.validation) else None
+        return self._sequences(self.data.validation) if self.data.validation else None
 
     def augment(self, batch: dict[str, Any], seed: tf.Tensor) -> dict[str, Any]:
         return with_word_dropout(batch, self.encoder, self.recipe.word_dropout, seed)
@@ -92,7 +97,7 @@ class TextClassification(SequenceTask):
         results: dict[str, float] = {}
         run = tf.function(lambda inputs: tf.argmax(model(inputs, training=False), -1), reduce_retracing=True)
         for name, part in (("validation", self.data.validation), ("test", self.data.test)):
-            if not len(part):
+            if part is None:
                 continue
             batches = self.in_order(self._sequences(part))[1]
             pairs = [
@@ -101,7 +106,8 @@ class TextClassification(SequenceTask):
             ]
             truth, guesses = (np.concatenate(side) for side in zip(*pairs, strict=True))
             results[f"{name}_accuracy"] = float(np.mean(truth == guesses))
-            self._confusion = (truth, guesses)
+            if part is self.data.scored:
+                self._confusion = (truth, guesses)
         return results
 
     def pictures(self) -> dict[str, Callable[[Path], None]]:
@@ -114,4 +120,4 @@ class TextClassification(SequenceTask):
         return ServingTextClassifier(model, self.tokenizer, self.encoder, self.data.classes, self.recipe.max_length)
 
     def serving_examples(self) -> dict[str, np.ndarray]:
-        return {"text": np.array([text.encode() for text in self.data.test.texts[:4]])}
+        return {"text": np.array([text.encode() for text in self.data.scored.texts[:4]])}

@@ -30,13 +30,13 @@ class TranslationPredictor(Predictor):
         from being read. With `options.plot` the attention is drawn into that file at the end."""
         signature, maps = self.signatures["beam" if options.beam else "serving_default"], []
         for name, line in read_lines(options):
-            if isinstance(line, OSError):
-                yield {"file": name, "error": reason(line)}
+            if isinstance(line, ZooError):
+                yield {"file": name, "error": str(line)}
                 continue
             answer = signature(text=tf.constant([line]))
             maps += [part for part in attention_of(answer) if part[1]]
             yield {
-                "text": line.decode(errors="replace"),
+                "text": line,
                 "translation": answer["translation"].numpy()[0].decode(),
                 "score": float(answer["score"][0]),
             }
@@ -51,11 +51,12 @@ class TranslationPredictor(Predictor):
 
     def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
         recipe = self.recipe
-        data = load_pairs(dataset or recipe.dataset, log)
+        data = load_pairs(dataset or recipe.dataset, evaluation=dataset is not None, log=log)
+        split = data.scored
         results: dict[str, Any] = {"dataset": data.name}
         for kind, name in (("", "serving_default"), ("beam_", "beam")):
             signature = self.signatures[name]
-            ours = translate(lambda texts, s=signature: s(text=texts), data.test.sources, f"scoring {name}")
-            found, results["scored_by"] = scores(recipe, ours, data.test)
+            ours = translate(lambda texts, s=signature: s(text=texts), split.sources, f"scoring {name}")
+            found, results["scored_by"] = scores(recipe, ours, split)
             results |= {f"test_{kind}{key}": value for key, value in found.items()}
         return results

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo.data.pairs import PairData, Pairs, load_pairs
+from zoo.data.pairs import Pairs, load_pairs
+from zoo.data.splits import Splits, describe_counts, first_examples
 from zoo.data.tokens import Tokenizer
 from zoo.data.vocabulary import Words
 from zoo.errors import ZooError
@@ -35,9 +36,10 @@ class Translation(SequenceTask):
 
     def prepare(self) -> None:
         recipe: TranslationRecipe = self.recipe
-        self.data: PairData = load_pairs(recipe.dataset, self.log)
+        self.data: Splits[Pairs] = load_pairs(recipe.dataset, log=self.log)
+        self.log(self.data.description)
         train = self.data.train
-        self.tokenizer = Tokenizer(recipe.unit, recipe.lower_case, "".join([*train.sources, *train.targets]))
+        self.tokenizer = Tokenizer(recipe.unit, recipe.lower_case)
         tokens = [self.tokenizer.split(tf.constant(side)) for side in (train.sources, train.targets)]
         self.source_words, self.target_words = (
             Words(Counter(word.decode() for word in side.flat_values.numpy()), recipe.min_count, marks=["end"])
@@ -54,10 +56,14 @@ class Translation(SequenceTask):
 
     def _summary(self) -> str:
         data, unit = self.data, self.recipe.unit
+        sizes = {split: len(part) for split, part in data.present.items()} | {"train": len(self._fitting)}
         return (
-            f"{data.name}: {len(self._fitting):,} training, {len(data.validation):,} validation and {len(data.test):,} "
-            f"test pairs, {len(self.source_words):,} and {len(self.target_words):,} {unit}"
+            f"{data.name}: {describe_counts(sizes, 'pairs')}, "
+            f"{len(self.source_words):,} and {len(self.target_words):,} {unit}"
         )
+
+    def shorten(self, examples: int) -> None:
+        self.data = first_examples(self.data, examples)
 
     def model_args(self) -> dict[str, Any]:
         return {"source_vocabulary": len(self.source_words), "target_vocabulary": len(self.target_words)}
@@ -78,7 +84,9 @@ class Translation(SequenceTask):
         batch, fitting = _batches(*self._train), tf.constant(self._fitting)
         return Sequences(by_length, lambda indices: batch(tf.gather(fitting, indices)))
 
-    def validation_sequences(self) -> Sequences:
+    def validation_sequences(self) -> Sequences | None:
+        if self.data.validation is None:
+            return None
         sides = self._encoded(self.data.validation)
         return Sequences(sides[1].row_lengths().numpy(), _batches(*sides))
 
@@ -92,7 +100,7 @@ class Translation(SequenceTask):
     def evaluate(self, model: keras.Model, folder: Path) -> dict[str, float]:
         """BLEU of the test split, or the share of exact matches, of greedy and of beam search. The translations are
         written to `folder`."""
-        endpoints, test = self.serving(model).endpoints, self.data.test
+        endpoints, test = self.serving(model).endpoints, self.data.scored
         results: dict[str, float] = {}
         for kind, endpoint in (("", endpoints["serving_default"]), ("beam_", endpoints["beam"])):
             ours = translate(lambda texts, e=endpoint: e(texts), test.sources, f"scoring {kind.strip('_')}")
@@ -113,7 +121,7 @@ class Translation(SequenceTask):
         return ServingTranslator(model, self.tokenizer, self.source_words, self.target_words, self.recipe)
 
     def serving_examples(self) -> dict[str, np.ndarray]:
-        return {"text": np.array([text.encode() for text in self.data.validation.sources[:4]])}
+        return {"text": np.array([text.encode() for text in self.data.scored.sources[:4]])}
 
 
 def _batches(sources: tf.RaggedTensor, targets: tf.RaggedTensor) -> Callable[[tf.Tensor], dict[str, Any]]:
