@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from zoo.models.parts import check_images, pooled
+from zoo.models.common import channels_last, check_images, pooled
 
 
 def conv(x, filters: int, size: int, *, name: str):
@@ -12,6 +12,7 @@ def conv(x, filters: int, size: int, *, name: str):
     return layers.Conv2D(filters, size, padding="same", activation="relu", kernel_initializer=start, name=name)(x)
 
 
+@channels_last
 def nin_cifar(
     *,
     input_shape: tuple[int | None, int | None, int] = (32, 32, 3),
@@ -21,14 +22,15 @@ def nin_cifar(
     drop_rate: float = 0.5,
     name: str = "nin_cifar",
 ) -> keras.Model:
-    """The CIFAR-10 net: three convolutions, each under two layers of 1×1 ones ("cccp"), then global averaging.
+    """The CIFAR-10 network: three convolutions, each followed by two 1×1 convolutions ("cccp"), then global averaging.
 
-    Images (N, height, width, channels) → logits (N, num_classes), the average of the class maps over all places; so a
-    larger image slides. With `include_top=False` the map before the class maps, (N, height/4, width/4, 192), or with
-    `pooling` its vector. Layers, widths, overlapping max pooling and the ReLU on the class maps follow the authors'
-    cuda-convnet files (mavenlin/cuda-convnet, NIN/cifar-10_def), which the paper (section 4) leaves open.
+    Images (N, height, width, channels) → logits (N, num_classes), the mean of the class maps over all positions, so
+    that larger images are accepted. With `include_top=False` the map before the class maps, (N, height/4, width/4,
+    192), or with `pooling` its vector. Layers, widths, overlapping max pooling and the ReLU on the class maps follow
+    the authors' cuda-convnet files (mavenlin/cuda-convnet, NIN/cifar-10_def), because the paper (section 4) does not
+    state them.
 
-    Raises `UsageError` for an input under 4 × 4.
+    Raises `UsageError` for an input below 4 × 4.
 
     Differences from the paper: none.
     """
