@@ -1,4 +1,4 @@
-"""The command line: zoo list | show | train | launch | evaluate | predict | check-xla."""
+"""The command line: zoo list | show | train | launch | evaluate | predict | serve | serve-config | check-xla."""
 
 import argparse
 import importlib
@@ -14,8 +14,9 @@ from typing import Annotated, Any, NoReturn
 
 from zoo.errors import UsageError, ZooError, nearest
 from zoo.recipe import Recipe, list_recipes, load_script
+from zoo.serve import command as serve
 
-COMMANDS = ("list", "show", "train", "launch", "evaluate", "predict", "check-xla")
+COMMANDS = ("list", "show", "train", "launch", "evaluate", "predict", "serve", "serve-config", "check-xla")
 
 
 def main(recipe: Recipe, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -81,6 +82,13 @@ def _dispatch(arguments: list[str]) -> int:
     predicting.add_argument("--plot", metavar="PNG", help="draw a translation's attention into this file")
     predicting.add_argument("--json", action="store_true", help="print one JSON object a line")
 
+    serving = commands.add_parser(
+        "serve", help="answer over TensorFlow Serving's protocol", description=serve.DESCRIPTION
+    )
+    serve.add_flags(serving)
+    configuring = commands.add_parser("serve-config", help="write TensorFlow Serving's configuration")
+    serve.add_config_flags(configuring)
+
     commands.add_parser("check-xla", help="compile a recipe's steps as a TPU would need them", add_help=False)
 
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
@@ -111,6 +119,10 @@ def _dispatch(arguments: list[str]) -> int:
         from zoo.launch import launch
 
         return launch(options.workers, command)
+    elif options.command == "serve":
+        return serve.run(options)
+    elif options.command == "serve-config":
+        return serve.write_config(options)
     elif options.command == "evaluate":
         return _evaluate(options)
     elif options.command == "predict":
