@@ -61,7 +61,8 @@ class Small(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "steps")])
     def slow(self, steps):
         """About a second for each 100,000 steps."""
-        return {"done": tf.while_loop(lambda i: i < steps[0], lambda i: [i + 1], [0], parallel_iterations=1)[0][None]}
+        done = tf.while_loop(lambda i: i < steps[0], lambda i: [i + 1], [0], parallel_iterations=1)[0]
+        return {"done": tf.fill(tf.shape(steps), done)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
     def positive(self, x):
