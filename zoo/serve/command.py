@@ -1,6 +1,7 @@
 """`zoo serve` and `zoo serve-config`: their flags, and what they do."""
 
 import argparse
+import importlib.util
 import os
 import sys
 import tempfile
@@ -51,15 +52,12 @@ def run(options: argparse.Namespace) -> int:
     """Serves until it is told to stop. Raises `ZooError` and `UsageError` as the command line expects them."""
     _check_installed()
     _check_numbers(options)
-    _import_tensorflow()
+    from zoo.serve.addresses import Address, bind, check_host
     from zoo.serve.exports import find_models
-    from zoo.serve.manager import Manager, Model
-    from zoo.serve.server import Address, check_host, serve
-    from zoo.serve.service import Keys, Service
+    from zoo.serve.keys import Keys
     from zoo.serve.settings import Batching, Limits, VersionPolicy
 
     check_host(options.host, options.allow_remote)
-    keys = Keys.read(options.api_key_file) if options.api_key_file else Keys()
     policy = VersionPolicy.parse(options.version_policy)
     batching = Batching(
         options.max_batch_size,
@@ -76,13 +74,23 @@ def run(options: argparse.Namespace) -> int:
         options.max_concurrent,
         options.request_seconds,
     )
+    keys = Keys.read(options.api_key_file) if options.api_key_file else Keys()
     bases = find_models(options.paths or ["saved_models"])
     labels = _labels(options.version_label, list(bases))
+    address = Address(options.host, options.port, options.grpc_port)
+    bind(address.host, address.port).close()  # said before TensorFlow is loaded, which takes seconds
+    bind(address.host, address.grpc_port, "--grpc-port").close()
+
+    _import_tensorflow()
+    from zoo.serve.manager import Manager, Model
+    from zoo.serve.server import serve
+    from zoo.serve.service import Service
+
     models = {name: Model(name, base, policy, labels[name], batching) for name, base in bases.items()}
     service = Service(Manager(models, options.poll_seconds), limits, keys)
     # A thread waits while its row is in a batch: as many as two batches hold.
     threads = 2 * (os.cpu_count() or 1) + (2 * batching.max_batch_size if batching.max_batch_size > 1 else 0)
-    return serve(service, Address(options.host, options.port, options.grpc_port), options.drain_seconds, threads)
+    return serve(service, address, options.drain_seconds, threads)
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
@@ -116,6 +124,7 @@ def write_config(options: argparse.Namespace) -> int:
 def _import_tensorflow() -> None:
     """Imports TensorFlow without the start-up notes that no environment variable silences."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as notes:
@@ -135,15 +144,13 @@ def _import_tensorflow() -> None:
 
 
 def _check_installed() -> None:
-    try:
-        import grpc  # noqa: F401
-        import grpc_health.v1  # noqa: F401
-        import httptools  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise UsageError(f"zoo serve needs {error.name}: pip install 'reference-zoo[serve]'.") from error
+    for name in ("grpc", "grpc_health", "httptools", "prometheus_client", "starlette", "tensorflow_serving", "uvicorn"):
+        try:
+            found = importlib.util.find_spec(name)
+        except ValueError:
+            found = None
+        if found is None:
+            raise UsageError(f"zoo serve needs {name}: pip install 'reference-zoo[serve]'.")
 
 
 def _check_numbers(options: argparse.Namespace) -> None:

@@ -2,8 +2,7 @@
 
 import re
 from enum import Enum
-
-import tensorflow as tf
+from typing import Any
 
 
 class Code(Enum):
@@ -49,8 +48,8 @@ def invalid(message: str) -> RequestError:
     return RequestError(Code.INVALID_ARGUMENT, message)
 
 
-def from_tensorflow(error: tf.errors.OpError) -> RequestError:
-    """What a client is told of an error that TensorFlow raised while it ran the graph."""
+def from_tensorflow(error: Any) -> RequestError:
+    """What a client is told of a `tf.errors.OpError` that the graph raised."""
     code = next((code for code in Code if code.number == error.error_code), Code.UNKNOWN)
     if code is Code.DEADLINE_EXCEEDED:
         return RequestError(code, "The request took longer than it may.")

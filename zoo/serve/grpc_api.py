@@ -57,7 +57,7 @@ class GrpcServer:
         except RuntimeError:
             self.port = 0
         if not self.port:
-            raise ZooError(f"gRPC cannot listen on {address}: the port is in use; choose another with --grpc-port.")
+            raise ZooError(f"Cannot listen on {address}: the port is in use; choose another port with --grpc-port.")
 
     def start(self) -> None:
         """Begins to answer."""

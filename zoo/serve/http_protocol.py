@@ -42,7 +42,7 @@ def limited_protocol(seconds: float) -> type[HttpToolsProtocol]:
 
         def on_headers_complete(self) -> None:
             self._header_bytes = None
-            self._arrive_within(seconds)
+            self._arrive_within(seconds + LINGER_SECONDS)  # after the 408 that the application answers
             super().on_headers_complete()
 
         def on_message_complete(self) -> None:

@@ -2,58 +2,17 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
-import os
 import signal
 import socket
-from dataclasses import dataclass
 
 import uvicorn
 
-from zoo.errors import UsageError, ZooError, reason
+from zoo.serve.addresses import Address, bind
 from zoo.serve.grpc_api import GrpcServer
 from zoo.serve.http_protocol import limited_protocol
 from zoo.serve.rest import application
 from zoo.serve.service import Service
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where the server listens; a port of 0 takes any that is free."""
-
-    host: str = "127.0.0.1"
-    port: int = 8501
-    grpc_port: int = 8500
-
-
-def check_host(host: str, allow_remote: bool) -> None:
-    """Raises `UsageError` where other machines could reach `host` and that was not asked for."""
-    try:
-        found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
-    except (OSError, UnicodeError) as error:
-        raise UsageError(f"--host {host!r} is no address of this machine: {reason(error)}.") from error
-    if not allow_remote and not all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in found):
-        raise UsageError(
-            f"--host {host} lets other machines use this server, without encryption. Where that is wanted, add "
-            "--allow-remote, and --api-key-file to let in only those who have a key."
-        )
-
-
-def bind(address: Address) -> socket.socket:
-    """The socket of REST, bound before models are loaded. Raises `ZooError` where the port is taken."""
-    family, kind, protocol, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    if os.name == "posix":  # on Windows this would share a port that is in use
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(where)
-    except OSError as error:
-        listener.close()
-        raise ZooError(
-            f"REST cannot listen on {address.host}:{address.port}: {reason(error)}; choose another port with --port."
-        ) from error
-    return listener
 
 
 class Server(uvicorn.Server):
@@ -71,7 +30,7 @@ def serve(service: Service, address: Address, drain_seconds: float, threads: int
     _raise_file_limit()
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what clients do wrong is no news
     host = f"[{address.host}]" if ":" in address.host else address.host
-    with contextlib.closing(bind(address)) as listener:
+    with contextlib.closing(bind(address.host, address.port)) as listener:
         grpc_server = GrpcServer(service, f"{host}:{address.grpc_port}", threads)
         service.manager.start()
         config = uvicorn.Config(
