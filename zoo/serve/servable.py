@@ -42,6 +42,8 @@ class Servable:
         self.signature_defs: Mapping[str, meta_graph_pb2.SignatureDef] = meta_graph.signature_def
         found = {name: Signature.of(name, definition) for name, definition in self.signature_defs.items()}
         self.signatures = {name: signature for name, signature in found.items() if signature and signature.inputs}
+        self.string_constants = _string_constants(self.graph)
+        self.weights = _count_weights(self.graph)
 
     def signature(self, name: str | None) -> Signature:
         """The signature of that name, `serving_default` for none. Raises `RequestError` where there is none."""
@@ -131,3 +133,24 @@ class Servable:
             feeds = [tensor(signature.inputs[name].graph_name) for name in signature.inputs]
             fetches = [tensor(signature.outputs[name].graph_name) for name in key[1]]
         return self._session.make_callable(fetches, feed_list=feeds, accept_options=True)
+
+
+def _string_constants(graph: tf.Graph) -> set[tuple[str, ...]]:
+    """The different lists of strings that the graph and its functions hold."""
+    definition, found = graph.as_graph_def(), set()
+    for nodes in (definition.node, *(function.node_def for function in definition.library.function)):
+        for node in nodes:
+            value = node.attr["value"].tensor if node.op == "Const" else None
+            if value is not None and value.dtype == tf.string.as_datatype_enum and 1 < len(value.string_val) < 10_000:
+                found.add(tuple(text.decode(errors="replace") for text in value.string_val))
+    return found
+
+
+def _count_weights(graph: tf.Graph) -> int:
+    """How many numbers the variables hold."""
+    shapes = {
+        node.attr["shared_name"].s or node.name: [dim.size for dim in node.attr["shape"].shape.dim]
+        for node in graph.as_graph_def().node
+        if node.op in ("VarHandleOp", "VariableV2")
+    }
+    return sum(int(np.prod(shape)) for shape in shapes.values())

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from zoo.serve import json_format
+from zoo.serve.servable import Servable
 from zoo.serve.service import Service
 
 FILES = {
@@ -24,7 +25,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-CARD = ("name", "task", "summary", "title", "authors", "year", "venue", "link", "parameters", "licence", "metrics")
+CARD = ("name", "task", "summary", "title", "authors", "year", "venue", "link", "licence", "metrics")
 
 
 def page_routes(service: Service, guarded: Callable) -> list[Route]:
@@ -64,6 +65,8 @@ def describe(service: Service, name: str) -> Mapping[str, Any] | None:
         "version": version.number,
         "card": card,
         "signatures": signatures,
+        "weights": servable.weights,
+        "class_names": class_names(servable),
         "limits": {"length": service.limits.length, "text_bytes": service.limits.text_bytes},
     }
 
@@ -71,3 +74,20 @@ def describe(service: Service, name: str) -> Mapping[str, Any] | None:
 def _tensor(tensor: Any) -> dict:
     shape = None if tensor.shape is None else [-1 if size is None else size for size in tensor.shape]
     return {"dtype": tensor.dtype.name, "shape": shape}
+
+
+def class_names(servable: Servable) -> list[str] | None:
+    """The names of the classes that `labels` are chosen from; None where they cannot be told.
+
+    A signature answers with the best label alone. The names stand in the graph, as the one constant of as many
+    strings as there are probabilities or scores; the page compares them with each answer.
+    """
+    sizes = {
+        tensor.shape[-1]
+        for signature in servable.signatures.values()
+        if "labels" in signature.outputs
+        for name, tensor in signature.outputs.items()
+        if name in ("probabilities", "scores") and tensor.shape
+    }
+    found = [names for names in servable.string_constants if len(names) in sizes]
+    return list(found[0]) if len(found) == 1 else None
