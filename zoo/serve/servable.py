@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -42,8 +43,8 @@ class Servable:
         self.signature_defs: Mapping[str, meta_graph_pb2.SignatureDef] = meta_graph.signature_def
         found = {name: Signature.of(name, definition) for name, definition in self.signature_defs.items()}
         self.signatures = {name: signature for name, signature in found.items() if signature and signature.inputs}
-        self.string_constants = _string_constants(self.graph)
-        self.weights = _count_weights(self.graph)
+        self.string_constants = _string_constants(meta_graph.graph_def)
+        self.weights = _count_weights(meta_graph.graph_def)
 
     def signature(self, name: str | None) -> Signature:
         """The signature of that name, `serving_default` for none. Raises `RequestError` where there is none."""
@@ -135,9 +136,9 @@ class Servable:
         return self._session.make_callable(fetches, feed_list=feeds, accept_options=True)
 
 
-def _string_constants(graph: tf.Graph) -> set[tuple[str, ...]]:
-    """The different lists of strings that the graph and its functions hold."""
-    definition, found = graph.as_graph_def(), set()
+def _string_constants(definition: Any) -> set[tuple[str, ...]]:
+    """The different lists of strings that a `GraphDef` and its functions hold."""
+    found = set()
     for nodes in (definition.node, *(function.node_def for function in definition.library.function)):
         for node in nodes:
             value = node.attr["value"].tensor if node.op == "Const" else None
@@ -146,11 +147,11 @@ def _string_constants(graph: tf.Graph) -> set[tuple[str, ...]]:
     return found
 
 
-def _count_weights(graph: tf.Graph) -> int:
-    """How many numbers the variables hold."""
+def _count_weights(definition: Any) -> int:
+    """How many numbers the variables of a `GraphDef` hold."""
     shapes = {
         node.attr["shared_name"].s or node.name: [dim.size for dim in node.attr["shape"].shape.dim]
-        for node in graph.as_graph_def().node
+        for node in definition.node
         if node.op in ("VarHandleOp", "VariableV2")
     }
     return sum(int(np.prod(shape)) for shape in shapes.values())
