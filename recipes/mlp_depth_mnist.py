@@ -141,4 +141,4 @@ def summarize(results: dict[int, list], folder: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(zoo.guarded(main))
+    sys.exit(zoo.exit_status(main))

@@ -104,7 +104,7 @@ def save_examples(folder):
 
 def make_service(bases, limits=None, batching=None, policy="latest:1", labels=None, keys=None, poll_seconds=0):
     """A service whose models are loaded. `bases` are folders of versions."""
-    from zoo.serve.exports import find_models
+    from zoo.serve.folders import find_models
     from zoo.serve.keys import Keys
     from zoo.serve.manager import Manager, Model
     from zoo.serve.service import Service

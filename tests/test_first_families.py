@@ -7,11 +7,11 @@ import tensorflow as tf
 from sklearn.linear_model import Perceptron
 
 import zoo
-from zoo.data.stream import Order
-from zoo.engine import run
+from conftest import run
+from zoo.data.stream import EpochShuffle
 from zoo.models.lenet import C3_CONNECTIONS, RBF_CODES
 from zoo.recipe import load_recipe
-from zoo.tasks import classification
+from zoo.tasks.image_classification import losses as classification
 
 # From the papers (facts worked out by hand there), not from our own code.
 COUNTS = {
@@ -202,10 +202,10 @@ def test_the_perceptron_stops_on_a_separable_set_and_not_on_xor():
 
 
 @pytest.mark.full
-def test_the_perceptron_recipe_equals_scikit_learns_on_mnist(mnist, tmp_path, unchecked_export):
+def test_the_perceptron_recipe_equals_scikit_learns_on_mnist(mnist, tmp_path):
     recipe = load_recipe("perceptron_mnist")
     result = run(recipe, run_dir=tmp_path / "run")
-    order = Order(60_000, 1000, recipe.seed).batches(0, lambda indices, seeds: indices).take(60 * recipe.epochs)
+    order = EpochShuffle(60_000, 1000, recipe.seed).batches(0, lambda indices, seeds: indices).take(60 * recipe.epochs)
     indices = np.concatenate(list(order.as_numpy_iterator()))
     pixels = mnist.train.pictures.reshape(60_000, -1).astype(np.float64)
     peer = Perceptron(shuffle=False, tol=None, max_iter=1).fit(pixels[indices], mnist.train.labels[indices])

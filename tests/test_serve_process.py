@@ -45,7 +45,7 @@ def ask(server, body, path="/v1/models/small:predict", timeout=30):
 
 
 def test_serve_imports_neither_keras_nor_model_code():
-    allowed = {"zoo.errors", "zoo.serve", "zoo.export.read"}
+    allowed = {"zoo.errors", "zoo.serve", "zoo.exports.read"}
     packages = {"starlette", "uvicorn", "grpc", "grpc_health", "tensorflow_serving", "prometheus_client", "httptools"}
     packages |= {"tensorflow", "numpy", "google"}
     import sys

@@ -167,7 +167,7 @@ def test_warm_up_requests_are_answered_before_a_version_takes_over(base):
 
 
 def test_what_can_be_served(base, tmp_path):
-    from zoo.serve.exports import find_models
+    from zoo.serve.folders import find_models
 
     assert list(find_models([tmp_path])) == list(find_models([base])) == list(find_models([base / "1"])) == ["small"]
     shutil.copytree(base / "1", tmp_path / "plain")  # a SavedModel that is in no folder of versions

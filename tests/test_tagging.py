@@ -6,15 +6,14 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import PREPARED, check_resumption
-from zoo import engine
-from zoo.data.sentences import load_tagged, read_conllu
-from zoo.data.stream import Order, bucketed
+from conftest import PREPARED, check_resumption, prepared, run
+from zoo.data.conllu import read_conllu
+from zoo.data.sentences import load_tagged
+from zoo.data.stream import EpochShuffle, bucketed
 from zoo.data.vocabulary import Words
 from zoo.errors import UsageError, ZooError
-from zoo.recipe import TaggingRecipe
 from zoo.registry import describe
-from zoo.tasks.tagging import Tagging
+from zoo.tasks.tagging.recipe import TaggingRecipe
 
 COLOURS, THINGS = ("red", "green", "blue", "grün"), ("car", "house", "dog", "tree")
 
@@ -99,16 +98,17 @@ def test_conllu_passes_over_what_is_no_word(treebank):
     for tokens, tags in rows:
         assert tokens[0] == "the" and tags[:4] == ["DET", "ADJ", "NOUN", "VERB"] and len(tokens) % 4 == 0
     data = load_tagged(f"conllu:{treebank}")
-    assert data.tags == ("ADJ", "DET", "NOUN", "VERB")
+    assert data.classes == ("ADJ", "DET", "NOUN", "VERB")
     assert (len(data.train), len(data.validation), len(data.test)) == (200, 20, 30)
     single = load_tagged(f"conllu:{treebank / 'x-ud-train.conllu'}")
-    assert (len(single.train), len(single.validation), len(single.test)) == (160, 20, 20)
+    sizes = {split: len(part) for split, part in single.present.items()}
+    assert list(sizes) == ["train", "validation", "test"] and sum(sizes.values()) == 200 and sizes["train"] > 120
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("1\tone\t_", r"line 2: 3 columns parted by tabs; CoNLL-U has 10"),
+        ("1\tone\t_", r"line 2: 3 columns separated by tabs; CoNLL-U has 10"),
         ("x\tone\t_\tX\t_\t_\t_\t_\t_\t_", "line 2: a word needs a number"),
         ("1\tone\t_\t_\t_\t_\t_\t_\t_\t_", "line 2: a word needs .* a UPOS tag"),
     ],
@@ -128,13 +128,13 @@ def test_unknown_sources_are_named(tmp_path):
     with pytest.raises(ZooError, match="no .conllu file with 'train'"):
         load_tagged(f"conllu:{tmp_path}")
     (tmp_path / "a.conllu").write_bytes(b"# \xff")
-    with pytest.raises(ZooError, match=r"not UTF-8 \(byte 2\)"):
+    with pytest.raises(ZooError, match=r"not UTF-8 \(byte 2 is 0xff\)"):
         load_tagged(f"conllu:{tmp_path / 'a.conllu'}")
 
 
 def test_python_source_is_labelled_by_kind():
     data = load_tagged("python_tokens")
-    assert {"COMMENT", "NAME", "NUMBER", "OP", "SPACE", "STRING"} <= set(data.tags) and len(data.train) > 20_000
+    assert {"COMMENT", "NAME", "NUMBER", "OP", "SPACE", "STRING"} <= set(data.classes) and len(data.train) > 20_000
     pairs = [pair for row in zip(data.train.tokens, data.train.tags, strict=True) for pair in zip(*row, strict=True)]
     assert all(" " not in token and token for token, _ in pairs)
     kinds = {}
@@ -148,13 +148,13 @@ def test_the_english_treebank():
         pytest.skip("universal_dependencies is not prepared")
     data = load_tagged("universal_dependencies/en_ewt")
     assert (len(data.train), len(data.validation), len(data.test)) == (12_544, 2_001, 2_077)
-    assert len(data.tags) == 17 and sum(map(len, data.test.tokens)) == 25_094
+    assert len(data.classes) == 17 and sum(map(len, data.test.tokens)) == 25_094
 
 
 def test_batches_by_length_have_every_example_once_and_little_padding():
     rng = np.random.default_rng(0)
     lengths = rng.geometric(0.06, 3000)
-    order = Order(3000, 16, seed=2)
+    order = EpochShuffle(3000, 16, seed=2)
     batches = [b.tolist() for b in bucketed(order, lengths, 0).take(750).as_numpy_iterator()]
     flat = [i for batch in batches for i in batch]
     assert all(flat.count(i) >= 3 for i in range(0, 3000, 37))
@@ -166,30 +166,32 @@ def test_batches_by_length_have_every_example_once_and_little_padding():
 
 
 def test_batches_are_what_the_data_says(tagging_recipe):
-    task = Tagging(tagging_recipe(word_dropout=0.5), describe("bilstm_tagger"), print)
+    task = prepared(tagging_recipe(word_dropout=0.5))
     unknown = 0
-    for inputs, tags, real in task.training_batches(0).take(20):
+    for batch in task.training_batches(0).take(20):
+        inputs, tags, real = batch["inputs"], batch["tags"], batch["mask"]
         words, characters = inputs["words"].numpy(), inputs["characters"].numpy()
         assert words.shape == tags.shape == real.shape == characters.shape[:2]
         np.testing.assert_array_equal(real, words > 0)
         np.testing.assert_array_equal(real, characters[:, :, 0] > 0)
         unknown += (words == 1).sum()
-        named = np.array(task.data.tags)[tags.numpy()]
+        named = np.array(task.data.classes)[tags.numpy()]
         assert (named[:, :4] == ["DET", "ADJ", "NOUN", "VERB"]).all()
     assert unknown > 0
     one, other = (next(iter(task.training_batches(3))) for _ in range(2))
-    np.testing.assert_array_equal(one[0]["words"], other[0]["words"])
+    np.testing.assert_array_equal(one["inputs"]["words"], other["inputs"]["words"])
 
 
 def test_padding_has_no_share_in_loss_and_metrics(tagging_recipe):
-    from zoo.trainer import Trainer
+    from zoo.training.step import Trainer
 
-    task = Tagging(tagging_recipe(), describe("bilstm_tagger"), print)
+    task = prepared(tagging_recipe())
     model = zoo.build("bilstm_tagger", **task.model_args(), **task.recipe.model_args)
-    inputs, tags, real = next(iter(task.training_batches(0)))
+    batch = next(iter(task.training_batches(0)))
+    inputs, tags, real = batch["inputs"], batch["tags"], batch["mask"]
     trainer = Trainer(model, task)
     trainer.compile(optimizer="sgd")
-    got = trainer.evaluate(tf.data.Dataset.from_tensors((inputs, tags, real)), verbose=0, return_dict=True)
+    got = trainer.evaluate(tf.data.Dataset.from_tensors(batch), verbose=0, return_dict=True)
     logits = model(inputs).numpy()
     keep = real.numpy() > 0
     losses = keras.losses.sparse_categorical_crossentropy(tags, logits, from_logits=True).numpy()
@@ -197,10 +199,10 @@ def test_padding_has_no_share_in_loss_and_metrics(tagging_recipe):
     assert got["accuracy"] == pytest.approx((logits.argmax(-1) == tags.numpy())[keep].mean(), rel=1e-6)
 
 
-def test_the_train_step_compiles_with_xla(tagging_recipe, tmp_path, unchecked_export):
+def test_the_train_step_compiles_with_xla(tagging_recipe, tmp_path):
     sizes = {"units": 8, "character_units": 4, "character_embedding": 4, "word_embedding": 8, "noise": 0.0}
     plain, compiled = (
-        engine.run(tagging_recipe(limit_steps=6, model_args=sizes, jit_compile=jit), run_dir=tmp_path / str(jit))
+        run(tagging_recipe(limit_steps=6, model_args=sizes, jit_compile=jit), run_dir=tmp_path / str(jit))
         for jit in (False, True)
     )
     for ours, theirs in zip(compiled.model.weights, plain.model.weights, strict=True):
@@ -209,7 +211,7 @@ def test_the_train_step_compiles_with_xla(tagging_recipe, tmp_path, unchecked_ex
 
 @pytest.fixture(scope="module")
 def exported(treebank, tmp_path_factory):
-    return engine.run(make_recipe(treebank)(), run_dir=tmp_path_factory.mktemp("tagger") / "run")
+    return run(make_recipe(treebank)(), run_dir=tmp_path_factory.mktemp("tagger") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -243,13 +245,13 @@ def test_any_text_is_answered(tag, text):
     [value.numpy() for value in tag(text=tf.constant([text])).values()]
 
 
-def test_a_stopped_run_ends_as_an_undisturbed_one(tagging_recipe, tmp_path, unchecked_export):
+def test_a_stopped_run_ends_as_an_undisturbed_one(tagging_recipe, tmp_path):
     recipe = tagging_recipe(epochs=2, steps_per_execution=1, word_dropout=0.3)
     check_resumption(recipe, tmp_path, stop_at=17)
 
 
 def test_words_are_numbered_by_count():
-    words = Words({"a": 3, "b": 5, "c": 1, "#": 3}, least=2)
+    words = Words({"a": 3, "b": 5, "c": 1, "#": 3}, min_count=2)
     assert words.words == ("b", "#", "a") and len(words) == 5
     assert words.encode(tf.ragged.constant([["a", "c"], ["b", "<unknown>"]])).to_list() == [[4, 1], [2, 1]]
 
@@ -257,10 +259,10 @@ def test_words_are_numbered_by_count():
 def test_predict_and_evaluate_on_the_command_line(exported, capsys, tmp_path):
     import json
 
-    from zoo.cli import _dispatch
+    from zoo.cli.commands import dispatch
 
-    assert _dispatch(["predict", str(exported.export), "--text", "the red tree"]) == 0
+    assert dispatch(["predict", str(exported.export), "--text", "the red tree"]) == 0
     assert capsys.readouterr().out == "the/DET red/ADJ tree/NOUN\n"
-    assert _dispatch(["evaluate", str(exported.export), "--json"]) == 0
+    assert dispatch(["evaluate", str(exported.export), "--json"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert results["test_accuracy"] == pytest.approx(exported.metrics["test_accuracy"])

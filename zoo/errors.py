@@ -34,3 +34,9 @@ def reason(error: BaseException) -> str:
     text = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
     text = re.sub(r"\{\{.*?\}\} *|\s*\[Op:.*", "", text)  # TensorFlow's names of graph nodes
     return text.rpartition("; ")[2][:200] or type(error).__name__
+
+
+def inner_error(error: BaseException) -> ZooError | None:
+    """The `ZooError` raised by Python code that a TensorFlow graph called, of which TensorFlow keeps the text."""
+    match = re.search(r"\bZooError: (.+)", str(error))
+    return ZooError(match.group(1)) if match else None

@@ -1,18 +1,37 @@
 """Texts with a label each: TFDS's sets of text classification, the user's own files."""
 
 import random
+import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from zoo.data.pairs import read_columns
+from zoo.data.columns import read_columns
+from zoo.data.paths import display_path
+from zoo.data.splits import (
+    Splits,
+    class_warnings,
+    cut_by_content,
+    describe_classes,
+    describe_counts,
+    display_name,
+    fingerprint_of,
+)
 from zoo.errors import UsageError, ZooError
+
+# What the cells of the first line say where it is a header and not a text with its label.
+TEXTS = r"texts?|sentences?|reviews?|comments?|content|documents?|messages?|tweets?|titles?|body|input"
+LABELS = r"labels?|class|classes|category|categories|sentiments?|tags?|target|topic|intent|score|rating|output|y"
+HEADER = re.compile(rf"([a-z]+[ _-])?({TEXTS}|{LABELS})([ _-]([a-z]+|\d))?")
+MISSING = {"nan", "null", "none", "n/a", "na", "<na>"}  # what programs write for a value that is missing
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts and, one for each, the number of its class."""
+    """Texts and, one for each, the id of its class."""
 
     texts: tuple[str, ...]
     labels: tuple[int, ...]
@@ -20,53 +39,128 @@ class Texts:
     def __len__(self) -> int:
         return len(self.texts)
 
-
-@dataclass(frozen=True)
-class LabelledData:
-    """A data set of labelled texts, cut into its splits, and the names of its classes."""
-
-    name: str
-    classes: tuple[str, ...]
-    train: Texts
-    validation: Texts
-    test: Texts
+    def first(self, count: int) -> "Texts":
+        """The first `count` examples."""
+        return Texts(self.texts[:count], self.labels[:count])
 
 
 def load_labelled(
-    dataset: str, *, validation_examples: int, seed: int, say: Callable[[str], None] = print
-) -> LabelledData:
+    dataset: str,
+    *,
+    validation_examples: int,
+    seed: int,
+    evaluation: bool = False,
+    log: Callable[[str], None] = print,
+) -> Splits[Texts]:
     """Loads labelled texts, normalised to NFC.
 
-    `dataset` is a set of TFDS with a text and a label (`"imdb_reviews"`), or `"tsv:FILE"`: a text, a tab and its label
-    a line, of which each tenth goes to test. The validation split is drawn from the training split by the seed. Raises
-    `UsageError` for an unknown name, `ZooError` for data that cannot be read or are too few.
+    `dataset` is a set of TFDS with a text and a label (`"imdb_reviews"`), whose validation split is drawn from its
+    training split by the seed, or `"tsv:FILE"`: a text, a tab and its label a line. A file is cut by a hash of the
+    text: 10 % to test, and `validation_examples` to validation, so that equal texts are in one split. With
+    `evaluation`, a file is not cut: all of it is the test split. Raises `UsageError` for an unknown name, `ZooError`
+    for data that cannot be read, are too few or have labels that cannot be.
     """
+    notes, warnings, files, size = (), [], 0, 0
     if dataset.startswith("tsv:"):
-        rows = read_columns(Path(dataset.removeprefix("tsv:")), "a text, a tab and its label")
-        classes = tuple(sorted({label for _, label in rows}))
-        numbered = [(text, classes.index(label)) for text, label in rows]
-        train = [row for i, row in enumerate(numbered) if i % 10 != 9]
-        test = numbered[9::10]
+        path = Path(dataset.removeprefix("tsv:"))
+        columns = read_columns(path, "a text, a tab and its label", HEADER)
+        classes = _classes(path, columns.rows)
+        rows = [(text, classes.index(label)) for text, label in columns.rows]
+        parts = {"test": rows} if evaluation else _cut(dataset, rows, validation_examples)
+        how = "all of it for evaluation" if evaluation else "cut by a hash of the text: 10 % for test"
+        notes, files, size = (how, *columns.notes), 1, columns.size
+        warnings = [*columns.warnings, *_label_warnings(classes, rows)]
     else:
-        classes, train, test = _tfds(dataset, say)
-    if validation_examples >= len(train) or not test:
+        classes, train, test = _tfds(dataset, log)
+        _check_sizes(dataset, len(train), len(test), validation_examples)
+        order = list(range(len(train)))
+        random.Random(seed).shuffle(order)
+        held = set(order[:validation_examples])
+        parts = {
+            "train": [row for i, row in enumerate(train) if i not in held],
+            "validation": [row for i, row in enumerate(train) if i in held],
+            "test": test,
+        }
+    splits = {split: _texts(rows) for split, rows in parts.items() if rows}
+    labels = {split: part.labels for split, part in splits.items()}
+    sizes = {split: len(part) for split, part in splits.items()}
+    found = [f"{dataset}: {describe_counts(sizes, 'texts')}, {len(classes):,} classes", *(f"  {n}" for n in notes)]
+    content = chain.from_iterable((*part.texts, bytes(str(part.labels), "ascii")) for part in splits.values())
+    return Splits(
+        dataset,
+        splits.get("train"),
+        splits.get("validation"),
+        splits.get("test"),
+        classes,
+        "\n".join([*found, *describe_classes(classes, labels)]),
+        (*warnings, *class_warnings(classes, labels), *_repeated(splits)) if files else (),
+        fingerprint_of(chain(classes, content), examples=sum(sizes.values()), files=files, size=size),
+    )
+
+
+def _classes(path: Path, rows: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """The class names of a file's rows. Raises `ZooError` where the second column cannot be labels."""
+    texts, labels = {text for text, _ in rows}, Counter(label for _, label in rows)
+    name = display_path(path)
+    if not rows:
+        raise ZooError(f"{name} has no row; a line is a text, a tab and its label.")
+    if len(labels) == 1:
+        raise ZooError(f"{name}: every row has the label {display_name(rows[0][1])!r}; two or more are needed.")
+    if len(rows) >= 20 and len(labels) > len(rows) / 2:
+        counted = f"{name}: {len(labels):,} different labels in {len(rows):,} rows"
+        if len(texts) < len(labels) / 2:
+            raise ZooError(f"{counted}, and {len(texts):,} different texts. The columns are swapped: text first.")
+        raise ZooError(f"{counted}; a class needs several texts. A line is a text, a tab and its label.")
+    return tuple(sorted(labels))
+
+
+def _label_warnings(classes: Sequence[str], rows: Sequence[tuple[str, int]]) -> list[str]:
+    counts = Counter(label for _, label in rows)
+    warnings = [
+        f"{counts[i]:,} rows have the label {name!r}, which programs write for a missing value"
+        for i, name in enumerate(classes)
+        if name.casefold() in MISSING
+    ]
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            warnings.append(f"the labels {' and '.join(map(repr, names))} differ in case or spacing only")
+    return warnings
+
+
+def _check_sizes(dataset: str, train: int, test: int, validation_examples: int) -> None:
+    if validation_examples >= train or not test:
         raise ZooError(
-            f"{dataset} has {len(train):,} training and {len(test):,} test texts, too few with "
+            f"{dataset} has {train:,} training and {test:,} test texts, too few with "
             f"{validation_examples:,} for validation; lower --validation-examples."
         )
-    order = list(range(len(train)))
-    random.Random(seed).shuffle(order)
-    held = set(order[:validation_examples])
-    validation = [row for i, row in enumerate(train) if i in held]
-    train = [row for i, row in enumerate(train) if i not in held]
-    return LabelledData(dataset, classes, *map(_texts, (train, validation, test)))
+
+
+def _cut(dataset: str, rows: Sequence[tuple[str, int]], validation_examples: int) -> dict[str, list[tuple[str, int]]]:
+    sides = cut_by_content([text for text, _ in rows], validation=validation_examples, test=0.1)
+    held = len(sides["train"]) + len(sides["validation"])
+    _check_sizes(dataset, held if sides["train"] else 0, len(sides["test"]), validation_examples)
+    return {split: [rows[i] for i in indices] for split, indices in sides.items()}
+
+
+def _repeated(splits: dict[str, Texts]) -> list[str]:
+    """Texts of the other splits that are in the training split, too."""
+    known = set(splits["train"].texts) if "train" in splits else set()
+    warnings = []
+    for split, part in splits.items():
+        count = sum(text in known for text in part.texts) if split != "train" else 0
+        if count:
+            warnings.append(f"{count:,} of {len(part):,} {split} texts are in the training split, too")
+    return warnings
 
 
 def _texts(rows: Sequence[tuple[str, int]]) -> Texts:
     return Texts(tuple(unicodedata.normalize("NFC", text) for text, _ in rows), tuple(label for _, label in rows))
 
 
-def _tfds(dataset: str, say: Callable[[str], None]):
+def _tfds(dataset: str, log: Callable[[str], None]):
     import tensorflow_datasets as tfds
 
     from zoo.data.prepared import prepared
@@ -79,7 +173,7 @@ def _tfds(dataset: str, say: Callable[[str], None]):
     features = builder.info.features
     if not ({"text", "label"} <= set(features) and isinstance(features["label"], tfds.features.ClassLabel)):
         raise UsageError(unknown)
-    builder = prepared(dataset, "tsv:FILE", say, builder)
+    builder = prepared(dataset, "tsv:FILE", log, builder)
     parts = []
     for split in ("train", "test"):
         rows = builder.as_dataset(split=split).as_numpy_iterator()

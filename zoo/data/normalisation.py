@@ -1,11 +1,9 @@
-"""From pixels to the numbers that a model takes, with what that learns from the training images."""
+"""From pixels to a model's input, with what that learns from the training images."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
-
-from zoo.recipe import ImageRecipe
 
 # Goodfellow et al. 2013 (Maxout networks), section 5.2, with the constants of their code, pylearn2.
 CONTRAST = 55.0  # the norm of an image after global contrast normalisation
@@ -13,30 +11,38 @@ WHITENING_BIAS = 0.1  # added to the eigenvalues of the covariance
 
 
 class Normalisation(tf.Module):
-    """uint8 images (N, height, width, C) → floats of the same shape, as a recipe's `normalisation` says.
+    """uint8 images (N, height, width, C) of a shape → floats of the same shape.
 
-    `learn` must see the training images first where `needs_images`; what it learns are variables, so that an export
-    carries them.
+    `kind` is `"constants"` (subtract `mean` and divide by `std`, one value or one a channel), `"mean_image"` (subtract
+    the mean of the training images pixel by pixel and divide by `std`), `"per_image"` (mean 0 and variance 1 of each
+    image) or `"gcn_zca"` (global contrast normalisation and ZCA whitening). `learn` must see the training images first
+    where `needs_images`; what it learns are variables, so that an export carries them.
     """
 
-    def __init__(self, recipe: ImageRecipe, shape: tuple[int, int, int]):
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        *,
+        kind: str = "constants",
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (255.0,),
+        dtype: str = "float32",
+    ):
         super().__init__()
-        self.kind = recipe.normalisation
-        self.dtype = "float64" if recipe.precision == "float64" else "float32"
-        self.mean, self.std = recipe.pixel_mean, recipe.pixel_std
-        self.shape = shape
-        numbers = int(np.prod(shape))
+        self.kind, self.dtype, self.shape = kind, dtype, tuple(shape)
+        self.mean, self.std = tuple(mean), tuple(std)
+        size = int(np.prod(shape))
         if self.kind == "mean_image":
             self.mean = tf.Variable(tf.zeros(shape, self.dtype), trainable=False)
         if self.kind == "gcn_zca":
-            self.centre = tf.Variable(tf.zeros(numbers), trainable=False)
-            self.whitening = tf.Variable(tf.zeros((numbers, numbers)), trainable=False)
+            self.centre = tf.Variable(tf.zeros(size), trainable=False)
+            self.whitening = tf.Variable(tf.zeros((size, size)), trainable=False)
 
     @property
     def needs_images(self) -> bool:
         return self.kind in ("mean_image", "gcn_zca")
 
-    def learn(self, batches: Iterable[tf.Tensor], say: Callable[[str], None]) -> None:
+    def learn(self, batches: Iterable[tf.Tensor], log: Callable[[str], None]) -> None:
         """Takes the statistics of the training images, given in uint8 batches (n, height, width, C)."""
         if self.kind == "mean_image":
             total, count = np.zeros(self.shape), 0
@@ -44,9 +50,9 @@ class Normalisation(tf.Module):
                 total, count = total + images.numpy().sum(axis=0, dtype=np.float64), count + len(images)
             self.mean.assign(total / count)
         if self.kind == "gcn_zca":
-            say("Learning the whitening of the training images")
-            numbers = int(np.prod(self.shape))
-            products, total, count = np.zeros((numbers, numbers)), np.zeros(numbers), 0
+            log("Learning the whitening of the training images")
+            size = int(np.prod(self.shape))
+            products, total, count = np.zeros((size, size)), np.zeros(size), 0
             for images in batches:
                 rows = contrast_normalised(tf.cast(images, tf.float32)).numpy()
                 products += rows.T @ rows
@@ -57,7 +63,7 @@ class Normalisation(tf.Module):
             self.whitening.assign(vectors / np.sqrt(np.maximum(values, 0) + WHITENING_BIAS) @ vectors.T)
 
     def __call__(self, images: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
-        """The numbers for uint8 images; `noise`, if any, is added to the pixels first."""
+        """Normalises uint8 images; `noise`, if any, is added to the pixels first."""
         pixels = tf.cast(images, self.dtype)
         if noise is not None:
             pixels += tf.cast(noise, self.dtype)

@@ -2,12 +2,15 @@
 
 import datetime
 import random
+import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from zoo.data.text import read_utf8
+from zoo.data.columns import Columns, read_columns
+from zoo.data.splits import Splits, cut_by_content, describe_counts, fingerprint_of
 from zoo.errors import UsageError, ZooError, nearest
 
 EMBEDDED = ("dates",)
@@ -17,6 +20,17 @@ LOCALES = (
     "is", "it", "lt", "lv", "nb", "nl", "pl", "pt", "ro", "ru", "sk", "sl", "sv", "tr", "uk",
 )  # fmt: skip
 FIRST_DAY, LAST_DAY = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
+# What the cells of the first line say where it is a header and not a pair.
+CODES = (
+    r"(ar|be|bg|bn|ca|cs|da|de|el|en|es|et|eu|fa|fi|fr|ga|he|hi|hr|hu|hy|id|is|it|ja|ka|ko|lt|lv|ms|nb|nl|nn|no|pl|pt"
+    r"|ro|ru|sk|sl|sr|sv|ta|te|th|tr|uk|ur|vi|zh)"
+)
+HEADER = re.compile(
+    r"(source|target|src|tgt|trg|input|output|text|translation|original|sentence)[ _-]?(text|language|sentence|[12ab])?"
+    "|" + CODES + r"([_-][a-z]{2,4})?"
+    r"|arabic|chinese|czech|dutch|english|finnish|french|german|greek|hebrew|hindi|hungarian|italian|japanese|korean"
+    r"|norwegian|polish|portuguese|romanian|russian|spanish|swedish|turkish|ukrainian|vietnamese"
+)
 
 
 @dataclass(frozen=True)
@@ -29,38 +43,60 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.sources)
 
-
-@dataclass(frozen=True)
-class PairData:
-    """A data set of pairs, cut into its splits."""
-
-    name: str
-    train: Pairs
-    validation: Pairs
-    test: Pairs
+    def first(self, count: int) -> "Pairs":
+        """The first `count` examples."""
+        return Pairs(self.sources[:count], self.targets[:count])
 
 
-def load_pairs(dataset: str, say: Callable[[str], None] = print) -> PairData:
+def load_pairs(dataset: str, *, evaluation: bool = False, log: Callable[[str], None] = print) -> Splits[Pairs]:
     """Loads pairs of texts, normalised to NFC.
 
     `dataset` is `"multi30k/en-de"` or `"multi30k/en-fr"`; `"dates"`, dates from 1900 to 2099 as `LOCALES` write them,
-    to be written as ISO 8601 (no network; no day is in two splits); or `"tsv:FILE"`, a pair a line parted by a tab,
-    of which each twentieth goes to test and the one after it to validation. Raises `UsageError` for an unknown name,
-    `ZooError` for data that cannot be read.
+    to be written as ISO 8601 (no network; no day is in two splits); or `"tsv:FILE"`, a pair a line separated by a tab,
+    which is cut by a hash of the first column: 90 % train, 5 % validation and 5 % test. With `evaluation`, a file of
+    one's own is not cut: all of it is the test split. Raises `UsageError` for an unknown name, `ZooError` for data
+    that cannot be read.
     """
+    notes, warnings, files, size = (), [], 0, 0
     if dataset == "dates":
         parts = _dates()
     elif dataset.startswith("tsv:"):
-        parts = _tsv(Path(dataset.removeprefix("tsv:")))
+        columns = read_columns(Path(dataset.removeprefix("tsv:")), "a text, a tab and its translation", HEADER)
+        parts = {"test": pairs(columns.rows)} if evaluation else _cut(columns)
+        how = "all of it for evaluation" if evaluation else "cut by a hash of the first column: 90 %, 5 % and 5 %"
+        notes, warnings, files, size = (how, *columns.notes), list(columns.warnings), 1, columns.size
     elif dataset in ("multi30k/en-de", "multi30k/en-fr"):
-        parts = _multi30k(dataset, say)
+        parts = _multi30k(dataset, log)
     else:
         known = ["multi30k/en-de", "multi30k/en-fr", *EMBEDDED]
         raise UsageError(f"There are no pairs {dataset!r}. {nearest(dataset, known)} Or tsv:FILE.")
-    for split, part in zip(("training", "validation", "test"), parts, strict=True):
+    for split, part in parts.items():
         if not len(part):
             raise ZooError(f"{dataset}: there is no pair in the {split} split.")
-    return PairData(dataset, *parts)
+    sizes = {split: len(part) for split, part in parts.items()}
+    found = f"{dataset}: {describe_counts(sizes, 'pairs')}"
+    rows = chain.from_iterable((*part.sources, *part.targets) for part in parts.values())
+    return Splits(
+        dataset,
+        parts.get("train"),
+        parts.get("validation"),
+        parts["test"],
+        found="\n".join([found, *(f"  {note}" for note in notes)]),
+        warnings=(*warnings, *_repeated(parts)) if files else (),
+        fingerprint=fingerprint_of(rows, examples=sum(sizes.values()), files=files, size=size),
+    )
+
+
+def _repeated(parts: dict[str, Pairs]) -> list[str]:
+    """Pairs of the other splits that are in the training split, too."""
+    known = set(zip(parts["train"].sources, parts["train"].targets, strict=True)) if "train" in parts else set()
+    warnings = []
+    for split in parts.keys() - {"train"}:
+        part = parts[split]
+        count = sum(pair in known for pair in zip(part.sources, part.targets, strict=True))
+        if count:
+            warnings.append(f"{count:,} of {len(part):,} {split} pairs are in the training split, too")
+    return sorted(warnings)
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> Pairs:
@@ -69,21 +105,21 @@ def pairs(rows: Iterable[tuple[str, str]]) -> Pairs:
     return Pairs(tuple(source for source, _ in rows), tuple(target for _, target in rows))
 
 
-def _multi30k(dataset: str, say: Callable[[str], None]) -> list[Pairs]:
+def _multi30k(dataset: str, log: Callable[[str], None]) -> dict[str, Pairs]:
     from zoo.data.multi30k import Multi30k
     from zoo.data.prepared import prepared
 
     config = dataset.partition("/")[2]
     source, target = config.split("-")
-    builder = prepared(dataset, "dates, or tsv:FILE", say, Multi30k(config=config))
-    parts = []
+    builder = prepared(dataset, "dates, or tsv:FILE", log, Multi30k(config=config))
+    parts = {}
     for split in ("train", "validation", "test"):
         rows = builder.as_dataset(split=split).as_numpy_iterator()
-        parts.append(pairs((row[source].decode(), row[target].decode()) for row in rows))
+        parts[split] = pairs((row[source].decode(), row[target].decode()) for row in rows)
     return parts
 
 
-def _dates() -> list[Pairs]:
+def _dates() -> dict[str, Pairs]:
     from babel.dates import format_date
 
     draw = random.Random(1900)
@@ -93,31 +129,9 @@ def _dates() -> list[Pairs]:
         (format_date(day, format=draw.choice(("long", "full")), locale=draw.choice(LOCALES)), day.isoformat())
         for day in days[:44_000]
     ]
-    return [pairs(rows[:40_000]), pairs(rows[40_000:42_000]), pairs(rows[42_000:])]
+    return {"train": pairs(rows[:40_000]), "validation": pairs(rows[40_000:42_000]), "test": pairs(rows[42_000:])}
 
 
-def _tsv(path: Path) -> list[Pairs]:
-    rows = read_columns(path, "a text, a tab and its translation")
-    held = {19: 2, 18: 1}
-    return [pairs(row for i, row in enumerate(rows) if held.get(i % 20, 0) == part) for part in range(3)]
-
-
-def read_columns(path: Path, expected: str) -> list[tuple[str, str]]:
-    """The two columns of a file, parted by a tab; empty lines are passed over.
-
-    Raises `UsageError` where there is no such file, `ZooError` that names the line where it is not as `expected`.
-    """
-    rows = []
-    if not path.exists():
-        raise UsageError(f"tsv:{path}: there is no such file.")
-    for number, line in enumerate(read_utf8(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        columns = line.split("\t")
-        if len(columns) != 2 or not all(column.strip() for column in columns):
-            raise ZooError(
-                f"{path}, line {number}: {len(columns)} column{'s' if len(columns) > 1 else ''} parted by tabs; "
-                f"a line is {expected}."
-            )
-        rows.append((columns[0].strip(), columns[1].strip()))
-    return rows
+def _cut(columns: Columns) -> dict[str, Pairs]:
+    sides = cut_by_content([source for source, _ in columns.rows], validation=0.05, test=0.05)
+    return {split: pairs(columns.rows[i] for i in indices) for split, indices in sides.items()}

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from zoo.errors import ZooError, reason
 
 
-def prepared(name: str, offline: str, say: Callable[[str], None], builder=None):
+def prepared(name: str, offline: str, log: Callable[[str], None], builder=None):
     """The TFDS builder of a set, its data fetched and prepared if need be.
 
     `offline` names what to use where that cannot be. Raises `ZooError`, and TFDS's own errors for unknown names.
@@ -19,7 +19,7 @@ def prepared(name: str, offline: str, say: Callable[[str], None], builder=None):
     builder = builder or tfds.builder(name)
     if (Path(builder.data_dir) / "dataset_info.json").exists():
         return builder
-    say(f"{name} is not in {builder.data_dir}: preparing it")
+    log(f"{name} is not in {builder.data_dir}: preparing it")
     try:
         _see_network(builder)
         builder.download_and_prepare()

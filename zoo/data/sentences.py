@@ -3,16 +3,19 @@
 import sysconfig
 import tokenize
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from zoo.data.text import read_utf8
+from zoo.data.conllu import read_treebank
+from zoo.data.splits import Splits, cut_by_content, describe_counts, fingerprint_of
 from zoo.errors import UsageError, ZooError, nearest
 
 EMBEDDED = ("python_tokens",)
 PIECE = 120  # characters of a piece of Python source
-# What stands for characters that cannot be seen, so that tokens can be parted by spaces.
+# What stands for characters that cannot be seen, so that tokens can be separated by spaces.
 VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\x0c": "⇟"}
 
 
@@ -26,41 +29,81 @@ class Sentences:
     def __len__(self) -> int:
         return len(self.tokens)
 
-
-@dataclass(frozen=True)
-class TaggedData:
-    """A data set of tagged sentences, and the tags there are in its training split."""
-
-    name: str
-    tags: tuple[str, ...]
-    train: Sentences
-    validation: Sentences
-    test: Sentences
+    def first(self, count: int) -> "Sentences":
+        """The first `count` examples."""
+        return Sentences(self.tokens[:count], self.tags[:count])
 
 
-def load_tagged(dataset: str, say: Callable[[str], None] = print) -> TaggedData:
-    """Loads tagged sentences, their tokens normalised to NFC.
+def load_tagged(dataset: str, *, evaluation: bool = False, log: Callable[[str], None] = print) -> Splits[Sentences]:
+    """Loads tagged sentences, their tokens normalised to NFC; `classes` are the tags of the training split.
 
     `dataset` is a treebank of TFDS (`"universal_dependencies/en_ewt"`, whose tags are UPOS), `"python_tokens"` (each
-    character of the standard library's source under `tokenize`'s kind of token; no network) or `"conllu:PATH"`: one
-    CoNLL-U file, of which each tenth sentence goes to test and the one after it to validation, or a folder with files
-    that have train, dev and test in their names. Raises `UsageError` for an unknown name, `ZooError` for data that
-    cannot be read.
+    character of the standard library's source under `tokenize`'s kind of token; no network) or `"conllu:PATH"`: a
+    CoNLL-U file, which is cut by a hash of each sentence's words into 80 % train, 10 % validation and 10 % test, or a
+    folder with a file for each split, as `zoo.data.conllu` reads it. With `evaluation`, a file of one's own is not
+    cut: all of it is the test split. Raises `UsageError` for an unknown name, `ZooError` for data that cannot be read.
     """
+    notes, files, size = [], 0, 0
     if dataset == "python_tokens":
         parts = _python_tokens()
     elif dataset.startswith("conllu:"):
-        parts = _conllu(Path(dataset.removeprefix("conllu:")))
+        treebank = read_treebank(Path(dataset.removeprefix("conllu:")), evaluation)
+        parts = {split: sentences(rows) for split, rows in treebank.splits.items()}
+        notes, files, size = list(treebank.notes), treebank.files, treebank.size
+        if "all" in parts:
+            parts, how = ({"test": parts["all"]}, "all of it for evaluation") if evaluation else _cut(parts["all"])
+            notes.insert(0, how)
     elif dataset.startswith("universal_dependencies/"):
-        parts = _treebank(dataset, say)
+        parts = _treebank(dataset, log)
     else:
         known = ["universal_dependencies/en_ewt", *EMBEDDED]
         raise UsageError(f"There are no tagged sentences {dataset!r}. {nearest(dataset, known)} Or conllu:PATH.")
-    for split, sentences in zip(("training", "validation", "test"), parts, strict=True):
-        if not len(sentences):
+    for split, part in parts.items():
+        if not len(part):
             raise ZooError(f"{dataset}: there is no sentence in the {split} split.")
-    tags = tuple(sorted({tag for row in parts[0].tags for tag in row}))
-    return TaggedData(dataset, tags, *parts)
+    first, learned = next(iter(parts.items()))
+    counts = Counter(tag for row in learned.tags for tag in row)
+    tags = tuple(sorted(counts))
+    sizes = {split: len(part) for split, part in parts.items()}
+    found = [f"{dataset}: {describe_counts(sizes, 'sentences')}, {len(tags)} tags", *(f"  {note}" for note in notes)]
+    found.append(f"  tags in {first}: {', '.join(f'{tag} {count:,}' for tag, count in counts.most_common(30))}")
+    content = chain.from_iterable(
+        ("\n".join(row) for side in (part.tokens, part.tags) for row in side) for part in parts.values()
+    )
+    return Splits(
+        dataset,
+        parts.get("train"),
+        parts.get("validation"),
+        parts.get("test"),
+        tags,
+        "\n".join(found),
+        tuple(_warnings(parts, tags)) if files else (),
+        fingerprint_of(content, examples=sum(sizes.values()), files=files, size=size),
+    )
+
+
+def _cut(everything: Sentences) -> tuple[dict[str, Sentences], str]:
+    sides = cut_by_content([" ".join(row) for row in everything.tokens], validation=0.1, test=0.1)
+    parts = {
+        split: Sentences(tuple(everything.tokens[i] for i in indices), tuple(everything.tags[i] for i in indices))
+        for split, indices in sides.items()
+    }
+    return parts, "cut by a hash of each sentence: 80 %, 10 % and 10 %"
+
+
+def _warnings(parts: Mapping[str, Sentences], tags: Sequence[str]) -> list[str]:
+    """Tags that training lacks, and sentences of other splits that are in the training split, too."""
+    known = set(parts["train"].tokens) if "train" in parts else set()
+    warnings = []
+    for split, part in parts.items():
+        absent = sorted({tag for row in part.tags for tag in row} - set(tags))
+        if absent:
+            more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+            warnings.append(f"the {split} split has tags that train has not: {', '.join(absent[:3])}{more}")
+        count = sum(row in known for row in part.tokens) if split != "train" else 0
+        if count:
+            warnings.append(f"{count:,} of {len(part):,} {split} sentences are in the training split, too")
+    return warnings
 
 
 def sentences(rows: Iterable[tuple[Iterable[str], Iterable[str]]]) -> Sentences:
@@ -70,7 +113,7 @@ def sentences(rows: Iterable[tuple[Iterable[str], Iterable[str]]]) -> Sentences:
     return Sentences(tuple(tokens for tokens, _ in pairs), tuple(tags for _, tags in pairs))
 
 
-def _treebank(dataset: str, say: Callable[[str], None]) -> list[Sentences]:
+def _treebank(dataset: str, log: Callable[[str], None]) -> dict[str, Sentences]:
     import tensorflow_datasets as tfds
 
     from zoo.data.prepared import prepared
@@ -79,65 +122,20 @@ def _treebank(dataset: str, say: Callable[[str], None]) -> list[Sentences]:
         builder = tfds.builder(dataset)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         raise UsageError(f"TFDS has no treebank {dataset!r}; universal_dependencies/en_ewt is one.") from error
-    builder = prepared(dataset, "python_tokens, or conllu:PATH", say, builder)
+    builder = prepared(dataset, "python_tokens, or conllu:PATH", log, builder)
     names = builder.info.features["upos"].feature.names
-    parts = []
-    for split in ("train", "dev", "test"):
+    parts = {}
+    for split, theirs in (("train", "train"), ("validation", "dev"), ("test", "test")):
         pairs = []
-        for row in builder.as_dataset(split=split).as_numpy_iterator():
+        for row in builder.as_dataset(split=theirs).as_numpy_iterator():
             # TFDS keeps multi-word tokens and empty nodes beside the words; neither has a head.
             words = [i for i, head in enumerate(row["head"]) if head.isdigit()]
             pairs.append(([row["tokens"][i].decode() for i in words], [names[row["upos"][i]] for i in words]))
-        parts.append(sentences(pairs))
+        parts[split] = sentences(pairs)
     return parts
 
 
-def _conllu(path: Path) -> list[Sentences]:
-    if not path.exists():
-        raise UsageError(f"conllu:{path}: there is no such file or folder.")
-    if not path.is_dir():
-        rows = list(read_conllu(path))
-        return [
-            sentences(row for i, row in enumerate(rows) if (i % 10 == 9, i % 10 == 8) == held)
-            for held in ((False, False), (False, True), (True, False))
-        ]
-    parts = []
-    for split in ("train", "dev", "test"):
-        files = sorted(file for file in path.glob("*.conllu") if split in file.name)
-        if not files:
-            raise ZooError(f"conllu:{path}: there is no .conllu file with {split!r} in its name.")
-        parts.append(sentences(row for file in files for row in read_conllu(file)))
-    return parts
-
-
-def read_conllu(path: Path) -> Iterator[tuple[list[str], list[str]]]:
-    """Forms and UPOS tags of each sentence. Multi-word tokens (1-2) and empty nodes (1.1) are passed over: the words
-    they are made of have lines of their own.
-
-    Raises `ZooError` that names the line where a file is broken.
-    """
-    tokens: list[str] = []
-    tags: list[str] = []
-    for number, line in enumerate([*read_utf8(path).splitlines(), ""], start=1):
-        if line.startswith("#"):
-            continue
-        if not line.strip():
-            if tokens:
-                yield tokens, tags
-            tokens, tags = [], []
-            continue
-        columns = line.split("\t")
-        if len(columns) != 10:
-            raise ZooError(f"{path}, line {number}: {len(columns)} columns parted by tabs; CoNLL-U has 10.")
-        if "-" in columns[0] or "." in columns[0]:
-            continue
-        if not columns[0].isdigit() or not columns[1] or columns[3] in ("", "_"):
-            raise ZooError(f"{path}, line {number}: a word needs a number, a form and a UPOS tag.")
-        tokens.append(columns[1].replace(" ", "\u00a0"))  # a form may hold spaces; served tokens are parted by them
-        tags.append(columns[3])
-
-
-def _python_tokens() -> list[Sentences]:
+def _python_tokens() -> dict[str, Sentences]:
     """Pieces of the standard library's modules; each tenth module goes to test, the one after it to validation."""
     parts: list[list[tuple[list[str], list[str]]]] = [[], [], []]
     modules = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
@@ -147,7 +145,7 @@ def _python_tokens() -> list[Sentences]:
         except (SyntaxError, UnicodeDecodeError, tokenize.TokenError):
             continue
         parts[{9: 2, 8: 1}.get(number % 10, 0)] += rows
-    return [sentences(rows) for rows in parts]
+    return dict(zip(("train", "validation", "test"), map(sentences, parts), strict=True))
 
 
 def _pieces(module: Path) -> Iterator[tuple[list[str], list[str]]]:

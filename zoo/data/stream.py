@@ -9,19 +9,19 @@ import tensorflow as tf
 
 CHUNK = 64  # examples handled by one call: smaller batches are cut from it, so that each costs little
 GROUP = 16  # record files that are read side by side
-WINDOW = CHUNK  # batches that are sorted by length together; no fewer, for a chunk is dealt as a whole
+WINDOW = CHUNK  # batches that are sorted by length together; no fewer, for a chunk is handled as a whole
 BUFFER = 2048  # records that are shuffled together
 
 
 @dataclass(frozen=True)
-class Draws:
-    """Random numbers for rows of a batch, a row's the same whichever rows beside it are asked for."""
+class BatchRNG:
+    """Random numbers for rows of a batch: those of a row do not depend on which rows are asked for."""
 
     seed: tf.Tensor  # (2,)
     count: int  # rows of the whole batch
     rows: tf.Tensor  # (n,), those that are asked for
 
-    def split(self) -> tuple["Draws", "Draws"]:
+    def split(self) -> tuple["BatchRNG", "BatchRNG"]:
         """Two of them, independent of each other."""
         one, other = tf.unstack(tf.random.split(self.seed, 2))
         return replace(self, seed=one), replace(self, seed=other)
@@ -40,7 +40,7 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class Order:
+class EpochShuffle:
     """Epochs of `count` examples, each in its own order, laid end to end and cut into full batches.
 
     Step s holds positions s·B to (s+1)·B − 1 of that sequence, so an epoch's remainder opens the next epoch.
@@ -51,32 +51,32 @@ class Order:
     seed: int
 
     def batches(
-        self, first_step: int, fetch: Callable[[tf.Tensor, Draws], Any], own: range | None = None
+        self, first_step: int, fetch: Callable[[tf.Tensor, BatchRNG], Any], rows: range | None = None
     ) -> tf.data.Dataset:
-        """Batches without end from `first_step` on, of each the rows in `own`, by default all.
+        """Endless batches from `first_step` on, of each the rows in `rows`, by default all.
 
-        `fetch` gets the indices (n,) of n examples and what they may draw, which depends on this order's seed and the
-        step alone; it returns tensors of n rows.
+        `fetch` gets the indices (n,) of n examples and a generator for them, which depends on `seed` and the step
+        alone; it returns tensors of n rows.
         """
-        own = range(self.batch_size) if own is None else own
+        rows = range(self.batch_size) if rows is None else rows
         steps = max(1, CHUNK // self.batch_size)
         count = steps * self.batch_size
-        rows = tf.constant(np.arange(count).reshape(steps, -1)[:, own].flatten())
+        offsets = tf.constant(np.arange(count).reshape(steps, -1)[:, rows].flatten())
 
         def chunk(number: tf.Tensor) -> Any:
-            positions = number * count + rows
-            epochs, places = positions // self.count, positions % self.count
+            positions = number * count + offsets
+            epochs, within = positions // self.count, positions % self.count
             seed = tf.fill(tf.shape(epochs), tf.constant(self.seed, tf.int64))
-            # A bijection of 0 … count − 1 that is computed place by place: no list of the epoch's order is held.
+            # A bijection of 0 … count − 1 that is computed position by position: no list of the epoch's order is held.
             # (The raw operation, because its wrapper accepts a single epoch's seed only.)
             indices = tf.raw_ops.RandomIndexShuffle(
-                index=places,
+                index=within,
                 seed=tf.stack([seed, epochs, tf.zeros_like(epochs)], axis=1),
                 max_index=tf.constant(self.count - 1, tf.int64),
                 rounds=4,
             )
-            fetched = fetch(indices, Draws(tf.stack([tf.constant(self.seed, tf.int64), number]), count, rows))
-            return tf.nest.map_structure(lambda row: tf.reshape(row, [steps, len(own), *row.shape[1:]]), fetched)
+            fetched = fetch(indices, BatchRNG(tf.stack([tf.constant(self.seed, tf.int64), number]), count, offsets))
+            return tf.nest.map_structure(lambda row: tf.reshape(row, [steps, len(rows), *row.shape[1:]]), fetched)
 
         # Chunks begin where they would have begun had the run never stopped, so that their seeds are the same.
         chunks = tf.data.Dataset.counter(first_step // steps).map(
@@ -110,12 +110,12 @@ class Records:
         """Every record once, as serialized strings."""
         return self._table().flat_map(_read)
 
-    def shuffled(self, order: Order, first_step: int) -> tf.data.Dataset:
-        """Records without end, as (position, serialized string), from position `first_step` · B of `order` on.
+    def shuffled(self, order: EpochShuffle, first_step: int) -> tf.data.Dataset:
+        """Endless records, as (position, serialized string), from position `first_step` · B of `order` on.
 
         Each epoch the files come in another order, `GROUP` of them side by side, and each `BUFFER` records of theirs
-        are shuffled; all a function of the order's seed and the epoch. A group is a place to start at: no more than
-        the records of one group are read in vain.
+        are shuffled; all a function of the order's seed and the epoch. Reading starts at a group of files, so that no
+        more than the records of one group are skipped.
         """
         position = first_step * order.batch_size
         epoch, done = divmod(position, order.count)
@@ -148,35 +148,35 @@ class Records:
         return tf.data.Dataset.from_tensor_slices((list(self.files), list(self.skip), list(self.take)))
 
     def _permutation(self, seed: int, epoch: int | tf.Tensor) -> tf.Tensor:
-        places = tf.range(len(self.files))
-        return tf.random.experimental.stateless_shuffle(places, tf.stack([tf.cast(seed, tf.int64), epoch]))
+        indices = tf.range(len(self.files))
+        return tf.random.experimental.stateless_shuffle(indices, tf.stack([tf.cast(seed, tf.int64), epoch]))
 
 
 def _read(file: tf.Tensor, skip: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(file).skip(tf.cast(skip, tf.int64)).take(tf.cast(take, tf.int64))
 
 
-def bucketed(order: Order, lengths: np.ndarray, first_step: int) -> tf.data.Dataset:
-    """Batches without end, from `first_step` on, of indices (B,) of examples that are about as long as each other.
+def bucketed(order: EpochShuffle, lengths: np.ndarray, first_step: int) -> tf.data.Dataset:
+    """Endless batches, from `first_step` on, of indices (B,) of examples of about the same length.
 
-    Each stretch of `WINDOW` batches of the order is sorted by length, cut, and its batches dealt in a random order: an
-    epoch still has every example once, and what is in a step is a function of seed and step.
+    Each `WINDOW` batches of the order are sorted by length, cut, and yielded in a random order: an epoch still has
+    every example once, and what is in a step is a function of seed and step.
     """
     sizes = tf.constant(lengths, tf.int32)
 
-    def dealt(indices: tf.Tensor, draws: Draws) -> tf.Tensor:
+    def shuffled_batches(indices: tf.Tensor, rng: BatchRNG) -> tf.Tensor:
         by_length = tf.gather(indices, tf.argsort(tf.gather(sizes, indices), stable=True))
         batches = tf.reshape(by_length, (-1, order.batch_size))
-        return tf.reshape(tf.random.experimental.stateless_shuffle(batches, draws.seed), (-1,))
+        return tf.reshape(tf.random.experimental.stateless_shuffle(batches, rng.seed), (-1,))
 
-    stretches = Order(order.count, order.batch_size * WINDOW, order.seed)
-    steps = stretches.batches(first_step // WINDOW, dealt)
+    windows = EpochShuffle(order.count, order.batch_size * WINDOW, order.seed)
+    steps = windows.batches(first_step // WINDOW, shuffled_batches)
     steps = steps.map(lambda indices: tf.reshape(indices, (WINDOW, order.batch_size))).unbatch()
     return steps.skip(first_step % WINDOW)
 
 
-def only(batches: tf.data.Dataset, rows: range | None) -> tf.data.Dataset:
-    """Of each batch the rows in `rows`, by default all."""
+def take_rows(batches: tf.data.Dataset, rows: range | None) -> tf.data.Dataset:
+    """Batches of the rows in `rows` of each batch, by default all."""
     if rows is None:
         return batches
-    return batches.map(lambda *batch: tf.nest.map_structure(lambda value: value[rows.start : rows.stop], batch))
+    return batches.map(lambda batch: tf.nest.map_structure(lambda value: value[rows.start : rows.stop], batch))

@@ -1,18 +1,20 @@
 """Running text by name: tiny Shakespeare, the documentation that CPython carries, the user's own files."""
 
-import sys
 import unicodedata
-from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from zoo.errors import UsageError, ZooError, nearest, reason
+from zoo.data.paths import display_path, files_below
+from zoo.data.splits import Splits, fingerprint_of
+from zoo.data.text_files import read_text
+from zoo.errors import UsageError, ZooError, nearest
 
 EMBEDDED = ("python_docs",)
 SPLITS = ("char_rnn", "tfds", "nanogpt")
+SUFFIXES = frozenset({".txt"})
 
 
 @dataclass(frozen=True)
@@ -32,32 +34,62 @@ class Streams:
         return len(self.rows[0]) - 1
 
 
-@dataclass(frozen=True)
-class TextData:
-    """A text cut into its splits; where there is no test split the validation split is what is reported."""
-
-    name: str
-    train: Streams
-    validation: Streams
-    test: Streams | None
-
-
 def load_text(
-    dataset: str, *, split: str, streams: int, sequence_length: int, say: Callable[[str], None] = print
-) -> TextData:
+    dataset: str,
+    *,
+    split: str,
+    streams: int,
+    sequence_length: int,
+    evaluation: bool = False,
+    log: Callable[[str], None] = print,
+) -> Splits[Streams]:
     """Loads a text, normalised to NFC, and cuts it.
 
     `dataset` is `"tiny_shakespeare"`, `"python_docs"` (the English of CPython's own `pydoc_data`, which needs no
-    network) or `"text:PATH"`, a UTF-8 file or a folder of .txt files. `split` is one of
+    network) or `"text:PATH"`, a text file or a folder of .txt files, which are read in the order of their names and
+    joined by line breaks. `split` is one of
 
     * `"char_rnn"`: the text laid out as `streams` parallel streams first, then of each stream the first 95 % of its
       sequences of `sequence_length` to train, the rest to validation (karpathy/char-rnn's loader);
     * `"tfds"`: the first 90 % to train, the next 5 % to validation, the last 5 % to test;
     * `"nanogpt"`: the first 90 % to train, the last 10 % to validation.
 
+    With `evaluation`, a text of one's own is not cut: all of it is the test split, in one stream.
+
     Raises `UsageError` for an unknown name, `ZooError` for a text that cannot be read or is too short.
     """
-    text = unicodedata.normalize("NFC", _read(dataset, say))
+    text, notes, files = _read(dataset, log)
+    count = len(text)
+    if evaluation and dataset.startswith("text:"):
+        if count < 2:
+            raise ZooError(f"{dataset} has {count:,} characters; at least two are needed.")
+        parts = {"test": Streams((text,))}
+    else:
+        parts = _cut(dataset, text, split, streams, sequence_length)
+    counts = ", ".join(f"{name} {len(part) * part.length:,}" for name, part in parts.items())
+    found = [f"{dataset}: {count:,} characters, {len(set(text)):,} different ones; {counts} ({_how(split, parts)})"]
+    return Splits(
+        dataset,
+        parts.get("train"),
+        parts.get("validation"),
+        parts.get("test"),
+        found="\n".join([*found, *(f"  {note}" for note in notes)]),
+        fingerprint=fingerprint_of([text], examples=count, files=files, size=len(text.encode())),
+    )
+
+
+def _how(split: str, parts: Mapping[str, Streams]) -> str:
+    if "train" not in parts:
+        return "all of it for evaluation"
+    ways = {
+        "char_rnn": "the last 5 % of each of the parallel streams for validation",
+        "tfds": "the last tenth, halved, for validation and test",
+        "nanogpt": "the last tenth for validation",
+    }
+    return ways[split]
+
+
+def _cut(dataset: str, text: str, split: str, streams: int, sequence_length: int) -> dict[str, Streams]:
     count = len(text)
     if split == "char_rnn":
         sequences = count // (streams * sequence_length)
@@ -68,15 +100,15 @@ def load_text(
         around = text + text[0]  # the very last target, as there
         rows = [around[i * length : (i + 1) * length + 1] for i in range(streams)]
         train, validation = tuple(row[: cut + 1] for row in rows), tuple(row[cut:] for row in rows)
-        return TextData(dataset, Streams(train), Streams(validation), None)
+        return {"train": Streams(train), "validation": Streams(validation)}
     first = int(count * 0.9)
     second = first + (count - first) // 2 if split == "tfds" else count
     length = (first - 1) // streams
     if length < sequence_length or count - first < 4:
         raise _too_short(dataset, count, streams * (sequence_length + 1) * 10 // 9 + 10)
     train = Streams(tuple(text[i * length : (i + 1) * length + 1] for i in range(streams)))
-    test = Streams((text[second:],)) if split == "tfds" else None
-    return TextData(dataset, train, Streams((text[first:second],)), test)
+    parts = {"train": train, "validation": Streams((text[first:second],))}
+    return {**parts, "test": Streams((text[second:],))} if split == "tfds" else parts
 
 
 def _too_short(dataset: str, count: int, needed: int) -> ZooError:
@@ -86,56 +118,42 @@ def _too_short(dataset: str, count: int, needed: int) -> ZooError:
     )
 
 
-def _read(dataset: str, say: Callable[[str], None]) -> str:
+def _read(dataset: str, log: Callable[[str], None]) -> tuple[str, list[str], int]:
+    """The text, what is to be said about its files, and how many there are."""
     if dataset == "python_docs":
         from pydoc_data.topics import topics
 
-        return "\n".join(topics[name] for name in sorted(topics))
+        return unicodedata.normalize("NFC", "\n".join(topics[name] for name in sorted(topics))), [], 0
     if dataset.startswith("text:"):
         return _read_files(Path(dataset.removeprefix("text:")))
     if dataset == "tiny_shakespeare":
         from zoo.data.prepared import prepared
 
-        splits = prepared(dataset, "python_docs or text:PATH", say).as_dataset()
+        splits = prepared(dataset, "python_docs or text:PATH", log).as_dataset()
         parts = [b"".join(row["text"] for row in splits[name].as_numpy_iterator()) for name in _ORDER]
-        return b"".join(parts).decode()
+        return unicodedata.normalize("NFC", b"".join(parts).decode()), [], 0
     raise UsageError(f"There is no text {dataset!r}. {nearest(dataset, ['tiny_shakespeare', *EMBEDDED])} Or text:PATH.")
 
 
 _ORDER = ("train", "validation", "test")  # TFDS cuts the file in this order
 
 
-def _read_files(path: Path) -> str:
+def _read_files(path: Path) -> tuple[str, list[str], int]:
     if not path.exists():
-        raise UsageError(f"text:{path}: there is no such file or folder.")
-    files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
-    texts = [read_utf8(file) for file in files]
-    if not "".join(texts).strip():
-        raise ZooError(f"text:{path} holds no text{' in .txt files' if path.is_dir() else ''}.")
-    return "\n".join(texts).replace("\r\n", "\n")
+        raise UsageError(f"text:{display_path(path)}: there is no such file or folder.")
+    if not path.is_dir():
+        text, notes, count = read_text(path), [], 1
+    else:
+        files = files_below(path, SUFFIXES)
+        # NFC once more: a file may begin with a mark that joins with the end of the one before.
+        text = unicodedata.normalize("NFC", "\n".join(read_text(file) for file in files.paths))
+        notes, count = [f"{len(files.paths):,} .txt files", *files.notes()], len(files.paths)
+    if not text.strip():
+        where = f" in .txt files ({'; '.join(notes)})" if path.is_dir() else ""
+        raise ZooError(f"text:{display_path(path)} holds no text{where}.")
+    return text, notes, count
 
 
-def read_utf8(file: Path) -> str:
-    """A file's text. Raises `ZooError` where it cannot be read or is not UTF-8."""
-    try:
-        return file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ZooError(f"{file} is not UTF-8 (byte {error.start:,}); convert it first.") from error
-    except OSError as error:
-        raise ZooError(f"{file}: {reason(error)}.") from error
-
-
-def texts_of(options: Namespace) -> Iterator[tuple[str, bytes | OSError]]:
-    """The texts of a command line: those after --text, then those in files, `-` being standard input."""
-    for text in options.text or ():
-        yield "--text", text.encode(errors="surrogateescape")
-    for name in options.files:
-        try:
-            yield name, sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        except OSError as error:
-            yield name, error
-
-
-def encoded(streams: Streams, numbers: dict[str, int]) -> np.ndarray:
-    """The streams as numbers of a vocabulary, int32 (streams, length + 1); what is not in it is 0."""
-    return np.array([[numbers.get(character, 0) for character in row] for row in streams.rows], np.int32)
+def encode_streams(streams: Streams, ids: Mapping[str, int]) -> np.ndarray:
+    """The streams as ids of a vocabulary, int32 (streams, length + 1); what is not in it is 0."""
+    return np.array([[ids.get(character, 0) for character in row] for row in streams.rows], np.int32)

@@ -1,35 +1,29 @@
 """Texts cut into tokens and joined again, in the graph, so that training and serving cannot differ."""
 
-from collections.abc import Iterable
 from typing import Literal
 
 import tensorflow as tf
 
-from zoo.data.vocabulary import Composition
+from zoo.data.unicode import normalize
 
 # Letters, marks and digits, with apostrophes and hyphens inside; or one sign of any other kind.
 WORD = r"([\p{L}\p{M}\p{N}]+(?:['’\-][\p{L}\p{M}\p{N}]+)*|[^\s\p{Z}\p{L}\p{M}\p{N}])"
 
 
 class Tokenizer:
-    """UTF-8 texts to tokens, words and signs or single characters, and back.
+    """UTF-8 texts to tokens, words and signs or single characters, and back."""
 
-    `characters` are those of the training texts: their letters with marks are one character however they were sent.
-    """
-
-    def __init__(self, unit: Literal["words", "characters"], lower_case: bool, characters: Iterable[str]):
+    def __init__(self, unit: Literal["words", "characters"], lower_case: bool):
         self.unit, self.lower_case = unit, lower_case
-        self.composed = Composition(characters)
 
     def split(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Strings (N,) → tokens (N, any). Bytes that are no UTF-8 become U+FFFD."""
-        texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
-        texts = self.composed(texts)
+        """Strings (N,) → tokens (N, any), in NFC. Bytes that are not UTF-8 become U+FFFD."""
+        texts = normalize(tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace"))
         if self.lower_case:
             texts = tf.strings.lower(texts, encoding="utf-8")
         if self.unit == "characters":
             return tf.strings.unicode_split(texts, "UTF-8")
-        texts = tf.strings.regex_replace(texts, r"[\p{Z}\p{C}]", " ")  # every kind of space, and what cannot be seen
+        texts = tf.strings.regex_replace(texts, r"[\p{Z}\p{C}]", " ")  # every kind of space, and control characters
         return tf.strings.split(tf.strings.regex_replace(texts, WORD, r" \1 "))
 
     def join(self, tokens: tf.RaggedTensor) -> tf.Tensor:

@@ -15,6 +15,9 @@ COLOUR_COMPONENTS = (
 )  # red, green and blue; a column each
 
 
+MAX_ASPECT = 20  # of a picture whose shorter side is brought to a size: of longer ones the central part is taken
+
+
 @dataclass(frozen=True)
 class View:
     """How one picture becomes an image that is stored or fed.
@@ -46,9 +49,7 @@ def whole(shape: Sequence[int]) -> View:
 
 def central_square(side: int, channels: int) -> View:
     """The shorter side brought to `side`, then the central square."""
-    return View(
-        (side, side, channels), lambda pixels, seed: window(resize_shorter(pixels[None], side), (side, side))[0]
-    )
+    return View((side, side, channels), lambda pixels, seed: resize_to_square(pixels[None], side)[0])
 
 
 def rescaled(side: int, channels: int) -> View:
@@ -92,13 +93,6 @@ def inception_crop(shape: Sequence[int]) -> View:
     return View(tuple(shape), take, random=True)
 
 
-def decode_image(content: tf.Tensor, channels: int) -> tf.Tensor:
-    """PNG or JPEG bytes, a scalar, as uint8 pixels (any, any, channels)."""
-    # Always by way of colours: TensorFlow can't decode a CMYK JPEG to grey. Grey pixels stay what they are.
-    pixels = tf.io.decode_image(content, channels=3, expand_animations=False)
-    return tf.image.rgb_to_grayscale(pixels) if channels == 1 else pixels
-
-
 def resize(images: tf.Tensor, shape: Sequence[int | tf.Tensor]) -> tf.Tensor:
     """uint8 (N, any, any, C) as uint8 (N, height, width, C): bilinear, antialiased, rounded."""
     height, width = shape[0], shape[1]
@@ -114,10 +108,23 @@ def resize(images: tf.Tensor, shape: Sequence[int | tf.Tensor]) -> tf.Tensor:
 
 
 def resize_shorter(images: tf.Tensor, side: int | tf.Tensor) -> tf.Tensor:
-    """uint8 (N, any, any, C) with the shorter side brought to `side`, the aspect kept."""
+    """uint8 (N, any, any, C) with the shorter side brought to `side`, the aspect kept.
+
+    Of images more than `MAX_ASPECT` times as long as wide, the central part of that aspect: a strip of 1 × 3,000 pixels
+    would be 256 × 768,000 otherwise.
+    """
+    height, width = tf.unstack(tf.shape(images)[1:3])
+    longest = MAX_ASPECT * tf.minimum(height, width)
+    top, left = tf.maximum(height - longest, 0) // 2, tf.maximum(width - longest, 0) // 2
+    images = images[:, top : top + tf.minimum(height, longest), left : left + tf.minimum(width, longest)]
     size = tf.cast(tf.shape(images)[1:3], tf.float64)
     scaled = tf.cast(tf.round(size * (tf.cast(side, tf.float64) / tf.reduce_min(size))), tf.int32)
     return resize(images, (scaled[0], scaled[1]))
+
+
+def resize_to_square(images: tf.Tensor, side: int) -> tf.Tensor:
+    """uint8 (N, any, any, C) as (N, side, side, C): the shorter side brought to `side`, then the central square."""
+    return window(resize_shorter(images, side), (side, side))
 
 
 def window(images: tf.Tensor, size: tuple[int, int], place: tuple[float, float] = (0.5, 0.5)) -> tf.Tensor:
@@ -136,14 +143,14 @@ def ten_crops(images: tf.Tensor, size: tuple[int, int]) -> list[tf.Tensor]:
 
 
 def random_window(
-    images: tf.Tensor, size: tuple[int, int], draws: tf.Tensor, mirrored: tf.Tensor | None = None, margin: int = 0
+    images: tf.Tensor, size: tuple[int, int], drawn: tf.Tensor, mirrored: tf.Tensor | None = None, margin: int = 0
 ) -> tf.Tensor:
     """A window (N, height, width, C) of each image, within `margin` pixels of zeros around it.
 
-    Two numbers from 0 to 1 an image, `draws` (N, 2), say which; `mirrored` (N,) which windows are turned left to right.
+    Two numbers from 0 to 1 an image, `drawn` (N, 2), say which; `mirrored` (N,) which windows are turned left to right.
     """
     free = [images.shape[axis + 1] + 2 * margin - size[axis] + 1 for axis in (0, 1)]
-    top, left = tf.unstack(tf.floor(draws * tf.constant(free, tf.float32)) - margin, axis=1)
+    top, left = tf.unstack(tf.floor(drawn * tf.constant(free, tf.float32)) - margin, axis=1)
     one, zero = tf.ones_like(top), tf.zeros_like(top)
     if mirrored is None:
         step, first = one, left
@@ -161,8 +168,8 @@ def random_window(
     )
 
 
-def colour_noise(draws: tf.Tensor) -> tf.Tensor:
+def colour_noise(drawn: tf.Tensor) -> tf.Tensor:
     """What is added to the pixels of each RGB image, float32 (N, 1, 1, 3): the principal components of the colours,
-    each times its deviation and a draw, (N, 3)."""
-    noise = tf.linalg.matmul(draws * COLOUR_DEVIATIONS, tf.constant(COLOUR_COMPONENTS), transpose_b=True)
+    each times its deviation and a drawn number, (N, 3)."""
+    noise = tf.linalg.matmul(drawn * COLOUR_DEVIATIONS, tf.constant(COLOUR_COMPONENTS), transpose_b=True)
     return noise[:, None, None, :]

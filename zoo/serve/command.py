@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     _check_installed()
     _check_numbers(options)
     from zoo.serve.addresses import Address, bind, check_host
-    from zoo.serve.exports import find_models
+    from zoo.serve.folders import find_models
     from zoo.serve.keys import Keys
     from zoo.serve.settings import Batching, Limits, VersionPolicy
 
@@ -110,7 +110,7 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
 def write_config(options: argparse.Namespace) -> int:
     """Writes models.config, batching.config and monitoring.config for the tensorflow/serving image."""
     from zoo.serve.configs import write
-    from zoo.serve.exports import find_models
+    from zoo.serve.folders import find_models
     from zoo.serve.settings import Batching, VersionPolicy
 
     bases = find_models(options.paths or ["saved_models"])

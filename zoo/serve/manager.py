@@ -13,7 +13,7 @@ from tensorflow_serving.apis import get_model_status_pb2
 
 from zoo.errors import ZooError, reason
 from zoo.serve.errors import Code, RequestError, public_message
-from zoo.serve.exports import Base, fingerprint, read_card, verify
+from zoo.serve.folders import Base, card_of, fingerprint, verify
 from zoo.serve.servable import Servable
 from zoo.serve.settings import Batching, VersionPolicy
 from zoo.serve.warmup import warm_up
@@ -134,7 +134,7 @@ class Model:
             verify(folder)
             servable = Servable(folder, self.batching)
             count = warm_up(servable, folder)
-            version.card = read_card(folder)
+            version.card = card_of(folder)
         except Exception as error:  # whatever a broken folder raises, the server goes on
             if servable is not None:
                 servable.close()

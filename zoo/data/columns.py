@@ -1,0 +1,65 @@
+"""Files of two columns separated by a tab, as the user has them, and what may be wrong with them."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.data.paths import display_path
+from zoo.data.text_files import read_text, split_lines
+from zoo.errors import UsageError, ZooError
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The rows of a file: two cells each."""
+
+    rows: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]  # what was left out
+    warnings: tuple[str, ...]
+    size: int  # bytes of the file
+
+
+def read_columns(path: Path, expected: str, header: re.Pattern[str]) -> Columns:
+    """The rows of a tab-separated file; empty lines are left out, and the first line where it is a header.
+
+    `expected` says what a line is, for errors. A line is a header where it is the first and both its cells match
+    `header`. Raises `UsageError` where there is no such file, `ZooError` that names the line where it is not as
+    expected.
+    """
+    if not path.is_file():
+        raise UsageError(f"tsv:{display_path(path)}: there is no such file.")
+    rows, notes = [], []
+    for number, line in enumerate(split_lines(read_text(path)), start=1):
+        if not line.strip():
+            continue
+        cells = [cell.strip() for cell in line.split("\t")]
+        if len(cells) != 2 or not all(map(_visible, cells)):
+            raise ZooError(f"{display_path(path)}, line {number}: {_fault(line, cells)}; a line is {expected}.")
+        if not rows and not notes and all(header.fullmatch(cell.casefold()) for cell in cells):
+            notes.append(f"line {number} is a header ({cells[0]}, {cells[1]}) and was left out")
+            continue
+        rows.append((cells[0], cells[1]))
+    quoted = sum(any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in row) for row in rows)
+    warnings = []
+    if quoted:
+        warnings.append(
+            f"{quoted:,} of {len(rows):,} rows have a cell in double quotes, which are read as part of it; "
+            "if a spreadsheet put them there, save the file without quotes"
+        )
+    return Columns(tuple(rows), tuple(notes), tuple(warnings), path.stat().st_size)
+
+
+def _visible(cell: str) -> bool:
+    return any(c.isprintable() and not c.isspace() for c in cell)
+
+
+def _fault(line: str, cells: list[str]) -> str:
+    count = f"{len(cells)} column{'s' if len(cells) > 1 else ''} separated by tabs"
+    if len(cells) == 2:
+        return f"{count}, of which one is empty"
+    if len(cells) > 2:
+        return f"{count} (`cut -f1,2 OLD > NEW` keeps the first two)"
+    for sign, name in ((",", "commas"), (";", "semicolons"), ("   ", "spaces")):
+        if sign in line:
+            return f"{count}, but there are {name}; convert them to tabs"
+    return count

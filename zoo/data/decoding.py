@@ -1,0 +1,173 @@
+"""Image files to pixels: upright, without transparency, of bounded size; in the graph and from any file in Python.
+
+PNG and JPEG files are decoded by the same operations in training, scoring, prediction and exports. TensorFlow reads
+some GIF and BMP files, too; in Python, Pillow reads those and WebP and TIFF.
+"""
+
+import io
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from zoo.data.exif import HEAD, orientation, upright
+from zoo.data.paths import display_path
+from zoo.errors import ZooError, reason
+
+# By suffix a folder's files are chosen; how one is decoded depends on its content alone.
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+MAX_PIXELS = 1 << 27  # of one image: 400 MB once decoded
+PNG, JPEG, GIF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8"
+TOO_LARGE = f"an image of more than {MAX_PIXELS:,} pixels; scale it down"
+
+
+def decode_image(content: tf.Tensor, channels: int) -> tf.Tensor:
+    """PNG, JPEG, GIF or BMP bytes, a scalar, as uint8 pixels (any, any, channels).
+
+    JPEG files are turned as their EXIF orientation says; transparent PNG files are laid on white. Raises
+    `InvalidArgumentError` for what is none of these, is damaged, or has more than `MAX_PIXELS` pixels.
+    """
+    check = tf.debugging.assert_less_equal(_pixel_count(content), tf.constant(MAX_PIXELS, tf.int64), TOO_LARGE)
+    with tf.control_dependencies([check] if check is not None else []):
+        content = tf.identity(content)
+    # Always by way of colours: TensorFlow cannot decode a CMYK JPEG to grey. Grey pixels stay what they are.
+    pixels = tf.cond(
+        tf.strings.substr(content, 0, len(PNG)) == PNG,
+        lambda: _on_white(tf.io.decode_png(content, channels=4), tf.strings.substr(content, 24, 1)),
+        lambda: tf.io.decode_image(content, channels=3, expand_animations=False),
+    )
+    pixels.set_shape((None, None, 3))
+    pixels = upright(pixels, orientation(content))
+    return tf.image.rgb_to_grayscale(pixels) if channels == 1 else pixels
+
+
+def _pixel_count(content: tf.Tensor) -> tf.Tensor:
+    """The pixels that the header of a PNG, JPEG or GIF file announces, int64; 0 for other files."""
+    head = tf.strings.substr(content, 0, 32)
+    size = tf.strings.length(content)
+
+    def of_png() -> tf.Tensor:
+        sides = tf.io.decode_raw(tf.strings.substr(content, 16, 8), tf.int32, little_endian=False)
+        return tf.reduce_prod(tf.cast(sides, tf.int64))
+
+    def of_jpeg() -> tf.Tensor:
+        return tf.reduce_prod(tf.cast(tf.image.extract_jpeg_shape(content)[:2], tf.int64))
+
+    def of_gif() -> tf.Tensor:
+        sides = tf.io.decode_raw(tf.strings.substr(content, 6, 4), tf.uint16)
+        return tf.reduce_prod(tf.cast(sides, tf.int64))
+
+    kinds = [(PNG, 24, of_png), (JPEG, 4, of_jpeg), (GIF, 10, of_gif)]
+    cases = [((tf.strings.substr(head, 0, len(mark)) == mark) & (size >= least), count) for mark, least, count in kinds]
+    return tf.case(cases, default=lambda: tf.constant(0, tf.int64))
+
+
+def _on_white(pixels: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
+    """RGBA pixels of a PNG file (H, W, 4) laid on white, uint8 (H, W, 3); `depth` is the file's byte for its bits."""
+    colour, alpha = pixels[..., :3], pixels[..., 3:]
+    # Where a file of fewer than 8 bits has no transparency, TensorFlow fills in the greatest value of its own depth.
+    bits = tf.cast(tf.io.decode_raw(depth, tf.uint8)[0], tf.int32)
+    filler = tf.cast(tf.bitwise.left_shift(1, tf.minimum(bits, 8)) - 1, tf.uint8)
+    opaque = tf.reduce_all(alpha == 255) | tf.reduce_all(alpha == filler)
+
+    def laid() -> tf.Tensor:
+        share = tf.cast(alpha, tf.int32)
+        return tf.cast((tf.cast(colour, tf.int32) * share + 255 * (255 - share) + 127) // 255, tf.uint8)
+
+    return tf.cond(opaque, lambda: colour, laid)
+
+
+def decode_file(content: bytes) -> np.ndarray:
+    """An image file's content of any format that is read, as uint8 RGB pixels (H, W, 3): upright, on white.
+
+    PNG and JPEG files give what `decode_image` gives. Raises `ZooError` that says what is wrong; it does not know the
+    file's name.
+    """
+    jpeg = content.startswith(JPEG)
+    if not jpeg and (not content.startswith(PNG) or b"eXIf" in content):
+        return _pillow(content)
+    # Single operations, no graph: a data pipeline calls this on a thread on which a graph would wait for other threads.
+    try:
+        _check_size(content)
+        if not jpeg:
+            return _lay_on_white(tf.io.decode_png(content, channels=4).numpy(), content[24])
+        pixels = tf.io.decode_jpeg(content, channels=3)
+        if b"Exif\0" in content[:HEAD]:
+            pixels = upright(pixels, orientation(tf.constant(content)))
+        return pixels.numpy()
+    except tf.errors.OpError as error:
+        raise ZooError(_fault(content)) from error
+
+
+def _check_size(content: bytes) -> None:
+    """Raises `ZooError` where the header of a PNG or JPEG file announces too many pixels."""
+    if content.startswith(PNG):
+        height, width = (int.from_bytes(content[at : at + 4], "big") for at in (20, 16))
+    else:
+        height, width, _ = tf.image.extract_jpeg_shape(content).numpy().tolist()
+    if height * width > MAX_PIXELS:
+        raise ZooError(TOO_LARGE)
+
+
+def _lay_on_white(pixels: np.ndarray, depth: int = 8) -> np.ndarray:
+    """`_on_white` for an array."""
+    colour, alpha = pixels[..., :3], pixels[..., 3:].astype(np.int32)
+    if (alpha == 255).all() or (alpha == min((1 << depth) - 1, 255)).all():
+        return colour
+    return ((colour.astype(np.int32) * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _fault(content: bytes) -> str:
+    kind = "JPEG" if content.startswith(JPEG) else "PNG"
+    return f"a {kind} image that is damaged or cut off"
+
+
+def _pillow(content: bytes) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ZooError(TOO_LARGE)
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I;16"):
+                return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+            if image.mode in ("I", "F"):
+                grey = np.clip(np.asarray(image), 0, 255).astype(np.uint8)
+                return np.repeat(grey[..., None], 3, axis=-1)
+            return _lay_on_white(np.asarray(image.convert("RGBA")))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ZooError(TOO_LARGE) from error
+    except ZooError:
+        raise
+    except Exception as error:  # Pillow's plugins raise errors of many kinds for damaged files
+        raise ZooError("not an image that can be read, or a damaged one") from error
+
+
+def read_image(path: str | bytes | os.PathLike, channels: int) -> np.ndarray:
+    """The pixels of an image file, uint8 (H, W, channels). Raises `ZooError` that names the file and what is wrong."""
+    try:
+        with open(path, "rb") as file:
+            pixels = decode_file(file.read())
+    except OSError as error:
+        raise ZooError(f"{display_path(path)} cannot be read: {reason(error)}") from error
+    except ZooError as error:
+        raise ZooError(f"{display_path(path)} cannot be decoded: it is {error}") from error
+    return tf.image.rgb_to_grayscale(pixels).numpy() if channels == 1 else pixels
+
+
+def plain_image(content: bytes) -> bytes:
+    """An image file of any format that is read as what every export reads alike: as it is, or as a PNG file.
+
+    A PNG or JPEG file is left as it is where it is upright and opaque; whether it is damaged is not looked at. Raises
+    `ZooError` that says what is wrong.
+    """
+    jpeg = content.startswith(JPEG) and int(orientation(tf.constant(content))) == 1
+    png = content.startswith(PNG) and content[25:26] not in (b"\4", b"\6")
+    if not jpeg and not (png and b"tRNS" not in content and b"eXIf" not in content):
+        return tf.io.encode_png(decode_file(content)).numpy()
+    try:
+        _check_size(content)
+    except tf.errors.OpError as error:
+        raise ZooError(_fault(content)) from error
+    return content

@@ -1,0 +1,247 @@
+"""Folders of images: which subfolders are splits, which are classes, and the cut where there are no splits."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from zoo.data.decoding import SUFFIXES
+from zoo.data.paths import Files, describe_suffixes, display_path, files_below, readable_name, subfolders
+from zoo.data.splits import display_name
+from zoo.errors import UsageError, ZooError
+
+SPLITS = ("train", "validation", "test")
+SPLIT_NAME = re.compile(
+    r"(?:(?P<train>train|training|trn)|(?P<validation>val|valid|validation|dev|development)|(?P<test>test|testing|tst))"
+    r"(?:[ _-]?(?:set|split|data|dataset|images|imgs))?",
+    re.IGNORECASE,
+)
+
+Classes = dict[str, list[Path]]
+
+
+@dataclass
+class Layout:
+    """The image files of each class in each split; `"all"` is the only split of a folder that has to be cut."""
+
+    splits: dict[str, Classes]
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A subfolder with what is below it."""
+
+    path: Path
+    files: Files
+
+    @property
+    def name(self) -> str:
+        return unicodedata.normalize("NFC", readable_name(self.path.name))
+
+    @property
+    def split(self) -> str | None:
+        """The split that its name says."""
+        match = SPLIT_NAME.fullmatch(self.name)
+        return match.lastgroup if match else None
+
+    @property
+    def direct(self) -> bool:
+        """Whether an image lies in the folder itself."""
+        return any(path.parent == self.path for path in self.files.paths)
+
+    @property
+    def below(self) -> list[str]:
+        """The names of its subfolders that have images."""
+        depth = len(self.path.parts)
+        return sorted({path.parts[depth] for path in self.files.paths if len(path.parts) > depth + 1})
+
+
+def read_layout(root: Path, *, evaluation: bool = False) -> Layout:
+    """Finds out how a folder of images is laid out.
+
+    It has a subfolder for each class, or for each split (train, val, test and their usual variants, in any case) with
+    a subfolder for each class. Raises `UsageError` where there is no such folder, `ZooError` where the layout is
+    ambiguous, and where there are fewer than two classes. With `evaluation`, a training split is not needed.
+    """
+    name = f"folder:{display_path(root)}"
+    if not root.is_dir():
+        raise UsageError(f"{name}: there is no such folder.")
+    branches, loose = _branches(root)
+    full = [branch for branch in branches if branch.files.paths]
+    splits = [branch for branch in full if branch.split and not branch.direct]
+    others = [branch for branch in full if branch not in splits]
+    layout = Layout({})
+    if splits:
+        _read_splits(name, layout, splits, others, evaluation)
+    else:
+        _check_levels(name, layout, full)
+        layout.splits["all"] = _classes(name, layout, branches)
+    layout.notes += loose
+    classes = {label for found in layout.splits.values() for label in found}
+    if len(classes) < 2:
+        what = f"one class, {display_name(min(classes))!r}" if classes else "no images"
+        said = [*layout.notes, *layout.warnings]
+        unread = f" ({'; '.join(said)})" if said else ""
+        raise ZooError(f"{name}: {what}{unread}; there must be a subfolder of images for each of two or more classes.")
+    return layout
+
+
+def _branches(folder: Path) -> tuple[list[Branch], list[str]]:
+    """The subfolders of a folder, and what is to be said about the files that lie beside them."""
+    branches = [Branch(path, files_below(path, SUFFIXES)) for path in subfolders(folder)]
+    beside = files_below(folder, SUFFIXES, recursive=False)
+    notes = [f"beside the folders, {note}" for note in beside.notes()]
+    if beside.paths:
+        count = len(beside.paths)
+        notes.append(f"not read: {count:,} image{'s' if count > 1 else ''} beside the folders, which have no class")
+    return branches, notes
+
+
+def _read_splits(name: str, layout: Layout, splits: list[Branch], others: list[Branch], evaluation: bool) -> None:
+    by_split: dict[str, Branch] = {}
+    for branch in splits:
+        if branch.split in by_split:
+            raise ZooError(
+                f"{name}: {by_split[branch.split].name!r} and {branch.name!r} both look like the {branch.split} split; "
+                "keep one, or give them other names."
+            )
+        by_split[branch.split] = branch
+    mixed = [display_name(branch.name) for branch in others if not branch.split]
+    if mixed:
+        raise ZooError(
+            f"{name}: beside {' and '.join(branch.name for branch in splits)}, which look like splits, images are in "
+            f"{', '.join(mixed[:3])}{', …' if len(mixed) > 3 else ''}; keep either splits or classes there."
+        )
+    if "train" not in by_split and not evaluation:
+        flat = [branch.name for branch in others if branch.split == "train"]
+        why = f"{flat[0]} has images but no class folders" if flat else "there is none for training"
+        raise ZooError(f"{name}: {', '.join(b.name for b in splits)} look like splits, but {why}.")
+    for branch in others:
+        layout.warnings.append(f"{branch.name} has images but no class folders, and is not used")
+    for split in SPLITS:
+        if split in by_split:
+            layout.splits[split] = _classes_of_split(name, layout, by_split[split])
+    named = {split: by_split[split].path.name for split in layout.splits}
+    layout.notes.insert(0, ", ".join(f"{split} is {display_path(folder)}" for split, folder in named.items()))
+    known = set(layout.splits.get("train", ()))
+    for split, found in layout.splits.items():
+        for label in sorted(set(found) - known if known else ()):
+            raise ZooError(f"{name}: {split} has the class {label!r}, which train has not.")
+    if set(layout.splits) == {"train"}:
+        layout.splits = {"all": layout.splits["train"]}
+
+
+def _classes_of_split(name: str, layout: Layout, branch: Branch) -> Classes:
+    branches, notes = _branches(branch.path)
+    full = [inner for inner in branches if inner.files.paths]
+    if len(full) == 1 and full[0].split == branch.split:  # training_set/training_set/…, as some archives have it
+        return _classes_of_split(name, layout, full[0])
+    layout.notes += [f"{branch.name}: {note}" for note in notes]
+    return _classes(name, layout, branches)
+
+
+def _classes(name: str, layout: Layout, branches: Sequence[Branch]) -> Classes:
+    """The image files of each class, by its name in NFC; folders without images are named in the warnings."""
+    classes: Classes = {}
+    for branch in branches:
+        notes = branch.files.notes()
+        if not branch.files.paths:
+            other = f" ({describe_suffixes(branch.files.other)})" if branch.files.other else ""
+            layout.warnings.append(f"the folder {display_name(branch.name)} has no images{other} and is left out")
+            continue
+        if branch.name in classes:
+            raise ZooError(f"{name}: two folders have the name {branch.name!r} in different encodings; rename one.")
+        classes[branch.name] = branch.files.paths
+        layout.notes += [f"{display_name(branch.name)}: {note}" for note in notes]
+        if not branch.direct and len(branch.below) > 1:
+            inner = ", ".join(map(display_path, branch.below[:3])) + (", …" if len(branch.below) > 3 else "")
+            layout.warnings.append(
+                f"{display_name(branch.name)} has no images of its own but {len(branch.below)} folders of images "
+                f"({inner}); if those are the classes, use folder:{display_path(branch.path)}"
+            )
+    return classes
+
+
+def _check_levels(name: str, layout: Layout, full: Sequence[Branch]) -> None:
+    """Refuses folders of classes that are not the right ones, as far as it can be seen."""
+    flat = [branch.name for branch in full if branch.split]
+    if full and len(flat) == len(full):
+        raise ZooError(
+            f"{name}: {' and '.join(flat)} {'have' if len(flat) > 1 else 'has'} images but no class folders; "
+            "there must be a subfolder of images for each class in them."
+        )
+    if flat:
+        layout.warnings.append(f"{', '.join(flat)}: read as a class, because images lie in the folder itself")
+    for branch in full:
+        inner = [Branch(branch.path / below, Files()).split for below in branch.below]
+        if not branch.direct and ("train" in inner or (len(full) == 1 and len(inner) > 1)):
+            raise ZooError(
+                f"{name}: this is one level too high. Its folder {display_name(branch.name)} has the folders "
+                f"{', '.join(map(display_path, branch.below[:4]))}; use folder:{display_path(branch.path)}"
+            )
+    inside = [set(branch.below) for branch in full]
+    if len(full) > 1 and len(inside[0]) > 1 and all(names == inside[0] for names in inside):
+        if not any(branch.direct for branch in full):
+            raise ZooError(
+                f"{name}: each of its folders ({', '.join(display_name(b.name) for b in full[:4])}) has the same "
+                "folders in it. If they are splits, call them train, val and test; else this is one level too high."
+            )
+
+
+def cut_classes(classes: Classes, hashes: Mapping[Path, bytes], seed: int) -> tuple[dict[str, Classes], list[str]]:
+    """Ten per cent of each class to test, ten to validation, at least one image each while two are left for train.
+
+    Drawn by the seed among different files: identical ones are in one split. Also gives warnings.
+    """
+    splits: dict[str, Classes] = {split: {} for split in SPLITS}
+    warnings = []
+    for number, (name, paths) in enumerate(sorted(classes.items())):
+        groups = list(_identical(paths, hashes))
+        if len(groups) <= 3 < len(paths):
+            warnings.append(
+                f"the {len(paths):,} images of {display_name(name)} are copies of {len(groups)}, too few to be cut: "
+                "there are copies in several splits"
+            )
+            groups = [[path] for path in paths]
+        order = np.random.default_rng([seed, number]).permutation(len(groups))
+        held = max(len(groups) // 10, 1 if len(groups) > 3 else 0)
+        for split, part in zip(SPLITS, (order[2 * held :], order[:held], order[held : 2 * held]), strict=True):
+            if len(part):
+                splits[split][name] = sorted(path for i in part for path in groups[i])
+    return splits, warnings
+
+
+def _identical(paths: Sequence[Path], hashes: Mapping[Path, bytes]) -> Iterable[list[Path]]:
+    """The paths in groups of identical files, in the order of the first of each."""
+    groups: dict[bytes | Path, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(hashes.get(path, path), []).append(path)
+    return groups.values()
+
+
+def copy_warnings(splits: Mapping[str, Classes], hashes: Mapping[Path, bytes]) -> list[str]:
+    """Images of validation and test that are in the training split, too, and images that are in two classes."""
+    known = {hashes[path] for paths in splits.get("train", {}).values() for path in paths if path in hashes}
+    warnings = []
+    for split, classes in splits.items():
+        paths = [path for found in classes.values() for path in found] if split != "train" else []
+        copies = [path for path in paths if hashes.get(path) in known]
+        if copies:
+            warnings.append(
+                f"{len(copies):,} of {len(paths):,} {split} images are in the training split, too, "
+                f"for example {display_path(copies[0])}"
+            )
+    seen: dict[bytes, tuple[str, Path]] = {}
+    for classes in splits.values():
+        for name, paths in classes.items():
+            for path in paths:
+                label, other = seen.setdefault(hashes.get(path, bytes(path)), (name, path))
+                if label != name:
+                    warnings.append(f"the same image is in two classes: {display_path(other)} and {display_path(path)}")
+                    return warnings
+    return warnings

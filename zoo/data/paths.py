@@ -1,0 +1,93 @@
+"""Files below a folder: hidden and system files are left out, links are followed without loops, names are literal."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# What operating systems, archives and network storage leave beside the user's files, in lower case.
+SYSTEM_FOLDERS = {"__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "system volume information"}
+SYSTEM_FOLDERS |= {"lost+found", "recycler"}
+SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden (starts with a dot) or one of the system's."""
+    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS | SYSTEM_FILES
+
+
+def display_path(path: str | bytes | os.PathLike) -> str:
+    """A path to be printed: bytes that are not UTF-8 and control characters are escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def readable_name(name: str) -> str:
+    """A file's name as text: of bytes that are not UTF-8 as Latin-1, which older archives have."""
+    content = os.fsencode(name)
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+@dataclass
+class Files:
+    """Files below a folder, sorted by name, and what was not taken."""
+
+    paths: list[Path] = field(default_factory=list)
+    other: Counter[str] = field(default_factory=Counter)  # files with other suffixes, by suffix
+    unfollowed: list[Path] = field(default_factory=list)  # links that are broken or lead to a folder above them
+
+    def notes(self) -> list[str]:
+        """What was not taken, for people."""
+        notes = [f"not read: {describe_suffixes(self.other)}"] if self.other else []
+        if self.unfollowed:
+            more = f" and {len(self.unfollowed) - 1} more" if len(self.unfollowed) > 1 else ""
+            notes.append(f"links that are broken or lead in a circle: {display_path(self.unfollowed[0])}{more}")
+        return notes
+
+
+def describe_suffixes(counts: Mapping[str, int]) -> str:
+    """Numbers of files by suffix, for people."""
+    return ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in sorted(counts.items()))
+
+
+def files_below(folder: Path, suffixes: frozenset[str], *, recursive: bool = True) -> Files:
+    """The files below a folder whose suffix is one of `suffixes`, in lower case; symbolic links are followed."""
+    files = Files()
+    for path in _walk(folder, (os.path.realpath(folder),), files, recursive):
+        suffix = path.suffix.lower()
+        if suffix in suffixes:
+            files.paths.append(path)
+        else:
+            files.other[suffix] += 1
+    files.paths.sort()
+    return files
+
+
+def _walk(folder: Path, above: tuple[str, ...], files: Files, recursive: bool) -> Iterator[Path]:
+    """The files of a folder and those below it; `above` has the real paths of the folder and those that lead to it."""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if is_hidden(entry.name):
+                continue
+            path = folder / entry.name
+            if entry.is_dir():
+                if not recursive:
+                    continue
+                real = os.path.realpath(path) if entry.is_symlink() else os.path.join(above[-1], entry.name)
+                if any(parent == real or parent.startswith(real.rstrip(os.sep) + os.sep) for parent in above):
+                    files.unfollowed.append(path)
+                else:
+                    yield from _walk(path, (*above, real), files, recursive)
+            elif entry.is_file():
+                yield path
+            elif entry.is_symlink():
+                files.unfollowed.append(path)
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder that are not hidden, links to folders among them, sorted."""
+    return sorted(path for path in folder.iterdir() if not is_hidden(path.name) and path.is_dir())

@@ -1,0 +1,173 @@
+"""What every data set is read into: its splits, its classes, what was found, and a fingerprint."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+T = TypeVar("T", bound=Sized)
+
+MAX_LISTED = 20  # classes that are listed one by one
+UNBALANCED = 10  # the largest class over the smallest, from which on a warning is given
+
+
+@dataclass(frozen=True)
+class Splits(Generic[T]):
+    """A data set cut into its splits.
+
+    A split that is absent is None. `train` is None only where own data was loaded with `evaluation=True` and has no
+    splits of its own: all of it is `test` then. `classes` names the classes of classification and the tags of tagging
+    in the order of their ids; it is empty where there are none. `found` says in plain words what was read and how it
+    was cut, `warnings` what may be wrong with it, a line each. `fingerprint` has the keys `files`, `examples`, `bytes`
+    and `sha256`; two are equal only for the same data.
+    """
+
+    name: str
+    train: T | None
+    validation: T | None
+    test: T | None
+    classes: tuple[str, ...] = ()
+    found: str = ""
+    warnings: tuple[str, ...] = ()
+    fingerprint: Mapping[str, int | str] = field(default_factory=dict)
+
+    @property
+    def scored(self) -> T:
+        """The split that results are reported on: test, or what there is in its place."""
+        return next(split for split in (self.test, self.validation, self.train) if split is not None)
+
+    @property
+    def present(self) -> dict[str, T]:
+        """The splits that there are, by name, in the order train, validation, test."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in splits.items() if split is not None}
+
+    @property
+    def description(self) -> str:
+        """`found` and the warnings, to be printed before training."""
+        return "\n".join([self.found, *(f"warning: {line}" for line in self.warnings)])
+
+
+def first_examples(splits: Splits[T], count: int) -> Splits[T]:
+    """The splits with only the first `count` examples of validation and test. A split has a method `first`."""
+    shorter = {name: split.first(count) for name, split in splits.present.items() if name != "train"}
+    return replace(splits, **shorter)
+
+
+def describe_counts(sizes: Mapping[str, int], unit: str) -> str:
+    """The number of examples in each split, for example "80 train, 10 validation and 10 test images"."""
+    counts = [f"{count:,} {name}" for name, count in sizes.items()]
+    listed = " and ".join([", ".join(counts[:-1]), counts[-1]]) if len(counts) > 1 else "".join(counts)
+    return f"{listed} {unit}"
+
+
+def describe_classes(classes: Sequence[str], labels: Mapping[str, Iterable[int]]) -> list[str]:
+    """A line for each class with its number of examples in each split; beyond `MAX_LISTED` classes a summary.
+
+    `labels` has the class ids of the examples of each split.
+    """
+    counts = {split: Counter(int(label) for label in ids) for split, ids in labels.items()}
+    lines = [
+        f"  {display_name(name)}: {', '.join(f'{count[i]:,} {split}' for split, count in counts.items())}"
+        for i, name in enumerate(classes[:MAX_LISTED])
+    ]
+    rest = range(MAX_LISTED, len(classes))
+    if rest:
+        totals = [sum(count[i] for count in counts.values()) for i in rest]
+        lines.append(f"  and {len(rest):,} more classes of {min(totals):,} to {max(totals):,} examples each")
+    return lines
+
+
+def class_warnings(classes: Sequence[str], labels: Mapping[str, Iterable[int]]) -> list[str]:
+    """Classes with fewer than two training examples, and classes of very different sizes."""
+    counts = Counter(int(label) for label in labels.get("train", ()))
+    if not counts:
+        return []
+    warnings = []
+    rare = [display_name(name) for i, name in enumerate(classes) if counts[i] < 2]
+    if rare:
+        warnings.append(f"{_few(rare)} {'has' if len(rare) == 1 else 'have'} fewer than two training examples")
+    largest = max(range(len(classes)), key=lambda i: counts[i])
+    smallest = min(range(len(classes)), key=lambda i: counts[i])
+    if counts[largest] >= UNBALANCED * max(counts[smallest], 1):
+        share = counts[largest] / sum(counts.values())
+        warnings.append(
+            f"the classes are unbalanced: {counts[largest]:,} training examples of {display_name(classes[largest])}, "
+            f"{counts[smallest]:,} of {display_name(classes[smallest])}; always answering the first is right for "
+            f"{share:.0%} of them"
+        )
+    absent = []
+    for split, ids in labels.items():
+        seen = set(map(int, ids))
+        missing = [display_name(name) for i, name in enumerate(classes) if i not in seen]
+        if split != "train" and missing:
+            absent.append(f"the {split} split has no example of {_few(missing)}")
+    return warnings + absent
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def display_name(name: str) -> str:
+    """A class name on one line: control characters escaped, at most 60 characters."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
+    return line if len(line) <= 60 else f"{line[:59]}…"
+
+
+def fingerprint_of(parts: Iterable[str | bytes], *, examples: int, files: int = 0, size: int = 0) -> dict:
+    """A fingerprint over all parts of a data set, in order; each part is hashed with its length."""
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        digest.update(len(content).to_bytes(8, "little"))
+        digest.update(content)
+    return {"files": files, "examples": examples, "bytes": size, "sha256": digest.hexdigest()}
+
+
+def share_of(content: str) -> float:
+    """A number from 0 to 1 that is a hash of a text, without regard to case and spacing: the same on every machine.
+
+    Rows are cut by it: the same text is always on the same side, and rows that are added later move no other row.
+    """
+    digest = hashlib.sha256(" ".join(content.casefold().split()).encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def cut_by_content(contents: Sequence[str], *, validation: float | int, test: float) -> dict[str, list[int]]:
+    """The indices of rows in train, validation and test, by the hash of their content.
+
+    Rows whose `share_of` is below `test` go to test. Of the rest, those below `test + validation` go to validation; an
+    integer `validation` takes so many rows, or a few more so that equal rows stay together, those with the lowest
+    hashes. A split that would be empty gets the row with the lowest hash, as long as there are others for train.
+    """
+    shares = [share_of(content) for content in contents]
+    distinct = sorted(set(shares))
+
+    def lowest(among: list[float], count: int) -> set[float]:
+        """The lowest shares that together have at least `count` rows."""
+        rows, chosen = Counter(shares), set()
+        for share in among:
+            if count <= 0:
+                break
+            chosen.add(share)
+            count -= rows[share]
+        return chosen
+
+    in_test = {share for share in distinct if share < test}
+    if test and not in_test and len(distinct) > 2:
+        in_test = {distinct[0]}
+    rest = [share for share in distinct if share not in in_test]
+    if isinstance(validation, int):
+        in_validation = lowest(rest, validation)
+    else:
+        in_validation = {share for share in rest if share < test + validation}
+        if validation and not in_validation and len(rest) > 1:
+            in_validation = {rest[0]}
+    sides: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    for index, share in enumerate(shares):
+        side = "test" if share in in_test else "validation" if share in in_validation else "train"
+        sides[side].append(index)
+    return sides
