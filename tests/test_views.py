@@ -297,7 +297,10 @@ def test_sliding_is_the_mean_over_all_places():
     ("changes", "said"),
     [
         ({"crop": "square", "train_sizes": (16,), "test_size": 40}, "side of 16 is smaller than the window of 28 × 28"),
-        ({"crop": "scale", "train_sizes": (40, 50), "test_size": 20}, "side of 20 is smaller than the window of 28 × 28"),
+        (
+            {"crop": "scale", "train_sizes": (40, 50), "test_size": 20},
+            "side of 20 is smaller than the window of 28 × 28",
+        ),
     ],
 )
 def test_windows_larger_than_the_picture_are_named(changes, said):
