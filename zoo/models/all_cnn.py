@@ -63,8 +63,8 @@ def all_cnn(
     that larger images are accepted. With `include_top=False` the map before the class maps, (N, height/4 − 2,
     width/4 − 2, 192), or with `pooling` its vector. The class maps pass a ReLU before the mean, as in table 1, and the
     last 3×3 convolution is not padded, which gives the 6 × 6 positions of the paper. Dropout with `input_drop_rate` on
-    the pixels and with `drop_rate` after each pooling or its replacement. `kernel_initializer` is a name that Keras knows;
-    "random_normal" is N(0, 0.05²), as in Nervana's neon.
+    the pixels and with `drop_rate` after each pooling or its replacement. `kernel_initializer` is a name that
+    Keras knows; "random_normal" is N(0, 0.05²), as in Nervana's neon.
 
     Raises `UsageError` for another base or reduction, and for an input below 9 × 9.
 

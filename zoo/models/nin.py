@@ -28,7 +28,7 @@ def nin_cifar(
     that larger images are accepted. With `include_top=False` the map before the class maps, (N, height/4, width/4,
     192), or with `pooling` its vector. Layers, widths, overlapping max pooling and the ReLU on the class maps follow
     the authors' cuda-convnet files (mavenlin/cuda-convnet, NIN/cifar-10_def), because the paper (section 4) does not
-    state them. `kernel_initializer` is a name that Keras knows; "random_normal" is N(0, 0.05²), as in the authors' files.
+    state them. `kernel_initializer` is a name that Keras knows; "random_normal" is N(0, 0.05²), as in those files.
 
     Raises `UsageError` for an input below 4 × 4.
 
