@@ -98,8 +98,8 @@ class Task(abc.ABC):
         """The number that `loss` sums over, before the model has run: by default the sum of the mask, or the rows."""
         import tensorflow as tf
 
-        if (mask := batch.get("mask")) is not None:
-            return tf.reduce_sum(mask)
+        if "mask" in batch:
+            return tf.reduce_sum(batch["mask"])
         return tf.cast(tf.shape(tf.nest.flatten(batch["inputs"])[0])[0], tf.float32)
 
     def metrics(self) -> "list[keras.metrics.Metric]":
