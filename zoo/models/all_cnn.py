@@ -66,7 +66,7 @@ def all_cnn(
     the pixels and with `drop_rate` after each pooling or its replacement. `kernel_initializer` is a name that Keras
     knows; "random_normal" is N(0, 0.05²), as in Nervana's neon.
 
-    Raises `UsageError` for another base or reduction, an input below 9 × 9, and an initialiser that Keras does not know.
+    Raises `UsageError` for another base or reduction, an input below 9 × 9, and an initialiser unknown to Keras.
 
     Differences from the paper: none. It states no initialisation.
     """
