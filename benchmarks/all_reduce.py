@@ -24,7 +24,7 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import zoo
-from zoo.launch import local_addresses, local_configs
+from zoo.distribute.launch import local_addresses, local_configs
 
 NUMBER = "one number"
 TIMES = {NUMBER: 500, "lenet5_modern": 500, "resnet20": 300, "resnet50": 5}  # all-reduces of a call
@@ -42,9 +42,9 @@ def work(models: dict[str, list[list[int]]]) -> dict[str, float]:
     """One worker's part: the seconds of an all-reduce, by model."""
     import tensorflow as tf
 
-    from zoo.distribute import Devices, placed
+    from zoo.distribute.strategy import Devices, choose_strategy
 
-    placement = placed(Devices(strategy="multi_worker"))
+    placement = choose_strategy(Devices(strategy="multi_worker"))
     strategy = placement.strategy
 
     def summed(gradients):

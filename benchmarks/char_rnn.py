@@ -67,7 +67,7 @@ def predict_loop() -> dict[str, list[float]]:
     import numpy as np
 
     import zoo
-    from zoo.tasks.language_modelling import zero_state
+    from zoo.tasks.decoding import zero_state
 
     model = zoo.build("char_rnn")
     rng = np.random.default_rng(0)

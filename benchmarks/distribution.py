@@ -28,7 +28,7 @@ def recipe():
 def engine(devices: dict) -> list[float]:
     """Images per second of `zoo.run`."""
     import zoo
-    from zoo.distribute import Devices
+    from zoo.distribute.strategy import Devices
 
     clock = Clock()
     with tempfile.TemporaryDirectory() as scratch:
@@ -41,14 +41,15 @@ def bare(devices: dict) -> list[float]:
     import tensorflow as tf
 
     import zoo
-    from zoo.distribute import Devices, dealt, placed
-    from zoo.optimizers import matching, optimizer
-    from zoo.registry import describe
-    from zoo.tasks.classification import ImageClassification
+    from zoo.distribute.sharding import shard_batches
+    from zoo.distribute.strategy import Devices, choose_strategy
+    from zoo.tasks.base import create_task
+    from zoo.training.optimizers import matching, optimizer
 
     plan = recipe()
-    placement = placed(Devices(**devices))
-    task = ImageClassification(plan, describe(plan.model), lambda text: None)
+    placement = choose_strategy(Devices(**devices))
+    task = create_task(plan, lambda text: None)
+    task.prepare()
     with placement.strategy.scope():
         net = zoo.build(plan.model, **{**task.model_args(), **plan.model_args})
         paths = [weight.path for weight in net.trainable_variables]
@@ -57,22 +58,22 @@ def bare(devices: dict) -> list[float]:
         updates.build(net.trainable_variables)
     weights = [weight.value for weight in net.trainable_variables if weight.path in decayed]
 
-    def step(images, labels):
+    def step(batch):
         with tf.GradientTape() as tape:
-            losses = task.loss(labels, net(images, training=True))
+            total, _ = task.loss(batch, net(batch["inputs"], training=True))
             penalty = plan.weight_decay * tf.add_n([tf.nn.l2_loss(weight) for weight in weights])
-            loss = tf.reduce_sum(losses) / BATCH + penalty / placement.replicas
+            loss = total / BATCH + penalty / placement.replicas
         updates.apply(tape.gradient(loss, net.trainable_variables), net.trainable_variables)
 
     @tf.function(autograph=False)
     def steps(batches):
         def one(done):
-            placement.strategy.run(step, args=next(batches))
+            placement.strategy.run(step, args=(next(batches),))
             return done + 1
 
         tf.while_loop(lambda done: done < 10, one, [tf.constant(0)])
 
-    batches, clock = iter(dealt(task.training_batches(0), placement, BATCH)), Clock()
+    batches, clock = iter(shard_batches(task.training_batches(0), placement, BATCH)), Clock()
     for _ in range(EPOCHS):
         clock.start()
         for _ in range(STEPS // 10):

@@ -39,7 +39,7 @@ def plain(name: str, jit: bool, steps: int) -> list[float]:
 
     import zoo
     from zoo.recipe import load_recipe
-    from zoo.tasks import classification
+    from zoo.tasks.image_classification import losses as classification
 
     recipe = load_recipe(name)
     images, labels = arrays(recipe)
@@ -63,7 +63,7 @@ def pytorch(name: str) -> list[float]:
 
     from zoo.models.lenet import C3_CONNECTIONS, RBF_CODES
     from zoo.recipe import load_recipe
-    from zoo.tasks.classification import RUBBISH_DISTANCE
+    from zoo.tasks.image_classification.losses import RUBBISH_DISTANCE
 
     class Squash(nn.Module):
         def forward(self, x):
@@ -132,10 +132,10 @@ def pytorch(name: str) -> list[float]:
 
 def arrays(recipe):
     """All of MNIST's training split, preprocessed to float32, and its labels."""
-    from zoo.registry import describe
-    from zoo.tasks.classification import ImageClassification
+    from zoo.tasks.base import create_task
 
-    task = ImageClassification(recipe, describe(recipe.model), print)
+    task = create_task(recipe)
+    task.prepare()
     train = task.data.train
     return task.preprocessing(train.pictures).numpy(), train.labels
 

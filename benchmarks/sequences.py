@@ -153,15 +153,15 @@ def greedy(export: str) -> float:
     """Seconds for the test sentences of Multi30k through a translator's greedy signature."""
     import tensorflow as tf
 
-    from zoo import export as exports
     from zoo.data.pairs import load_pairs
-    from zoo.tasks.translation import translated
+    from zoo.exports import read
+    from zoo.tasks.translation.scoring import translate
 
     texts = load_pairs("multi30k/en-de").test.sources
-    signature = tf.saved_model.load(str(exports.find(export))).signatures["serving_default"]
+    signature = tf.saved_model.load(str(read.find(export))).signatures["serving_default"]
     signature(text=tf.constant(texts[:2]))
     start = time.perf_counter()
-    translated(lambda batch: signature(text=batch), texts, "")
+    translate(lambda batch: signature(text=batch), texts, "")
     return time.perf_counter() - start
 
 

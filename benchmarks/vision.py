@@ -175,11 +175,12 @@ def pipeline(name: str) -> list[float]:
     """Images per second of the augmenting input pipeline alone, on one core."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     from zoo.recipe import load_recipe
-    from zoo.registry import describe
-    from zoo.tasks.classification import ImageClassification
+    from zoo.tasks.base import create_task
 
     recipe = load_recipe(NETS[name][4])
-    batches = iter(ImageClassification(recipe, describe(recipe.model), print).training_batches(0))
+    task = create_task(recipe)
+    task.prepare()
+    batches = iter(task.training_batches(0))
     for _ in range(50):
         next(batches)
     return timed(lambda: [next(batches) for _ in range(100)], 100 * recipe.batch_size)

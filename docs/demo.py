@@ -53,7 +53,7 @@ def write_digits(folder: Path) -> None:
 
 def main() -> int:
     """The exit status."""
-    from zoo.cli import load_tensorflow
+    from zoo.cli.flags import load_tensorflow
 
     load_tensorflow()
     result = zoo.run(load_recipe("lenet5_digits"), run_dir=FOLDER, restart=True)

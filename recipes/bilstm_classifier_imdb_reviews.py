@@ -8,16 +8,16 @@ from 50,000 reviews more, reaches 88.89 %). Not measured yet.
 
 import zoo
 
-recipe = zoo.TextRecipe(
+recipe = zoo.TextClassificationRecipe(
     name="bilstm_classifier_imdb_reviews",
     model="bilstm_classifier",
     model_args={"character_embedding": 32, "character_units": 32, "word_embedding": 100, "drop_rate": 0.5},
     dataset="imdb_reviews",
     validation_examples=2500,
     lower_case=True,
-    least_count=3,
+    min_count=3,
     word_dropout=0.25,
-    longest=400,
+    max_length=400,
     epochs=6,
     batch_size=32,
     optimizer="adam",

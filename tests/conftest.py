@@ -41,7 +41,7 @@ def digits():
 @pytest.fixture
 def small_recipe():
     """Makes a recipe that trains in a second: softmax regression on 8 × 8 digits, two epochs."""
-    from zoo.recipe import ImageRecipe
+    from zoo.tasks.image_classification.recipe import ImageRecipe
 
     base = ImageRecipe(
         name="small",
@@ -54,14 +54,6 @@ def small_recipe():
         momentum=0.9,
     )
     return lambda **changes: replace(base, **changes)
-
-
-@pytest.fixture
-def unchecked_export(monkeypatch):
-    """Leaves out the fresh process that every export is loaded in, which takes seconds; test_export has it."""
-    from zoo import export
-
-    monkeypatch.setattr(export, "_check", lambda *arguments: None)
 
 
 @pytest.fixture
@@ -81,6 +73,22 @@ def image_folder(tmp_path):
         return Path(root)
 
     return make
+
+
+def run(recipe, **options):
+    """`zoo.run` without the fresh process that loads the export, which takes seconds; test_export checks it."""
+    from zoo.training.run import run
+
+    return run(recipe, **{"check_export": False, **options})
+
+
+def prepared(recipe):
+    """The task of a recipe, with its data."""
+    from zoo.tasks.base import create_task
+
+    task = create_task(recipe)
+    task.prepare()
+    return task
 
 
 def run_python(*arguments, code=None, cwd=None, env=None, timeout=180):
@@ -113,7 +121,7 @@ def folder_of_pictures(root, sizes=((300, 400), (260, 250), (500, 333)), count=4
 
 def image_recipe(**changes):
     """A recipe of image classification with little in it."""
-    from zoo.recipe import ImageRecipe
+    from zoo.tasks.image_classification.recipe import ImageRecipe
 
     values = {"name": "r", "model": "mlp", "dataset": "digits", "epochs": 1, "batch_size": 4, "learning_rate": 0.1}
     return ImageRecipe(**{**values, **changes})
@@ -123,17 +131,17 @@ def check_resumption(recipe, folder, stop_at):
     """Runs a recipe twice, once stopped after `stop_at` steps and started again: weights and rows must be the same."""
     import keras
 
-    from zoo import engine
+    from zoo.training.training import Interrupted
 
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if int(self.model.optimizer.iterations.numpy()) == stop_at:
                 raise KeyboardInterrupt
 
-    whole = engine.run(recipe, run_dir=folder / "whole")
-    with pytest.raises(engine.Interrupted):
-        engine.run(recipe, run_dir=folder / "stopped", callbacks=[Stop()])
-    resumed = engine.run(recipe, run_dir=folder / "stopped")
+    whole = run(recipe, run_dir=folder / "whole")
+    with pytest.raises(Interrupted):
+        run(recipe, run_dir=folder / "stopped", callbacks=[Stop()])
+    resumed = run(recipe, run_dir=folder / "stopped")
     for one, other in zip(whole.model.weights, resumed.model.weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
     rows = [(folder / name / "metrics.jsonl").read_text() for name in ("whole", "stopped")]

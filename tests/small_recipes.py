@@ -1,6 +1,6 @@
 """A small recipe of each task, on data of its own.
 
-As a script, `small_recipes.py FOLDER DEVICES TASKS CHANGES [SLURM_PORT]` trains some in a process of its own, which may
+As a script, `small_recipes.py FOLDER DEVICES TASKS CHANGES` trains some in a process of its own, which may
 be a worker of several: FOLDER gets a file of losses, weights and metrics for each of TASKS, parted by commas. DEVICES
 and CHANGES, of the recipes' fields, are JSON.
 """
@@ -16,7 +16,6 @@ import keras
 import numpy as np
 
 import zoo
-from zoo import distribute, engine, export
 
 TASKS = ("image", "language", "tagging", "translation")
 
@@ -98,17 +97,14 @@ class Losses(keras.callbacks.Callback):
         self.losses.append(float(np.mean(logs["loss"])))
 
 
-def main(folder, devices, tasks, changes, slurm_port=None):
+def main(folder, devices, tasks, changes):
     folder = Path(folder)
-    if slurm_port:
-        distribute.SLURM_PORT = int(slurm_port)
-    export._check = lambda *arguments: None
-    engine.SAVE_SECONDS = 0.0
-    recipes, devices = small_recipes(folder), distribute.Devices(**json.loads(devices))
+    recipes, devices = small_recipes(folder), zoo.Devices(**json.loads(devices))
+    options = {"devices": devices, "check_export": False, "save_seconds": 0.0}
     for name in tasks.split(","):
         losses = Losses()
         recipe = replace(recipes[name], **json.loads(changes))
-        result = engine.run(recipe, run_dir=folder / name, devices=devices, callbacks=[losses])
+        result = zoo.run(recipe, run_dir=folder / name, callbacks=[losses], **options)
         if result.model is not None:  # a worker that is not the chief has none
             arrays = {f"w{i}": w.numpy() for i, w in enumerate(result.model.weights)}
             rows = (folder / name / "metrics.jsonl").read_text()

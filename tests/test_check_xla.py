@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from conftest import zoo
-from zoo import check_xla
 from zoo.errors import ZooError
 from zoo.recipe import list_recipes, load_recipe
+from zoo.training import check_xla
 
 SMALL = (  # one of each task
     "lenet5_digits",

@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from conftest import ROOT, run_python, zoo
-from zoo import cli
-from zoo.distribute import Devices
+from zoo.cli import console
+from zoo.cli.flags import parse
+from zoo.distribute.strategy import Devices
 from zoo.errors import UsageError
 from zoo.recipe import list_recipes, load_recipe
 
@@ -19,7 +20,7 @@ def call(monkeypatch, *arguments):
     """The exit status of the `zoo` command, run in this process."""
     monkeypatch.setattr(sys, "argv", ["zoo", *map(str, arguments)])
     with pytest.raises(SystemExit) as stopped:
-        cli.console()
+        console()
     return stopped.value.code
 
 
@@ -29,7 +30,8 @@ def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "run"
     done = zoo("train", "lenet5_digits", "--epochs", "6", "--run-dir", folder)
     assert done.returncode == 0, done.stderr
-    assert "97" in done.stdout or "9" in done.stdout
+    metrics = json.loads((folder / "result.json").read_text())["metrics"]
+    assert metrics["test_accuracy"] > 0.9 and f"{metrics['test_accuracy']:.2%}" in done.stdout
     return folder
 
 
@@ -50,7 +52,7 @@ def test_list_and_show(monkeypatch, capsys):
     [
         (("lst",), 2, "no command 'lst'.*'list'"),
         (("list", "lenet9"), 1, "No model matches 'lenet9'.*lenet5"),
-        (("list", "--tsk", "x"), 2, "'--tsk'.*zoo list --help"),
+        (("list", "--tsk", "x"), 2, "--tsk.*zoo list --help"),
         (("show", "lenet55"), 2, "'lenet55'.*'lenet5'"),
         (("train", "lenet5_mnits"), 2, "'lenet5_mnits'.*'lenet5_mnist'"),
         (("train", "lenet5_digits", "--dataset", "digtis"), 2, "'digtis'.*'digits'"),
@@ -77,7 +79,7 @@ def test_an_unknown_flag_is_refused_with_the_nearest(monkeypatch, capsys):
 
 
 def test_flags_are_the_recipes_fields_and_the_builders_arguments():
-    recipe, options = cli.parse(
+    recipe, options = parse(
         load_recipe("mlp_mnist"),
         ["--epochs", "3", "--learning-rate", "0.01", "--model.hidden", "7", "8", "--dry-run", "--dataset", "digits"],
     )
@@ -85,21 +87,22 @@ def test_flags_are_the_recipes_fields_and_the_builders_arguments():
     assert recipe.model_args["hidden"] == (7, 8) and recipe.model_args["drop_rate"] == 0.3
     assert options == {"run_dir": None, "restart": False, "dry_run": True, "devices": Devices()}
     assert recipe.batch_size == load_recipe("mlp_mnist").batch_size
-    other, _ = cli.parse(load_recipe("mlp_mnist"), ["--model", "lenet5_modern", "--model.pool", "avg"])
+    other, _ = parse(load_recipe("mlp_mnist"), ["--model", "lenet5_modern", "--model.pool", "avg"])
     assert dict(other.model_args) == {"pool": "avg"}
 
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_recipes_are_whole(name):
-    from zoo.recipe import from_dict, load_script
+    from zoo.recipe import load_script
     from zoo.registry import describe
+    from zoo.tasks.base import recipe_from_dict as from_dict
 
     module = load_script(name)
     recipe = module.recipe
     assert recipe.name == name and f"python recipes/{name}.py" in module.__doc__
     assert name in describe(recipe.model).recipes
     assert from_dict(recipe.to_dict()) == recipe
-    unchanged, _ = cli.parse(recipe, [])
+    unchanged, _ = parse(recipe, [])
     assert unchanged == recipe and unchanged.fingerprint() == recipe.fingerprint()
 
 

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import image_recipe, run_python
+from conftest import image_recipe, prepared, run_python
 from zoo.data.decoding import decode_image
 from zoo.data.images import load_images
 from zoo.data.stream import BatchRNG, EpochShuffle
 from zoo.data.views import resize, whole
 from zoo.errors import UsageError, ZooError
-from zoo.registry import describe
-from zoo.tasks.classification import ImageClassification, Preprocessing, augment
+from zoo.tasks.image_classification.preprocessing import Preprocessing, augment
 
 
 def positions(order, first_step, steps):
@@ -203,11 +202,11 @@ def test_preprocessing_pads_with_black_and_standardises():
 @pytest.mark.parametrize("batch_size", [8, 100])
 def test_a_workers_rows_are_those_of_the_whole_batch(batch_size):
     recipe = image_recipe(batch_size=batch_size, random_shift=2, random_flip=True)
-    task, own = ImageClassification(recipe, describe("mlp"), print), range(2, 5)
+    task, own = prepared(recipe), range(2, 5)
     wholes, parts = (task.training_batches(3, rows).take(20).as_numpy_iterator() for rows in (None, own))
-    for (images, labels), part in zip(wholes, parts, strict=True):
-        np.testing.assert_array_equal(part[0], images[2:5])
-        np.testing.assert_array_equal(part[1], labels[2:5])
+    for whole_, part in zip(wholes, parts, strict=True):
+        np.testing.assert_array_equal(part["inputs"], whole_["inputs"][2:5])
+        np.testing.assert_array_equal(part["labels"], whole_["labels"][2:5])
 
 
 def test_augmentation_shifts_and_flips_as_the_seed_says():
@@ -232,8 +231,7 @@ def test_augmentation_shifts_and_flips_as_the_seed_says():
 
 
 def test_a_mean_for_the_wrong_number_of_channels_is_named():
-    from zoo.registry import describe
 
     recipe = image_recipe(pixel_mean=(1.0, 2.0))
     with pytest.raises(UsageError, match="pixel_mean has 2 values"):
-        ImageClassification(recipe, describe("mlp"), print)
+        prepared(recipe)

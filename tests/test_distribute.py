@@ -15,11 +15,14 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import run_python
+from conftest import run, run_python
 from small_recipes import TASKS
-from zoo import distribute, engine
+from zoo.distribute import sharding
+from zoo.distribute.cluster import find_workers, tf_config
+from zoo.distribute.launch import local_addresses, local_configs
+from zoo.distribute.peers import wait_for_workers
+from zoo.distribute.strategy import Devices, Placement
 from zoo.errors import UsageError
-from zoo.launch import local_addresses, local_configs
 
 
 def start(folder, devices, tasks, workers=1, slurm=False, pause=0.0, **changes):
@@ -28,8 +31,10 @@ def start(folder, devices, tasks, workers=1, slurm=False, pause=0.0, **changes):
     folder.mkdir(exist_ok=True)
     addresses = local_addresses(workers)
     script = Path(__file__).with_name("small_recipes.py")
+    if slurm:
+        devices = {**devices, "slurm_port": int(addresses[0].rpartition(":")[2])}
     command = [sys.executable, "-W", "ignore", script, folder, json.dumps(devices), ",".join(tasks)]
-    command += [json.dumps(changes), *([addresses[0].rpartition(":")[2]] if slurm else [])]
+    command.append(json.dumps(changes))
     processes = []
     for index, config in enumerate(local_configs(addresses)):
         told = {"TF_CONFIG": config} if workers > 1 else {}
@@ -150,7 +155,7 @@ def test_normalisation_by_device_resumes(tmp_path):
     """Each device normalises by itself; validation, checkpoint and export have the first one's statistics."""
     done = run_python(tmp_path, code=RESUMED, env={"PYTHONPATH": os.path.dirname(__file__)}, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "mirrored over 2 devices" in done.stdout and "Going on from step 6 of 12" in done.stdout
+    assert "mirrored over 2 devices" in done.stdout and "Resuming from step 6 of 12" in done.stdout
 
 
 @pytest.mark.full
@@ -182,7 +187,7 @@ def test_a_lost_worker_is_named_and_the_run_goes_on(tmp_path):
     assert "worker 1 (127.0.0.1:" in said and "was lost" in said, said[-3000:]
     again = start(folder, {}, ["image"], workers=2, **changes)
     finish(again)
-    assert "Going on from step" in again[0][1].read_text()
+    assert "Resuming from step" in again[0][1].read_text()
     finish(start(calm, {"strategy": "one_device"}, ["image"], **changes))
     check_equal_weights(calm, folder)
 
@@ -205,7 +210,7 @@ def test_a_chief_killed_while_it_writes_leaves_the_checkpoint_before(tmp_path):
     assert any(path.name.startswith("ckpt-") and path.name.endswith("_temp") for path in checkpoints.iterdir())
     again = start(folder, {}, ["image"], workers=2, **changes)
     finish(again)
-    assert f"Going on from step {latest.rpartition('-')[2]} of 20" in again[0][1].read_text()
+    assert f"Resuming from step {latest.rpartition('-')[2]} of 20" in again[0][1].read_text()
     finish(start(calm, {"strategy": "one_device"}, ["image"], **changes))
     check_equal_weights(calm, folder)
 
@@ -215,11 +220,10 @@ def test_who_has_lost_a_worker_ends_and_leaves_nothing(tmp_path):
     (scratch / "checkpoint").mkdir(parents=True)
     code = f"""
 from pathlib import Path
-from zoo import distribute
-distribute.PROBE_SECONDS = 0.1
-watch = distribute.Watch({{"worker 1": "{address}"}})
-watch.scratch = Path("{scratch}")
-watch.run()
+from zoo.distribute.peers import PeerMonitor
+monitor = PeerMonitor({{"worker 1": "{address}"}}, interval=0.1)
+monitor.scratch = Path("{scratch}")
+monitor.run()
 """
     done = run_python(code=code)
     assert done.returncode == 1 and f"worker 1 ({address}) was lost" in done.stderr
@@ -238,7 +242,7 @@ def test_a_worker_that_never_comes_is_named(tmp_path):
     done = run_python(*arguments, code=code, env={"TF_CONFIG": local_configs(addresses)[0]}, timeout=90)
     assert done.returncode == 1
     line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("error: After 3 seconds there is no answer") and f"worker 1 ({addresses[1]})" in line
+    assert line.startswith("error: No response from worker 1") and f"worker 1 ({addresses[1]})" in line
 
 
 @pytest.mark.parametrize(
@@ -248,24 +252,24 @@ def test_a_worker_that_never_comes_is_named(tmp_path):
         ("{", "TF_CONFIG is not JSON"),
         ('{"cluster": {"worker": ["a:1"]}}', "TF_CONFIG lacks 'task'"),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "no worker of the task's"),
-        ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}', "'a' is no address"),
+        ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}', "'a' is not HOST:PORT"),
     ],
 )
 def test_what_is_wrong_with_tf_config_is_said(text, said):
     with pytest.raises(UsageError, match=said):
-        distribute.tf_config(text)
+        tf_config(text)
 
 
 def test_the_chief_comes_first():
     text = '{"cluster": {"worker": ["b:1", "c:2"], "chief": ["a:3"]}, "task": {"type": "worker", "index": 1}}'
-    assert distribute.tf_config(text) == (("a:3", "b:1", "c:2"), 2)
+    assert tf_config(text) == (("a:3", "b:1", "c:2"), 2)
 
 
 def test_slurms_tasks_stand_in_the_order_of_their_ranks(monkeypatch):
     told = {"STEP_NODELIST": "n[9-10],gpu1", "STEP_TASKS_PER_NODE": "2(x2),1", "STEP_NUM_TASKS": "5", "PROCID": "3"}
     for key, value in told.items():
         monkeypatch.setenv(f"SLURM_{key}", value)
-    resolver, workers, worker = distribute._cluster(distribute.Devices(cluster="slurm"))
+    resolver, workers, worker = find_workers("slurm", 8888)
     assert workers == ("n9:8888", "n9:8889", "n10:8888", "n10:8889", "gpu1:8888") and worker == 3
     assert resolver.cluster_spec().as_dict() == {"worker": list(workers)}
     assert (resolver.task_type, resolver.task_id, resolver.num_accelerators()) == ("worker", 3, {"GPU": 0})
@@ -278,12 +282,12 @@ def test_a_machine_finds_its_own_place(monkeypatch):
 
     monkeypatch.setattr(tf.distribute.cluster_resolver, "KubernetesClusterResolver", Resolver)
     monkeypatch.setattr(socket, "gethostname", lambda: "127.0.0.1")
-    resolver, workers, worker = distribute._cluster(distribute.Devices(cluster="kubernetes"))
+    resolver, workers, worker = find_workers("kubernetes", 8888)
     assert (workers, worker) == (("10.0.0.7:8470", "127.0.0.1:8470"), 1)
     assert (resolver.task_type, resolver.task_id) == ("worker", 1)
     monkeypatch.setattr(socket, "gethostname", lambda: "127.0.0.2")
     with pytest.raises(UsageError, match="127.0.0.2, this machine, is not one of 10.0.0.7:8470, 127.0.0.1:8470"):
-        distribute._cluster(distribute.Devices(cluster="kubernetes"))
+        find_workers("kubernetes", 8888)
 
 
 def test_a_port_in_use_is_named():
@@ -291,46 +295,46 @@ def test_a_port_in_use_is_named():
         other.bind(("", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(UsageError, match=f"port {port} cannot be had here"):
-            distribute.meet(["127.0.0.1:1", f"127.0.0.1:{port}"], 1, 1.0)
+        with pytest.raises(UsageError, match=f"port {port} is not available here"):
+            wait_for_workers(["127.0.0.1:1", f"127.0.0.1:{port}"], 1, 1.0)
 
 
 def test_what_cannot_be_is_said(small_recipe, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="no strategy 'mirored'. Did you mean 'mirrored'"):
-        distribute.Devices(strategy="mirored")
+        Devices(strategy="mirored")
     with pytest.raises(UsageError, match="no cluster 'slrum'. Did you mean 'slurm'"):
-        distribute.Devices(cluster="slrum")
+        Devices(cluster="slrum")
     with pytest.raises(UsageError, match="logical_devices is 0"):
-        distribute.Devices(logical_devices=0)
+        Devices(logical_devices=0)
     with pytest.raises(UsageError, match="connect_timeout"):
-        distribute.Devices(connect_timeout=0)
-    with pytest.raises(UsageError, match="mirrored needs two devices or more, and there is one here, CPU:0"):
-        engine.run(small_recipe(), run_dir=tmp_path, devices=distribute.Devices(strategy="mirrored"))
-    with pytest.raises(zoo.ZooError, match="no TPU 'local' that answers"):
-        engine.run(small_recipe(), run_dir=tmp_path, devices=distribute.Devices(strategy="tpu", tpu="local"))
+        Devices(connect_timeout=0)
+    with pytest.raises(UsageError, match="mirrored needs at least two devices, and this machine has one, CPU:0"):
+        run(small_recipe(), run_dir=tmp_path, devices=Devices(strategy="mirrored"))
+    with pytest.raises(zoo.ZooError, match="The TPU 'local' does not respond"):
+        run(small_recipe(), run_dir=tmp_path, devices=Devices(strategy="tpu", tpu="local"))
     with pytest.raises(UsageError, match="TF_CONFIG is not set"):
-        engine.run(small_recipe(), run_dir=tmp_path, devices=distribute.Devices(strategy="multi_worker"))
+        run(small_recipe(), run_dir=tmp_path, devices=Devices(strategy="multi_worker"))
     with pytest.raises(UsageError, match="accumulate_steps is 3; it must be at least 1 and divide the batch of 50"):
         small_recipe(accumulate_steps=3)
-    monkeypatch.setattr(distribute.Placement, "replicas", 30)
+    monkeypatch.setattr(Placement, "replicas", 30)
     with pytest.raises(UsageError, match="batch_size is 50; with 30 replicas and accumulate_steps=2 it must"):
-        engine.run(small_recipe(accumulate_steps=2), run_dir=tmp_path)
+        run(small_recipe(accumulate_steps=2), run_dir=tmp_path)
 
 
 def test_a_batch_is_dealt_without_a_rest():
     class Two:
         num_replicas_in_sync = 3
 
-    placement = distribute.Placement(Two(), "mirrored", "")
+    placement = Placement(Two(), "mirrored", "")
     assert placement.share_of(10) == "3 replicas, 3, 3, 4 examples of each batch of 10"
     assert placement.share_of(12) == "3 replicas, 4 examples of each batch of 12 on each"
 
 
-def test_padding_has_weight_zero():
-    x, y = tf.reshape(tf.range(10), (5, 2)), tf.range(5)
-    padded_x, padded_y, weights = distribute._padded(({"a": x}, y), 4)
-    assert padded_x["a"].shape == (8, 2) and padded_y.numpy().tolist() == [0, 1, 2, 3, 4, 0, 0, 0]
-    assert weights.numpy().tolist() == [1, 1, 1, 1, 1, 0, 0, 0]
+def test_padding_is_masked():
+    batch = {"inputs": {"a": tf.reshape(tf.range(10), (5, 2))}, "labels": tf.range(5)}
+    padded = sharding.padded(batch, 4)
+    assert padded["inputs"]["a"].shape == (8, 2) and padded["labels"].numpy().tolist() == [0, 1, 2, 3, 4, 0, 0, 0]
+    assert padded["mask"].numpy().tolist() == [1, 1, 1, 1, 1, 0, 0, 0]
 
 
 def test_launch_ends_with_the_worst_status(tmp_path):

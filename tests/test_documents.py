@@ -1,6 +1,5 @@
 """What is written down agrees with the code and with what was measured."""
 
-import importlib
 import json
 import re
 import subprocess
@@ -10,12 +9,15 @@ import pytest
 
 import zoo
 from conftest import PREPARED, ROOT, run_python
-from zoo import export, report
-from zoo.cli import COMMANDS
-from zoo.distribute import Devices, tf_config
+from zoo.cli.commands import COMMANDS
+from zoo.distribute.cluster import tf_config
+from zoo.distribute.strategy import Devices
 from zoo.errors import ZooError
+from zoo.exports import read
 from zoo.recipe import Recipe, list_recipes
 from zoo.registry import describe, list_models
+from zoo.report import results as report
+from zoo.tasks.base import load_predictor
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXPORTS = sorted(path.parent for path in (ROOT / "saved_models").glob("*/*/saved_model.pb"))
@@ -127,7 +129,7 @@ def test_the_manifests_pods_know_each_other(monkeypatch, capsys):
 )
 def test_every_tag_of_a_card_loads(name, tag):
     model = zoo.build(name, weights=tag)
-    built = export.about(export.find(ROOT / "saved_models" / describe(name).weights[tag]))["arguments_built"]
+    built = read.read_card(read.find(ROOT / "saved_models" / describe(name).weights[tag]))["arguments_built"]
     assert model.count_params() == zoo.build(name, **built).count_params()
     if name not in ("char_rnn", "seq2seq"):  # whose sizes follow data and recipe
         assert model.count_params() == describe(name).parameters
@@ -136,9 +138,9 @@ def test_every_tag_of_a_card_loads(name, tag):
 
 @pytest.mark.parametrize("folder", EXPORTS, ids=lambda path: path.parent.name)
 def test_every_export_is_whole_small_and_named_by_a_card(folder):
-    assert export.find(folder) == folder
+    assert read.find(folder) == folder
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 8 * 2**20
-    about = export.about(folder)
+    about = read.read_card(folder)
     assert folder.parent.name in describe(about["name"]).weights.values()
 
 
@@ -152,11 +154,10 @@ def test_every_export_is_whole_small_and_named_by_a_card(folder):
     ],
 )
 def test_every_export_scores_what_its_card_says(folder):
-    recipe, about = export.recipe_of(folder), export.about(folder)
+    recipe, about = read.read_recipe(folder), read.read_card(folder)
     if recipe["dataset"] != "dates" and not (PREPARED / recipe["dataset"].partition(":")[0]).is_dir():
         pytest.skip(f"{recipe['dataset']} is not prepared")
-    module = importlib.import_module(recipe["task"].partition(":")[0])
-    results = module.evaluate(folder, recipe, about, None)
+    results = load_predictor(folder).evaluate()
     shared = {metric: value for metric, value in about["metrics"].items() if metric in results}
     assert shared
     for metric, value in shared.items():  # a sum of logarithms is rounded, a share is a count

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import run_python
-from zoo import engine, export
+from conftest import prepared, run, run_python
+from zoo.exports import read, write
 from zoo.recipe import load_recipe
 
 
@@ -18,7 +18,7 @@ from zoo.recipe import load_recipe
 def trained(tmp_path_factory):
     """LeNet-5 after a pass over the digits, exported and checked."""
     recipe = replace(load_recipe("lenet5_digits"), epochs=2, schedule="constant")
-    return engine.run(recipe, run_dir=tmp_path_factory.mktemp("trained") / "run")
+    return run(recipe, run_dir=tmp_path_factory.mktemp("trained") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_signatures_have_the_agreed_names_types_and_shapes(signatures):
 
 
 def test_answers_are_the_models(trained, signatures, digits):
-    from zoo.tasks.classification import Preprocessing
+    from zoo.tasks.image_classification.preprocessing import Preprocessing
 
     ready = Preprocessing(load_recipe("lenet5_digits"), (32, 32, 1))
     logits = trained.model(ready.served(tf.constant(scans(digits)))).numpy()
@@ -101,8 +101,8 @@ def test_what_lies_beside_the_graph(trained):
     assert {path.name for path in extras.iterdir()} == {
         "weights.json", "recipe.json", "card.json", "sha256sums.txt", "tf_serving_warmup_requests",
     }  # fmt: skip
-    assert export.recipe_of(trained.export)["name"] == "lenet5_digits"
-    assert export.about(trained.export)["metrics"] == dict(trained.metrics)
+    assert read.read_recipe(trained.export)["name"] == "lenet5_digits"
+    assert read.read_card(trained.export)["metrics"] == dict(trained.metrics)
     from tensorflow_serving.apis import prediction_log_pb2
 
     record = next(iter(tf.data.TFRecordDataset(str(extras / "tf_serving_warmup_requests")))).numpy()
@@ -123,9 +123,9 @@ def test_weights_stand_once_and_can_be_taken(trained, tmp_path):
         zoo.build("mlp", weights=trained.export)
 
 
-def test_another_number_of_classes_keeps_all_but_the_head(small_recipe, tmp_path, capsys, unchecked_export):
+def test_another_number_of_classes_keeps_all_but_the_head(small_recipe, tmp_path, capsys):
     recipe = small_recipe(model="mlp", model_args={"input_shape": (8, 8, 1), "hidden": (16,)})
-    result = engine.run(recipe, run_dir=tmp_path / "run")
+    result = run(recipe, run_dir=tmp_path / "run")
     model = zoo.build("mlp", weights=result.export, num_classes=3)
     assert model.output_shape == (None, 3) and "the head for 3 classes is new" in capsys.readouterr().out
     np.testing.assert_array_equal(model.weights[0], result.model.weights[0])
@@ -144,30 +144,28 @@ def test_preprocessing_is_what_the_weights_expect(trained, digits):
     np.testing.assert_array_equal(model(ready).numpy().argmax(-1), classes)
 
 
-def test_versions_count_on_and_appear_whole(trained, tmp_path, unchecked_export):
+def test_versions_count_on_and_appear_whole(trained, tmp_path):
     from zoo.registry import describe
-    from zoo.tasks.classification import ImageClassification
 
     recipe, card = load_recipe("lenet5_digits"), describe("lenet5")
-    task = ImageClassification(recipe, card, print)
+    task = prepared(recipe)
 
-    def write():
+    def written():
         serving = task.serving(trained.model)
-        return export.write(tmp_path / "m", serving, trained.model, recipe, card, task.serving_examples(), {}, {})
+        return write.write(tmp_path / "m", serving, trained.model, recipe, card, task.serving_examples(), {}, {})
 
-    assert write() == tmp_path / "m" / "1"
+    assert written() == tmp_path / "m" / "1"
     (tmp_path / "m" / "7").mkdir()
     (tmp_path / "m" / ".writing-killed").mkdir()
-    assert write() == tmp_path / "m" / "8"
+    assert written() == tmp_path / "m" / "8"
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["1", "7", "8"]
 
 
 def test_an_export_that_does_not_answer_alike_is_not_kept(trained, tmp_path):
     from zoo.registry import describe
-    from zoo.tasks.classification import ImageClassification
 
     recipe, card = load_recipe("lenet5_digits"), describe("lenet5")
-    task = ImageClassification(recipe, card, print)
+    task = prepared(recipe)
     serving = task.serving(trained.model)
     save = tf.saved_model.save
 
@@ -179,7 +177,7 @@ def test_an_export_that_does_not_answer_alike_is_not_kept(trained, tmp_path):
     try:
         tf.saved_model.save = spoil
         with pytest.raises(zoo.ZooError, match="does not answer as the trained model does"):
-            export.write(tmp_path / "m", serving, trained.model, recipe, card, task.serving_examples(), {}, {})
+            write.write(tmp_path / "m", serving, trained.model, recipe, card, task.serving_examples(), {}, {})
     finally:
         tf.saved_model.save = save
         trained.model.weights[-1].assign(before)
@@ -191,7 +189,7 @@ def test_an_export_that_was_cut_short_is_refused(trained, tmp_path, lost):
     shutil.copytree(trained.export, tmp_path / "m" / "1")
     (tmp_path / "m" / "1" / lost).unlink()
     with pytest.raises(zoo.ZooError, match="incomplete.*is missing"):
-        export.find(tmp_path / "m")
+        read.find(tmp_path / "m")
 
 
 def test_an_export_that_was_changed_is_refused(trained, tmp_path):
@@ -199,14 +197,14 @@ def test_an_export_that_was_changed_is_refused(trained, tmp_path):
     with (tmp_path / "1" / "saved_model.pb").open("ab") as file:
         file.write(b"more")
     with pytest.raises(zoo.ZooError, match="damaged: saved_model.pb"):
-        export.find(tmp_path / "1")
+        read.find(tmp_path / "1")
 
 
 def test_what_is_no_export_says_so(tmp_path):
     with pytest.raises(zoo.UsageError, match="no folder"):
-        export.find(tmp_path / "nowhere")
+        read.find(tmp_path / "nowhere")
     with pytest.raises(zoo.UsageError, match="holds no export"):
-        export.find(tmp_path)
+        read.find(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +212,7 @@ def test_what_is_no_export_says_so(tmp_path):
     [("lenet5", "OUTPUT"), ("mlp", "logits"), ("all_cnn_c", None), ("nin_cifar", None), ("resnet20", "fc")],
 )
 def test_the_classifier_is_found_beneath_pooling(name, layer):
-    from zoo.weights import classifier
+    from zoo.weights.exports import classifier
 
     model = zoo.build(name) if name == "lenet5" else zoo.build(name, num_classes=3)
     found = classifier(model)

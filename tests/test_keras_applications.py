@@ -8,7 +8,7 @@ import pytest
 
 import zoo
 from zoo.errors import UsageError, ZooError
-from zoo.weights import load_imagenet, load_keras_applications
+from zoo.weights.keras_applications import load_imagenet, load_keras_applications
 
 
 def numbered(model, prefix):

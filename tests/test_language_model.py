@@ -9,21 +9,16 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import PREPARED, check_resumption
-from zoo import engine, trainer
+from conftest import PREPARED, check_resumption, prepared, run
 from zoo.data.text import load_text
 from zoo.data.vocabulary import Characters
 from zoo.errors import UsageError, ZooError
-from zoo.recipe import LanguageModelRecipe, load_recipe
+from zoo.recipe import load_recipe
 from zoo.registry import describe
-from zoo.tasks import language_modelling
-from zoo.tasks.language_modelling import (
-    LanguageModelling,
-    ServingLanguageModel,
-    continued,
-    stepping,
-    zero_state,
-)
+from zoo.tasks.decoding import sample, single_step, zero_state
+from zoo.tasks.language_modelling.recipe import LanguageModelRecipe
+from zoo.tasks.language_modelling.serving import ServingLanguageModel
+from zoo.training.step import Trainer
 
 TEXT = "the quick brown fox jumps over the lazy dog; how vexingly quick daft zebras jump! " * 60
 
@@ -83,7 +78,7 @@ def test_the_state_goes_in_and_comes_out(cell):
     for name in zero_state(model, 3):
         np.testing.assert_allclose(rest[name], whole[name], atol=1e-6)
     # The same weights, one character at a time.
-    step, state, seen = stepping(model), zero_state(model, 3), []
+    step, state, seen = single_step(model), zero_state(model, 3), []
     for t in range(10):
         state = dict(step({"tokens": tf.constant(tokens[:, t]), **state}))
         seen.append(state.pop("logits"))
@@ -114,15 +109,17 @@ def test_impossible_arguments_are_named(arguments, said):
         zoo.build("char_rnn", **arguments)
 
 
-def test_the_train_step_compiles_with_xla(text_recipe, tmp_path, unchecked_export):
-    plain = engine.run(text_recipe(limit_steps=6), run_dir=tmp_path / "a")
-    compiled = engine.run(text_recipe(limit_steps=6, jit_compile=True), run_dir=tmp_path / "b")
+def test_the_train_step_compiles_with_xla(text_recipe, tmp_path):
+    plain = run(text_recipe(limit_steps=6), run_dir=tmp_path / "a")
+    compiled = run(text_recipe(limit_steps=6, jit_compile=True), run_dir=tmp_path / "b")
     assert compiled.metrics == pytest.approx(plain.metrics, rel=1e-4)
 
 
-def test_a_short_last_piece_counts_for_its_characters(text_recipe, tmp_path, unchecked_export, monkeypatch):
-    monkeypatch.setattr(language_modelling, "SCORED", 37)
-    result = engine.run(text_recipe(split="tfds"), run_dir=tmp_path / "run")
+def test_a_short_last_piece_counts_for_its_characters(text_recipe, tmp_path):
+    long = tmp_path / "long.txt"
+    long.write_text(TEXT * 3, encoding="utf-8")  # 738 characters of validation, scored in pieces of 500 and 238
+    recipe = text_recipe(split="tfds", dataset=f"text:{long}", limit_steps=20)
+    result = run(recipe, run_dir=tmp_path / "run")
     row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     expected = result.metrics["validation_nats_per_char"]
     assert row["val_loss"] == pytest.approx(expected, rel=1e-5) == row["val_nats_per_char"]
@@ -162,17 +159,17 @@ def test_streams_run_on_from_character_to_character(tmp_path):
 
 
 def test_every_step_goes_on_where_the_last_one_ended(text_recipe):
-    task = LanguageModelling(text_recipe(), describe("char_rnn"), print)
+    task = prepared(text_recipe())
     steps = task.data.train.length // 10
-    batches = [(x["tokens"].numpy(), y.numpy()) for x, y in task.training_batches(0).take(2 * steps)]
+    batches = [(b["inputs"]["tokens"].numpy(), b["labels"].numpy()) for b in task.training_batches(0).take(2 * steps)]
     for (tokens, targets), (following, _) in zip(batches[: steps - 1], batches[1:steps], strict=True):
         np.testing.assert_array_equal(tokens[:, 1:], targets[:, :-1])
         np.testing.assert_array_equal(targets[:, -1], following[:, 0])
     np.testing.assert_array_equal(batches[0][0], batches[steps][0])
-    np.testing.assert_array_equal(next(iter(task.training_batches(7)))[1], batches[7][1])
+    np.testing.assert_array_equal(next(iter(task.training_batches(7)))["labels"], batches[7][1])
 
 
-def test_training_carries_the_state(text_recipe, tmp_path, unchecked_export):
+def test_training_carries_the_state(text_recipe, tmp_path):
     """With a rate of zero the state after some steps is that of the net run over all of their characters."""
     seen = {}
 
@@ -181,9 +178,10 @@ def test_training_carries_the_state(text_recipe, tmp_path, unchecked_export):
             seen.update({name: v.numpy() for name, v in self.model.training_state.items()})
 
     recipe = text_recipe(learning_rate=0.0, limit_steps=7)
-    result = engine.run(recipe, run_dir=tmp_path / "run", callbacks=[Watch()])
-    task = LanguageModelling(recipe, describe("char_rnn"), print)
-    outputs = result.model({"tokens": tf.constant(task.train[:, :70]), **zero_state(result.model, 8)})
+    result = run(recipe, run_dir=tmp_path / "run", callbacks=[Watch()])
+    task = prepared(recipe)
+    streams = tf.concat([batch["inputs"]["tokens"] for batch in task.training_batches(0).take(7)], axis=1)
+    outputs = result.model({"tokens": streams, **zero_state(result.model, 8)})
     for name, value in seen.items():
         assert np.abs(value).max() > 0.001
         np.testing.assert_allclose(value, outputs[name], atol=1e-5)
@@ -191,19 +189,20 @@ def test_training_carries_the_state(text_recipe, tmp_path, unchecked_export):
 
 def test_halves_have_the_gradient_of_the_whole(text_recipe):
     recipe = text_recipe(batch_size=5)
-    task = LanguageModelling(recipe, describe("char_rnn"), print)
+    task = prepared(recipe)
     net = zoo.build("char_rnn", **task.model_args(), units=6)
-    model = trainer.Trainer(net, task)
+    model = Trainer(net, task, streams=(5, 1))
     model.compile(keras.optimizers.SGD(0.1))
     rng = np.random.default_rng(0)
     model.scatter_state({name: rng.normal(size=(5, 6)) for name in model.training_state})
     before = {name: tf.constant(value) for name, value in model.gathered_state().items()}
-    inputs, labels = next(iter(task.training_batches(0)))
+    batch = next(iter(task.training_batches(0)))
     with tf.GradientTape() as tape:
-        outputs = net({**inputs, **before}, training=True)
-        loss = tf.reduce_mean(task.loss(labels, outputs))
+        outputs = net({**batch["inputs"], **before}, training=True)
+        total, count = task.loss(batch, outputs)
+        loss = total / count
     expected = tape.gradient(loss, net.trainable_variables)
-    seen, gradients = model._gradients(inputs, labels, None, 5.0, 0)
+    seen, _, gradients = model._gradients(batch, None, 0)
     np.testing.assert_allclose(seen, loss, rtol=1e-6)
     for ours, whole in zip(gradients, expected, strict=True):
         np.testing.assert_allclose(ours, whole, atol=1e-6)
@@ -211,7 +210,7 @@ def test_halves_have_the_gradient_of_the_whole(text_recipe):
         np.testing.assert_allclose(value, outputs[name], atol=1e-6)
 
 
-def test_a_stopped_run_ends_as_an_undisturbed_one(text_recipe, tmp_path, unchecked_export):
+def test_a_stopped_run_ends_as_an_undisturbed_one(text_recipe, tmp_path):
     recipe = text_recipe(deterministic=False, steps_per_execution=1, model_args={"units": 8, "drop_rate": 0.3})
     check_resumption(recipe, tmp_path, stop_at=70)
 
@@ -224,7 +223,7 @@ def exported(tmp_path_factory):
         name="r", model="char_rnn", model_args={"units": 32}, dataset=f"text:{folder / 'text.txt'}",
         epochs=12, batch_size=8, sequence_length=20, optimizer="adam", learning_rate=0.02,
     )  # fmt: skip
-    return engine.run(recipe, run_dir=folder / "run")
+    return run(recipe, run_dir=folder / "run")
 
 
 @pytest.fixture(scope="module")
@@ -261,11 +260,8 @@ def test_seeds_temperatures_and_lengths_are_each_rows_own(signatures):
 
 def test_python_and_the_export_draw_the_same(signatures, exported):
     recipe = load_recipe("char_rnn_python_docs")
-    task = LanguageModelling(
-        replace(recipe, dataset=f"text:{exported.folder.parent / 'text.txt'}", batch_size=8, sequence_length=20),
-        describe("char_rnn"),
-        print,
-    )
+    text = exported.folder.parent / "text.txt"
+    task = prepared(replace(recipe, dataset=f"text:{text}", batch_size=8, sequence_length=20))
     serving = task.serving(exported.model)
     request = [tf.constant(["the "]), tf.constant([60]), tf.constant([1.2]), tf.constant([3])]
     here = serving.endpoints["serving_default"](*request)["text"].numpy()[0].decode()
@@ -291,7 +287,7 @@ def test_a_prompt_opens_a_line():
     request = [tf.constant([40, 40]), tf.constant([1.0, 1.0]), tf.constant([1, 2])]
     answer = ServingLanguageModel(model, vocabulary).endpoints["serving_default"](tf.constant(["ab", ""]), *request)
     line, bare = (
-        continued(stepping(model), vocabulary, tf.constant(prompts), *request).numpy().tolist()
+        sample(single_step(model), vocabulary, tf.constant(prompts), *request).numpy().tolist()
         for prompts in (["\nab", "\n"], ["ab", ""])
     )
     assert answer["text"].numpy().tolist() == line
@@ -374,16 +370,16 @@ def test_the_python_documentation_needs_no_network():
 
 
 def test_predict_and_evaluate_on_the_command_line(exported, capsys, tmp_path):
-    from zoo.cli import _dispatch
+    from zoo.cli.commands import dispatch
 
     (tmp_path / "prompt.txt").write_text("the quick brown fox j", encoding="utf-8")
     arguments = [str(exported.export), "--text", "over the l", str(tmp_path / "prompt.txt"), "--temperature", "0"]
-    assert _dispatch(["predict", *arguments, "--length", "6"]) == 0
+    assert dispatch(["predict", *arguments, "--length", "6"]) == 0
     assert capsys.readouterr().out == "over the lazy do\nthe quick brown fox jumps o\n"
     with pytest.raises(UsageError, match=r"^length must be 0 or more\.$"):
-        _dispatch(["predict", *arguments, "--length", "-1"])
+        dispatch(["predict", *arguments, "--length", "-1"])
     capsys.readouterr()
-    assert _dispatch(["evaluate", str(exported.export), "--json"]) == 0
+    assert dispatch(["evaluate", str(exported.export), "--json"]) == 0
     import json
 
     results = json.loads(capsys.readouterr().out)

@@ -12,10 +12,10 @@ import tensorflow as tf
 from zoo.layers import (
     LSTM,
     BatchNormalization,
-    FromTheEnd,
+    CharacterEncoder,
     IdentityShortcut,
     LocalResponseNormalization,
-    PerWord,
+    ReverseSequence,
 )
 
 SHAPE = (4, 5, 6, 7)
@@ -280,13 +280,13 @@ def test_lstm_runs_no_added_step(steps):
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("words", [(2, 1), (3, 5), (4, 2), (0, 3)], ids=str)
-def test_words_in_blocks_are_as_all_at_once(monkeypatch, words, training):
-    monkeypatch.setattr(PerWord, "BLOCK", 4)
+def test_characters_bucketed_by_length_are_encoded_alike(monkeypatch, words, training):
+    monkeypatch.setattr(CharacterEncoder, "BLOCK", 4)
     rng = np.random.default_rng(0)
     letters = rng.integers(1, 9, (*words, 7)) * (np.arange(7) < rng.integers(0, 8, (*words, 1)))
     letters = tf.constant(letters, tf.int32)
     inner = keras.Sequential([keras.layers.Embedding(9, 3, mask_zero=True), LSTM(2)])
-    layer = PerWord(inner, 2)
+    layer = CharacterEncoder(inner, 2)
     layer.build((None, None, None))
     widths = []
     inner.layers[0].call = lambda x, call=inner.layers[0].call: widths.append(x.shape) or call(x)
@@ -302,24 +302,24 @@ def test_words_in_blocks_are_as_all_at_once(monkeypatch, words, training):
 
     blocks = tf.function(outcome, [tf.TensorSpec((None, None, None), tf.int32)])(letters)
     assert widths.pop() == ((4, None) if training else (None, None))
-    layer.in_blocks = False
+    layer.bucket_by_length = False
     whole = tf.function(outcome, [tf.TensorSpec((None, None, None), tf.int32)])(letters)
     for ours, theirs in zip(blocks, whole, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-def test_rows_from_the_end():
+def test_reversal_of_rows():
     x, length = np.arange(24.0, dtype="float32").reshape(2, 4, 3), np.array([3, 0])
-    turned = FromTheEnd()(x, length)
-    np.testing.assert_array_equal(turned, np.stack([x[0, [2, 1, 0, 3]], x[1]]))
-    np.testing.assert_array_equal(FromTheEnd()(turned, length), x)
+    reversed_x = ReverseSequence()(x, length)
+    np.testing.assert_array_equal(reversed_x, np.stack([x[0, [2, 1, 0, 3]], x[1]]))
+    np.testing.assert_array_equal(ReverseSequence()(reversed_x, length), x)
     weights = np.random.default_rng(0).normal(size=x.shape).astype("float32")
     variable = tf.Variable(x)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(FromTheEnd()(variable, length) * weights)
-    np.testing.assert_array_equal(tape.gradient(loss, variable), FromTheEnd()(weights, length))
+        loss = tf.reduce_sum(ReverseSequence()(variable, length) * weights)
+    np.testing.assert_array_equal(tape.gradient(loss, variable), ReverseSequence()(weights, length))
     numbers = np.arange(8).reshape(2, 4)
-    np.testing.assert_array_equal(FromTheEnd()(numbers, np.array([4, 2])), [[3, 2, 1, 0], [5, 4, 6, 7]])
+    np.testing.assert_array_equal(ReverseSequence()(numbers, np.array([4, 2])), [[3, 2, 1, 0], [5, 4, 6, 7]])
 
 
 def by_definition(x, size, k, alpha, beta, groups=1):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from zoo import optimizers
+from zoo.training import optimizers
 
 
 def trained(cls, **arguments) -> list[np.ndarray]:

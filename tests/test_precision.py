@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import image_recipe
+from conftest import image_recipe, run
 from small_recipes import Losses, small_recipes
-from zoo import distribute, engine, optimizers
 from zoo.tasks.losses import cross_entropy, smoothed_cross_entropy
+from zoo.training import optimizers
+from zoo.training.run import resolve_precision
 
 
 @pytest.mark.parametrize(
@@ -27,12 +28,12 @@ from zoo.tasks.losses import cross_entropy, smoothed_cross_entropy
         pytest.param("translation", "float16", marks=pytest.mark.full),
     ],
 )
-def test_each_task_trains_in_half_precision(task, precision, tmp_path, unchecked_export, capsys):
+def test_each_task_trains_in_half_precision(task, precision, tmp_path, capsys):
     recipe = replace(small_recipes(tmp_path)[task], precision=precision, limit_steps=3, weight_decay=0.0)
     if task == "image":
         recipe = replace(recipe, model="resnet20")  # with batch normalisation
     watch = Losses()
-    result = engine.run(recipe, run_dir=tmp_path / "run", callbacks=[watch])
+    result = run(recipe, run_dir=tmp_path / "run", callbacks=[watch])
     assert len(watch.losses) == 3 and np.all(np.isfinite(watch.losses))
     assert {weight.dtype for weight in result.model.weights} == {"float32"}
     computed_in = {layer.compute_dtype for layer in result.model.layers if layer.weights}
@@ -51,11 +52,11 @@ def test_the_loss_is_taken_in_single_precision():
 
 def test_a_tpu_computes_in_bfloat16():
     def on(kind):
-        return distribute.precision(image_recipe(), distribute.Placement(None, kind, ""))
+        return resolve_precision(image_recipe(), kind)
 
     assert (on("tpu"), on("one_device"), on("multi_worker")) == ("bfloat16", "float32", "float32")
     chosen = image_recipe(precision="float16")
-    assert distribute.precision(chosen, distribute.Placement(None, "tpu", "")) == "float16"
+    assert resolve_precision(chosen, "tpu") == "float16"
 
 
 def test_small_gradients_are_scaled_and_endless_ones_skipped():

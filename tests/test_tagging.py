@@ -6,16 +6,14 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import PREPARED, check_resumption
-from zoo import engine
+from conftest import PREPARED, check_resumption, prepared, run
 from zoo.data.conllu import read_conllu
 from zoo.data.sentences import load_tagged
 from zoo.data.stream import EpochShuffle, bucketed
 from zoo.data.vocabulary import Words
 from zoo.errors import UsageError, ZooError
-from zoo.recipe import TaggingRecipe
 from zoo.registry import describe
-from zoo.tasks.tagging import Tagging
+from zoo.tasks.tagging.recipe import TaggingRecipe
 
 COLOURS, THINGS = ("red", "green", "blue", "grün"), ("car", "house", "dog", "tree")
 
@@ -168,9 +166,10 @@ def test_batches_by_length_have_every_example_once_and_little_padding():
 
 
 def test_batches_are_what_the_data_says(tagging_recipe):
-    task = Tagging(tagging_recipe(word_dropout=0.5), describe("bilstm_tagger"), print)
+    task = prepared(tagging_recipe(word_dropout=0.5))
     unknown = 0
-    for inputs, tags, real in task.training_batches(0).take(20):
+    for batch in task.training_batches(0).take(20):
+        inputs, tags, real = batch["inputs"], batch["tags"], batch["mask"]
         words, characters = inputs["words"].numpy(), inputs["characters"].numpy()
         assert words.shape == tags.shape == real.shape == characters.shape[:2]
         np.testing.assert_array_equal(real, words > 0)
@@ -180,18 +179,19 @@ def test_batches_are_what_the_data_says(tagging_recipe):
         assert (named[:, :4] == ["DET", "ADJ", "NOUN", "VERB"]).all()
     assert unknown > 0
     one, other = (next(iter(task.training_batches(3))) for _ in range(2))
-    np.testing.assert_array_equal(one[0]["words"], other[0]["words"])
+    np.testing.assert_array_equal(one["inputs"]["words"], other["inputs"]["words"])
 
 
 def test_padding_has_no_share_in_loss_and_metrics(tagging_recipe):
-    from zoo.trainer import Trainer
+    from zoo.training.step import Trainer
 
-    task = Tagging(tagging_recipe(), describe("bilstm_tagger"), print)
+    task = prepared(tagging_recipe())
     model = zoo.build("bilstm_tagger", **task.model_args(), **task.recipe.model_args)
-    inputs, tags, real = next(iter(task.training_batches(0)))
+    batch = next(iter(task.training_batches(0)))
+    inputs, tags, real = batch["inputs"], batch["tags"], batch["mask"]
     trainer = Trainer(model, task)
     trainer.compile(optimizer="sgd")
-    got = trainer.evaluate(tf.data.Dataset.from_tensors((inputs, tags, real)), verbose=0, return_dict=True)
+    got = trainer.evaluate(tf.data.Dataset.from_tensors(batch), verbose=0, return_dict=True)
     logits = model(inputs).numpy()
     keep = real.numpy() > 0
     losses = keras.losses.sparse_categorical_crossentropy(tags, logits, from_logits=True).numpy()
@@ -199,10 +199,10 @@ def test_padding_has_no_share_in_loss_and_metrics(tagging_recipe):
     assert got["accuracy"] == pytest.approx((logits.argmax(-1) == tags.numpy())[keep].mean(), rel=1e-6)
 
 
-def test_the_train_step_compiles_with_xla(tagging_recipe, tmp_path, unchecked_export):
+def test_the_train_step_compiles_with_xla(tagging_recipe, tmp_path):
     sizes = {"units": 8, "character_units": 4, "character_embedding": 4, "word_embedding": 8, "noise": 0.0}
     plain, compiled = (
-        engine.run(tagging_recipe(limit_steps=6, model_args=sizes, jit_compile=jit), run_dir=tmp_path / str(jit))
+        run(tagging_recipe(limit_steps=6, model_args=sizes, jit_compile=jit), run_dir=tmp_path / str(jit))
         for jit in (False, True)
     )
     for ours, theirs in zip(compiled.model.weights, plain.model.weights, strict=True):
@@ -211,7 +211,7 @@ def test_the_train_step_compiles_with_xla(tagging_recipe, tmp_path, unchecked_ex
 
 @pytest.fixture(scope="module")
 def exported(treebank, tmp_path_factory):
-    return engine.run(make_recipe(treebank)(), run_dir=tmp_path_factory.mktemp("tagger") / "run")
+    return run(make_recipe(treebank)(), run_dir=tmp_path_factory.mktemp("tagger") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +245,7 @@ def test_any_text_is_answered(tag, text):
     [value.numpy() for value in tag(text=tf.constant([text])).values()]
 
 
-def test_a_stopped_run_ends_as_an_undisturbed_one(tagging_recipe, tmp_path, unchecked_export):
+def test_a_stopped_run_ends_as_an_undisturbed_one(tagging_recipe, tmp_path):
     recipe = tagging_recipe(epochs=2, steps_per_execution=1, word_dropout=0.3)
     check_resumption(recipe, tmp_path, stop_at=17)
 
@@ -259,10 +259,10 @@ def test_words_are_numbered_by_count():
 def test_predict_and_evaluate_on_the_command_line(exported, capsys, tmp_path):
     import json
 
-    from zoo.cli import _dispatch
+    from zoo.cli.commands import dispatch
 
-    assert _dispatch(["predict", str(exported.export), "--text", "the red tree"]) == 0
+    assert dispatch(["predict", str(exported.export), "--text", "the red tree"]) == 0
     assert capsys.readouterr().out == "the/DET red/ADJ tree/NOUN\n"
-    assert _dispatch(["evaluate", str(exported.export), "--json"]) == 0
+    assert dispatch(["evaluate", str(exported.export), "--json"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert results["test_accuracy"] == pytest.approx(exported.metrics["test_accuracy"])

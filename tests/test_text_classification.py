@@ -7,12 +7,11 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import check_resumption
-from zoo import engine
+from conftest import check_resumption, run
 from zoo.data.labelled import load_labelled
 from zoo.errors import UsageError, ZooError
-from zoo.recipe import TextRecipe
 from zoo.registry import describe
+from zoo.tasks.text_classification.recipe import TextClassificationRecipe as TextRecipe
 
 SIZES = {"units": 8, "character_units": 4, "character_embedding": 4, "word_embedding": 8}
 
@@ -48,7 +47,7 @@ def make_recipe(reviews, **changes):
 
 @pytest.fixture(scope="module")
 def trained(reviews, tmp_path_factory):
-    return engine.run(make_recipe(reviews), run_dir=tmp_path_factory.mktemp("texts") / "run")
+    return run(make_recipe(reviews), run_dir=tmp_path_factory.mktemp("texts") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +113,14 @@ def test_any_text_is_answered(label, text):
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(-1), 1, rtol=1e-5)
 
 
-def test_a_stopped_run_ends_as_an_undisturbed_one(reviews, tmp_path, unchecked_export):
+def test_a_stopped_run_ends_as_an_undisturbed_one(reviews, tmp_path):
     check_resumption(make_recipe(reviews, epochs=2, steps_per_execution=1, word_dropout=0.3), tmp_path, stop_at=23)
 
 
 def test_predict_and_evaluate_on_the_command_line(trained, capsys):
-    from zoo.cli import _dispatch
+    from zoo.cli.commands import dispatch
 
-    assert _dispatch(["predict", str(trained.export), "--text", "so great"]) == 0
+    assert dispatch(["predict", str(trained.export), "--text", "so great"]) == 0
     assert capsys.readouterr().out.startswith("--text: good (")
-    assert _dispatch(["evaluate", str(trained.export), "--json"]) == 0
+    assert dispatch(["evaluate", str(trained.export), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["test_accuracy"] == pytest.approx(trained.metrics["test_accuracy"])

@@ -10,13 +10,11 @@ import sacrebleu
 import tensorflow as tf
 
 import zoo
-from conftest import PREPARED, check_resumption
-from zoo import engine
+from conftest import PREPARED, check_resumption, prepared, run
 from zoo.data.tokens import Tokenizer
 from zoo.errors import UsageError
-from zoo.recipe import TranslationRecipe
-from zoo.registry import describe
-from zoo.tasks.translation import END, PADDING, Search, Translation
+from zoo.tasks.decoding import END, PADDING, Search
+from zoo.tasks.translation.recipe import TranslationRecipe
 
 NUMBERS = {"one": "eins", "two": "zwei", "three": "drei", "five": "fünf", "twelve": "zwölf"}
 SIZES = {"embedding": 16, "units": 24, "maxout": 16, "alignment": 16}
@@ -41,7 +39,7 @@ def make_recipe(pairs, **changes):
         "model": "seq2seq",
         "model_args": SIZES,
         "dataset": f"tsv:{pairs}",
-        "least_count": 2,
+        "min_count": 2,
         "lower_case": True,
         "epochs": 20,
         "batch_size": 16,
@@ -55,7 +53,7 @@ def make_recipe(pairs, **changes):
 
 @pytest.fixture(scope="module")
 def trained(pairs, tmp_path_factory):
-    return engine.run(make_recipe(pairs), run_dir=tmp_path_factory.mktemp("translation") / "run")
+    return run(make_recipe(pairs), run_dir=tmp_path_factory.mktemp("translation") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +73,9 @@ def test_texts_are_cut_and_joined_as_one_writes_them():
 
 
 def test_batches_are_what_the_pairs_say(pairs):
-    task = Translation(make_recipe(pairs), describe("seq2seq"), print)
-    for inputs, labels, real in task.training_batches(0).take(5):
+    task = prepared(make_recipe(pairs))
+    for batch in task.training_batches(0).take(5):
+        inputs, labels, real = batch["inputs"], batch["labels"], batch["mask"]
         source, before, labels = inputs["source"].numpy(), inputs["target"].numpy(), labels.numpy()
         assert (before[:, 0] == END).all()
         np.testing.assert_array_equal(real, labels > 0)
@@ -90,7 +89,7 @@ def test_batches_are_what_the_pairs_say(pairs):
                     NUMBERS[task.source_words.words[ours - 3]] == task.target_words.words[theirs - 3]
                 )
     one, other = (next(iter(task.training_batches(3))) for _ in range(2))
-    np.testing.assert_array_equal(one[0]["source"], other[0]["source"])
+    np.testing.assert_array_equal(one["inputs"]["source"], other["inputs"]["source"])
 
 
 @pytest.mark.parametrize("name", ["dates", "multi30k/en-de"])
@@ -99,32 +98,36 @@ def test_little_of_a_batch_is_padding(name):
         pytest.skip("multi30k is not prepared")
     unit = "characters" if name == "dates" else "words"
     recipe = make_recipe("", dataset=name, unit=unit, batch_size=64)
-    task = Translation(recipe, describe("seq2seq"), print)
+    task = prepared(recipe)
     real = total = 0
-    for inputs, labels, _ in task.training_batches(0).take(200):
+    for batch in task.training_batches(0).take(200):
+        inputs, labels = batch["inputs"], batch["labels"]
         for side in (inputs["source"].numpy(), labels.numpy()):
             real, total = real + (side > 0).sum(), total + side.size
     assert real / total > 0.85
 
 
 def test_long_pairs_are_left_out_of_training(pairs):
-    task = Translation(make_recipe(pairs, longest=3), describe("seq2seq"), print)
+    task = prepared(make_recipe(pairs, max_length=3))
     assert 0 < task.train_examples < 1000
-    for inputs, labels, _ in task.training_batches(0).take(50):
+    for batch in task.training_batches(0).take(50):
+        inputs, labels = batch["inputs"], batch["labels"]
         assert inputs["source"].shape[1] <= 4 and labels.shape[1] <= 4
-    with pytest.raises(zoo.ZooError, match="as short as 1 tokens"):
-        Translation(make_recipe(pairs, longest=1, least_count=1), describe("seq2seq"), print)
+    with pytest.raises(zoo.ZooError, match="every pair has more than 1 tokens"):
+        prepared(make_recipe(pairs, max_length=1, min_count=1))
 
 
 def test_smoothed_labels_are_keras_own(pairs):
-    task = Translation(make_recipe(pairs, label_smoothing=0.1), describe("seq2seq"), print)
+    task = prepared(make_recipe(pairs, label_smoothing=0.1))
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(2, 3, 7)).astype(np.float32), rng.integers(0, 7, (2, 3))
-    got = task.loss(labels, {"logits": logits})
+    batch = {"inputs": labels, "labels": labels, "mask": np.array([[1, 1, 0], [1, 0, 0]], np.float32)}
+    got, count = task.loss(batch, {"logits": logits})
     expected = keras.losses.categorical_crossentropy(
         keras.ops.one_hot(labels, 7), logits, from_logits=True, label_smoothing=0.1
     )
-    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    np.testing.assert_allclose(got, tf.reduce_sum(expected * batch["mask"]), rtol=1e-5)
+    assert count == 3
 
 
 def random_net(seed=0, **sizes):
@@ -231,7 +234,7 @@ def test_any_text_is_answered(signatures, text):
     assert signatures["serving_default"](text=tf.constant([], tf.string))["translation"].shape == (0,)
 
 
-def test_a_stopped_run_ends_as_an_undisturbed_one(pairs, tmp_path, unchecked_export):
+def test_a_stopped_run_ends_as_an_undisturbed_one(pairs, tmp_path):
     model_args = {**SIZES, "drop_rate": 0.2}
     check_resumption(make_recipe(pairs, epochs=2, steps_per_execution=1, model_args=model_args), tmp_path, stop_at=101)
 
@@ -239,25 +242,25 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(pairs, tmp_path, unchecked_exp
 @pytest.mark.parametrize("name", ["seq2seq_luong", "seq2seq_no_attention", "seq2seq_sutskever"])
 def test_the_other_nets_train_and_answer(name, pairs, tmp_path):
     sizes = {"embedding": 16, "units": 24, "layers": 2} if name == "seq2seq_sutskever" else SIZES
-    result = engine.run(make_recipe(pairs, model=name, model_args=sizes, epochs=1), run_dir=tmp_path / "run")
+    result = run(make_recipe(pairs, model=name, model_args=sizes, epochs=1), run_dir=tmp_path / "run")
     answer = tf.saved_model.load(str(result.export)).signatures["beam"](text=tf.constant(["one two.", "one"]))
     assert answer["attention"].shape[0] == 2 and "<unknown>" not in str(answer["translation"].numpy())
 
 
 def test_predict_and_evaluate_on_the_command_line(trained, capsys, tmp_path):
-    from zoo.cli import _dispatch
+    from zoo.cli.commands import dispatch
 
     picture = tmp_path / "a.png"
-    assert _dispatch(["predict", str(trained.export), "--text", "five two.", "--plot", str(picture)]) == 0
+    assert dispatch(["predict", str(trained.export), "--text", "five two.", "--plot", str(picture)]) == 0
     assert capsys.readouterr().out == "fünf zwei.\n" and picture.stat().st_size > 5000
-    assert _dispatch(["predict", str(trained.export), "--text", "five", "--beam", "--json"]) == 0
+    assert dispatch(["predict", str(trained.export), "--text", "five", "--beam", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["translation"].startswith("fünf")
-    assert _dispatch(["evaluate", str(trained.export), "--json"]) == 0
+    assert dispatch(["evaluate", str(trained.export), "--json"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert results["test_bleu"] == pytest.approx(trained.metrics["test_bleu"])
     assert results["scored_by"].startswith("sacreBLEU")
     with pytest.raises(zoo.ZooError, match="cannot be written"):
-        _dispatch(["predict", str(trained.export), "--text", "five", "--plot", str(tmp_path / "none" / "a.png")])
+        dispatch(["predict", str(trained.export), "--text", "five", "--plot", str(tmp_path / "none" / "a.png")])
 
 
 def test_what_cannot_be_is_said(pairs):

@@ -8,13 +8,14 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import folder_of_pictures, image_recipe
+from conftest import folder_of_pictures, image_recipe, prepared, run
 from zoo.data import views
 from zoo.data.normalisation import Normalisation
 from zoo.data.stream import EpochShuffle, Records
 from zoo.errors import UsageError, ZooError
-from zoo.registry import describe
-from zoo.tasks.classification import ImageClassification, Preprocessing, slid_over, smoothed_cross_entropy
+from zoo.tasks.image_classification.dense_scoring import convolutional
+from zoo.tasks.image_classification.preprocessing import Preprocessing
+from zoo.tasks.losses import smoothed_cross_entropy
 
 
 def places(height, width):
@@ -123,12 +124,12 @@ def test_label_smoothing_against_numpy():
 
 
 def test_auxiliary_losses_count_as_the_recipe_says(digits):
-    task = ImageClassification(image_recipe(aux_weight=0.3), describe("mlp"), print)
-    labels = tf.constant([1, 2])
+    task = prepared(image_recipe(aux_weight=0.3))
+    batch = {"inputs": tf.zeros((2, 1)), "labels": tf.constant([1, 2])}
     logits = {name: tf.random.stateless_normal((2, 10), [i, 0]) for i, name in enumerate(("logits", "aux1", "aux2"))}
-    parts = {name: task.loss(labels, value).numpy() for name, value in logits.items()}
+    parts = {name: task.loss(batch, value)[0].numpy() for name, value in logits.items()}
     np.testing.assert_allclose(
-        task.loss(labels, logits), parts["logits"] + 0.3 * (parts["aux1"] + parts["aux2"]), rtol=1e-6
+        task.loss(batch, logits)[0], parts["logits"] + 0.3 * (parts["aux1"] + parts["aux2"]), rtol=1e-6
     )
 
 
@@ -210,20 +211,20 @@ def test_a_tfds_set_is_streamed(tiny_imagenet):
     recipe = image_recipe(
         dataset=tiny_imagenet, crop="inception", test_size=30, model_args={"input_shape": (28, 28, 3)}, batch_size=7
     )
-    task = ImageClassification(recipe, describe("mlp"), print)
+    task = prepared(recipe)
     assert isinstance(task.data.train.pictures, Records) and isinstance(task.data.test.pictures, np.ndarray)
     assert (len(task.data.train), task.data.validation, len(task.data.test)) == (60, None, 6)
-    batches = [(images.numpy(), labels.numpy()) for images, labels in task.training_batches(0).take(12)]
+    batches = [(b["inputs"].numpy(), b["labels"].numpy()) for b in task.training_batches(0).take(12)]
     for images, labels in batches:
         assert images.shape == (7, 28, 28, 3)
         np.testing.assert_array_equal(images.mean(axis=(1, 2, 3)) > 0.5, labels == 1)
     later = next(iter(task.training_batches(10)))
-    np.testing.assert_array_equal(later[0], batches[10][0])
-    shared, labels = next(iter(task.training_batches(10, range(2, 5))))  # without what other workers train on
-    np.testing.assert_array_equal(shared, batches[10][0][2:5])
-    np.testing.assert_array_equal(labels, batches[10][1][2:5])
+    np.testing.assert_array_equal(later["inputs"], batches[10][0])
+    shared = next(iter(task.training_batches(10, range(2, 5))))  # without the rows of other workers
+    np.testing.assert_array_equal(shared["inputs"], batches[10][0][2:5])
+    np.testing.assert_array_equal(shared["labels"], batches[10][1][2:5])
     assert {images.shape for images, _ in task.data.train.batches(25)} == {(25, 28, 28, 3), (10, 28, 28, 3)}
-    held = ImageClassification(replace(recipe, validation_examples=9), describe("mlp"), print)
+    held = prepared(replace(recipe, validation_examples=9))
     assert (len(held.data.train), len(held.data.validation)) == (51, 9)
 
 
@@ -252,8 +253,7 @@ def small_net_name(monkeypatch):
         ({"crop": "inception", "test_size": 40}, "centre"),
     ],
 )
-def test_crops_and_scores_on_pictures_of_any_size(tmp_path, changes, scored, small_net_name, unchecked_export):
-    from zoo import engine
+def test_crops_and_scores_on_pictures_of_any_size(tmp_path, changes, scored, small_net_name):
 
     root = folder_of_pictures(tmp_path / "pictures")
     recipe = image_recipe(
@@ -264,13 +264,13 @@ def test_crops_and_scores_on_pictures_of_any_size(tmp_path, changes, scored, sma
         random_flip=True,
         **changes,
     )
-    task = ImageClassification(recipe, describe(small_net_name), print)
-    first, again = ([b[0].numpy() for b in task.training_batches(step).take(3)] for step in (0, 1))
+    task = prepared(recipe)
+    first, again = ([b["inputs"].numpy() for b in task.training_batches(step).take(3)] for step in (0, 1))
     np.testing.assert_array_equal(first[1], again[0])
     assert first[0].shape == (4, 32, 32, 3) and not np.array_equal(first[0], first[2])
-    shared = next(iter(task.training_batches(0, range(1, 3))))[0]
+    shared = next(iter(task.training_batches(0, range(1, 3))))["inputs"]
     np.testing.assert_array_equal(shared, first[0][1:3])
-    result = engine.run(recipe, run_dir=tmp_path / "run")
+    result = run(recipe, run_dir=tmp_path / "run")
     assert set(result.metrics) == {"validation_accuracy", "validation_loss"}
     answers = tf.saved_model.load(str(result.export)).signatures["image_bytes"](
         image_bytes=tf.constant([(root / "train" / "dark" / f"{i}.jpg").read_bytes() for i in range(3)])
@@ -281,7 +281,7 @@ def test_crops_and_scores_on_pictures_of_any_size(tmp_path, changes, scored, sma
 def test_sliding_is_the_mean_over_all_places():
     keras.utils.set_random_seed(0)
     for model in (small_net(num_classes=5), zoo.build("resnet20", num_classes=5)):
-        slid = slid_over(model)
+        slid = convolutional(model)
         image = tf.random.stateless_normal((1, 32, 32, 3), [1, 2])
         np.testing.assert_allclose(slid(image), model(image), rtol=1e-3, atol=1e-6)
         assert slid(tf.zeros((1, 96, 64, 3))).shape == (1, 5)
@@ -290,14 +290,17 @@ def test_sliding_is_the_mean_over_all_places():
     model = keras.Model(model.inputs[0], model.outputs[0])
     image = np.random.default_rng(0).normal(size=(1, 3, 3, 1)).astype(np.float32)
     places = (model(image[:, :, :2]) + model(image[:, :, 1:])) / 2
-    np.testing.assert_allclose(slid_over(model)(image), places, rtol=1e-5)
+    np.testing.assert_allclose(convolutional(model)(image), places, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"crop": "square", "train_sizes": (16,), "test_size": 40}, "no window of 28 × 28 fits a side of 16"),
-        ({"crop": "scale", "train_sizes": (40, 50), "test_size": 20}, "no window of 28 × 28 fits a side of 20"),
+        ({"crop": "square", "train_sizes": (16,), "test_size": 40}, "side of 16 is smaller than the window of 28 × 28"),
+        (
+            {"crop": "scale", "train_sizes": (40, 50), "test_size": 20},
+            "side of 20 is smaller than the window of 28 × 28",
+        ),
     ],
 )
 def test_windows_larger_than_the_picture_are_named(changes, said):

@@ -8,10 +8,11 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import folder_of_pictures
-from zoo import engine, optimizers
+from conftest import folder_of_pictures, run
 from zoo.errors import UsageError
 from zoo.recipe import list_recipes, load_recipe
+from zoo.training import optimizers
+from zoo.training.descent import divide_epoch
 
 IMAGENET = [name for name in list_recipes() if name.endswith("_imagenet2012")]
 SMALL = ("inception_v1_imagenet2012", "mobilenet_imagenet2012")
@@ -20,10 +21,10 @@ SMALL = ("inception_v1_imagenet2012", "mobilenet_imagenet2012")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in SMALL else [pytest.mark.full]) for name in IMAGENET]
 )
-def test_imagenet_recipes_run_on_a_folder(name, tmp_path, unchecked_export):
+def test_imagenet_recipes_run_on_a_folder(name, tmp_path):
     root = folder_of_pictures(tmp_path / "pictures", sizes=((375, 500), (500, 400), (360, 480)), count=2)
     recipe = replace(load_recipe(name), dataset=f"folder:{root}", batch_size=2)
-    result = engine.run(recipe, dry_run=True)
+    result = run(recipe, dry_run=True)
     assert 0 <= result.metrics["test_accuracy"] <= 1 and np.isfinite(result.metrics["test_loss"])
     assert isinstance(result.model.output, keras.KerasTensor)  # no auxiliary head is exported
 
@@ -34,7 +35,7 @@ def test_the_resnet_recipe_ends_at_the_papers_steps():
     assert [round(float(rate(step)), 6) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)] == [
         0.1, 0.1, 0.01, 0.01, 0.001, 0.001,
     ]  # fmt: skip
-    assert engine._divide(recipe, 50_000)[0] == 390 and recipe.limit_steps == 64_000 <= recipe.epochs * 390
+    assert divide_epoch(recipe, 50_000)[0] == 390 and recipe.limit_steps == 64_000 <= recipe.epochs * 390
     warm = optimizers.learning_rate(load_recipe("resnet110_cifar10"), 390)
     assert [round(float(warm(step)), 6) for step in (0, 399, 400, 32_000, 48_000)] == [0.01, 0.01, 0.1, 0.01, 0.001]
 

@@ -7,28 +7,34 @@ call that needs them (`build`, `run`).
 import importlib
 from typing import Any
 
+from zoo.serialization import register_layers
+
 __version__ = "0.1.0"
 
 _HOME = {
     "Card": "zoo.registry",
-    "Devices": "zoo.distribute",
-    "ImageRecipe": "zoo.recipe",
-    "LanguageModelRecipe": "zoo.recipe",
+    "Devices": "zoo.distribute.strategy",
+    "GradientRecipe": "zoo.recipe",
+    "ImageRecipe": "zoo.tasks.image_classification.recipe",
+    "LanguageModelRecipe": "zoo.tasks.language_modelling.recipe",
+    "Predictor": "zoo.tasks.base",
     "Recipe": "zoo.recipe",
-    "TaggingRecipe": "zoo.recipe",
-    "TextRecipe": "zoo.recipe",
-    "TranslationRecipe": "zoo.recipe",
+    "TaggingRecipe": "zoo.tasks.tagging.recipe",
+    "Task": "zoo.tasks.base",
+    "TextClassificationRecipe": "zoo.tasks.text_classification.recipe",
+    "TranslationRecipe": "zoo.tasks.translation.recipe",
     "UsageError": "zoo.errors",
     "ZooError": "zoo.errors",
-    "build": "zoo.registry",
+    "build": "zoo.building",
     "describe": "zoo.registry",
-    "guarded": "zoo.cli",
+    "exit_status": "zoo.cli.status",
     "list_models": "zoo.registry",
-    "main": "zoo.cli",
-    "parse": "zoo.cli",
-    "preprocessing": "zoo.weights",
+    "main": "zoo.cli.commands",
+    "parse": "zoo.cli.flags",
+    "preprocessing": "zoo.building",
     "register": "zoo.registry",
-    "run": "zoo.engine",
+    "register_task": "zoo.tasks.base",
+    "run": "zoo.training.run",
 }
 
 __all__ = sorted(_HOME)
@@ -44,3 +50,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME})
+
+
+register_layers()

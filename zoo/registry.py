@@ -1,13 +1,10 @@
 """Names of models, their cards and their builders. A builder's module is imported when it is built, not before."""
 
-import contextlib
 import fnmatch
 import functools
 import importlib
-import inspect
-import os
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,88 +170,3 @@ def builder_of(card: Card) -> Callable[..., "keras.Model"]:
         raise ZooError(
             f"The card of {card.name!r} names the builder {card.builder!r}, which is missing: {error}."
         ) from error
-
-
-def build(
-    name: str,
-    *,
-    weights: str | os.PathLike[str] | None = None,
-    dtype: str | None = None,
-    **config: Any,
-) -> "keras.Model":
-    """Builds a model by its name.
-
-    Args:
-      name: a model (`list_models()` has them all) or a family, which stands for its default variant.
-      weights: `None` for a fresh initialisation, a tag of the card, `"default"` for the card's first tag, or the
-        path of an export. With another `num_classes` than the weights have, everything but the head is loaded.
-      dtype: a Keras dtype policy for every layer, such as `"mixed_bfloat16"` or `"float64"`.
-      **config: the builder's own arguments: `num_classes`, `input_shape` (height, width, channels), `include_top`…
-
-    Returns:
-      A built, functional `keras.Model` whose last layer gives logits (scores for the perceptron).
-
-    Raises:
-      UsageError: an unknown model, argument, weights tag or impossible value, naming the nearest right ones.
-    """
-    card = _resolve(name)
-    builder = builder_of(card)
-    parameters = inspect.signature(builder).parameters
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    for key in config:
-        if key not in parameters and not takes_any:
-            raise UsageError(
-                f"{card.name!r} takes no argument {key!r}. {nearest(key, [*parameters, 'weights', 'dtype'])}"
-            )
-    _check_common_arguments(card.name, config)
-    if "name" in parameters:
-        config.setdefault("name", card.name)
-
-    import keras
-
-    with _dtype_policy(keras, dtype):
-        if weights is None:
-            return builder(**{**card.arguments, **config})
-        from zoo.weights import build_with_weights
-
-        return build_with_weights(card, builder, weights, config)
-
-
-def _check_common_arguments(model: str, config: Mapping[str, Any]) -> None:
-    num_classes = config.get("num_classes", 1)
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-        raise UsageError(f"{model}: num_classes is {num_classes!r}; it must be a whole number of at least 1.")
-    if "input_shape" in config:
-        shape = config["input_shape"]
-        right = isinstance(shape, (tuple, list)) and len(shape) == 3
-        if not right or not all(n is None or (isinstance(n, int) and n > 0) for n in shape):
-            raise UsageError(
-                f"{model}: input_shape is {shape!r}; it must be (height, width, channels), positive whole numbers."
-            )
-    drop_rate = config.get("drop_rate", 0.0)
-    if not isinstance(drop_rate, (int, float)) or not 0 <= drop_rate < 1:
-        raise UsageError(f"{model}: drop_rate is {drop_rate!r}; it must be at least 0 and below 1.")
-    pooling = config.get("pooling")
-    if pooling not in (None, "avg", "max"):
-        raise UsageError(f"{model}: pooling is {pooling!r}; it may be 'avg', 'max' or None.")
-    if pooling and config.get("include_top", True):
-        raise UsageError(
-            f"{model}: pooling={pooling!r} needs include_top=False; the top has its own way from map to vector."
-        )
-
-
-@contextlib.contextmanager
-def _dtype_policy(keras: Any, dtype: str | None) -> Iterator[None]:
-    """Sets Keras's global dtype policy while a graph is drawn, so that builders need no argument for it."""
-    before = keras.config.dtype_policy()
-    if dtype is not None:
-        try:
-            keras.config.set_dtype_policy(dtype)
-        except (ValueError, TypeError) as error:
-            raise UsageError(
-                f"dtype is {dtype!r}; it must be a Keras dtype policy such as 'float32', 'mixed_bfloat16' or 'float64'."
-            ) from error
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

@@ -31,6 +31,10 @@ class ImageSplit:
     def __len__(self) -> int:
         return len(self.pictures)
 
+    def first(self, count: int) -> "ImageSplit":
+        """The first `count` examples."""
+        return self.take(np.arange(min(count, len(self))))
+
     def take(self, indices: np.ndarray) -> "ImageSplit":
         """The examples at these sorted indices; of records, a range of them."""
         if isinstance(self.pictures, Records):

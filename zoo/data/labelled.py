@@ -39,6 +39,10 @@ class Texts:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def first(self, count: int) -> "Texts":
+        """The first `count` examples."""
+        return Texts(self.texts[:count], self.labels[:count])
+
 
 def load_labelled(
     dataset: str,

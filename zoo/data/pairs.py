@@ -43,6 +43,10 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.sources)
 
+    def first(self, count: int) -> "Pairs":
+        """The first `count` examples."""
+        return Pairs(self.sources[:count], self.targets[:count])
+
 
 def load_pairs(dataset: str, *, evaluation: bool = False, log: Callable[[str], None] = print) -> Splits[Pairs]:
     """Loads pairs of texts, normalised to NFC.

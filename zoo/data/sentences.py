@@ -29,6 +29,10 @@ class Sentences:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def first(self, count: int) -> "Sentences":
+        """The first `count` examples."""
+        return Sentences(self.tokens[:count], self.tags[:count])
+
 
 def load_tagged(dataset: str, *, evaluation: bool = False, log: Callable[[str], None] = print) -> Splits[Sentences]:
     """Loads tagged sentences, their tokens normalised to NFC; `classes` are the tags of the training split.

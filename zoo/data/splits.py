@@ -4,7 +4,7 @@ import hashlib
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from zoo.errors import ZooError
@@ -36,6 +36,11 @@ class Splits(Generic[T]):
     fingerprint: Mapping[str, int | str] = field(default_factory=dict)
 
     @property
+    def scored(self) -> T:
+        """The split that results are reported on: test, or what there is in its place."""
+        return next(split for split in (self.test, self.validation, self.train) if split is not None)
+
+    @property
     def present(self) -> dict[str, T]:
         """The splits that there are, by name, in the order train, validation, test."""
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
@@ -45,6 +50,12 @@ class Splits(Generic[T]):
     def description(self) -> str:
         """`found` and the warnings, to be printed before training."""
         return "\n".join([self.found, *(f"warning: {line}" for line in self.warnings)])
+
+
+def first_examples(splits: Splits[T], count: int) -> Splits[T]:
+    """The splits with only the first `count` examples of validation and test. A split has a method `first`."""
+    shorter = {name: split.first(count) for name, split in splits.present.items() if name != "train"}
+    return replace(splits, **shorter)
 
 
 def describe_counts(sizes: Mapping[str, int], unit: str) -> str:

@@ -179,4 +179,4 @@ def take_rows(batches: tf.data.Dataset, rows: range | None) -> tf.data.Dataset:
     """Batches of the rows in `rows` of each batch, by default all."""
     if rows is None:
         return batches
-    return batches.map(lambda *batch: tf.nest.map_structure(lambda value: value[rows.start : rows.stop], batch))
+    return batches.map(lambda batch: tf.nest.map_structure(lambda value: value[rows.start : rows.stop], batch))

@@ -1,50 +1,57 @@
-"""BiLSTMs over words and their characters: a tag for each word (Plank, Søgaard & Goldberg, ACL 2016; Lample et al.,
-NAACL 2016), or a label for a text (with the pooling of Conneau et al., EMNLP 2017)."""
+"""Bidirectional LSTMs over words and their characters: a tag for each word (Plank, Søgaard & Goldberg, ACL 2016; Lample
+et al., NAACL 2016), or a label for a text (with the pooling of Conneau et al., EMNLP 2017)."""
 
+import math
 from collections.abc import Mapping
 
 import keras
 from keras import layers as keras_layers
 from keras import ops
 
-from zoo.layers import LSTM, FromTheEnd, PerWord
-from zoo.models.parts import check_sizes
+from zoo.errors import UsageError
+from zoo.layers import LSTM, CharacterEncoder, ReverseSequence
+from zoo.models.common import check_sizes
 
 
-def spelling(sizes: Mapping[str, int]) -> keras.Model:
-    """Spelled words (N, C), padded with 0, to (N, 2·units): what an LSTM in each direction ends with."""
-    letters = keras.Input((None,), dtype="int32", name="letters")
-    real = ops.not_equal(letters, 0)
-    x = keras_layers.Embedding(sizes["character_vocabulary"], sizes["character_embedding"], name="embedding")(letters)
-    turned = FromTheEnd(name="turned")(x, ops.sum(ops.cast(real, "int32"), axis=1))
-    ends = [
-        LSTM(sizes["character_units"], name=name)(read, mask=real)
-        for name, read in (("forward", x), ("backward", turned))
+def character_model(sizes: Mapping[str, int]) -> keras.Model:
+    """Characters of words (N, C), padded with 0, → (N, 2·units): the last states of an LSTM in each direction."""
+    characters = keras.Input((None,), dtype="int32", name="letters")
+    length = ops.sum(ops.cast(ops.not_equal(characters, 0), "int32"), axis=1)
+    table = keras_layers.Embedding(sizes["character_vocabulary"], sizes["character_embedding"], name="embedding")
+    x = table(characters)
+    reversed_x = ReverseSequence(name="turned")(x, length)
+    valid = ops.not_equal(characters, 0)
+    states = [
+        LSTM(sizes["character_units"], name=name)(inputs, mask=valid)
+        for name, inputs in (("forward", x), ("backward", reversed_x))
     ]
-    return keras.Model(letters, keras_layers.Concatenate(name="both")(ends), name="characters")
+    return keras.Model(characters, keras_layers.Concatenate(name="both")(states), name="characters")
 
 
-def encoder(sizes: Mapping[str, int], *, noise: float, drop_rate: float):
-    """The inputs, words (N, T) and their characters (N, T, C), both padded with 0, and (N, T, 2·units), what stands
-    around each word.
+def encoder(name: str, sizes: Mapping[str, int], *, noise: float, drop_rate: float):
+    """Two inputs, words (N, T) and their characters (N, T, C), both padded with 0, and the contextual vector of each
+    word (N, T, 2·units).
 
-    Rows are turned round by their own length, so that the LSTMs run without a mask, which costs at every step.
+    For the backward LSTM each row is reversed within its own length, so that neither LSTM needs a mask, which costs
+    time at every step.
     """
+    if not isinstance(noise, (int, float)) or not 0 <= noise < math.inf:
+        raise UsageError(f"{name}: noise is {noise!r}; it must be a standard deviation of at least 0.")
     words = keras.Input((None,), dtype="int32", name="words")
     characters = keras.Input((None, None), dtype="int32", name="characters")
     length = ops.sum(ops.cast(ops.not_equal(words, 0), "int32"), axis=1)
     table = keras_layers.Embedding(sizes["word_vocabulary"], sizes["word_embedding"], name="word_embedding")
-    spelled = PerWord(spelling(sizes), 2 * sizes["character_units"], name="spelling")(characters)
-    x = keras_layers.Concatenate(name="word")([table(words), spelled])
+    spelling = CharacterEncoder(character_model(sizes), 2 * sizes["character_units"], name="spelling")(characters)
+    x = keras_layers.Concatenate(name="word")([table(words), spelling])
     if noise:
         x = keras_layers.GaussianNoise(noise, name="noise")(x)  # (N, T, word_embedding + 2·character_units)
     for i in range(1, sizes["layers"] + 1):
         if drop_rate:
             x = keras_layers.Dropout(drop_rate, name=f"drop{i}")(x)
-        turned = FromTheEnd(name=f"turned{i}")(x, length)
+        reversed_x = ReverseSequence(name=f"turned{i}")(x, length)
         forward = LSTM(sizes["units"], return_sequences=True, name=f"forward{i}")(x)
-        backward = LSTM(sizes["units"], return_sequences=True, name=f"backward{i}")(turned)
-        backward = FromTheEnd(name=f"turned_back{i}")(backward, length)
+        backward = LSTM(sizes["units"], return_sequences=True, name=f"backward{i}")(reversed_x)
+        backward = ReverseSequence(name=f"turned_back{i}")(backward, length)
         x = keras_layers.Concatenate(name=f"both{i}")([forward, backward])  # (N, T, 2·units)
     if drop_rate:
         x = keras_layers.Dropout(drop_rate, name="drop_top")(x)
@@ -65,17 +72,18 @@ def bilstm_tagger(
     drop_rate: float = 0.0,
     name: str = "bilstm_tagger",
 ) -> keras.Model:
-    """A tag for each word, from the word, its spelling and what stands on both sides.
+    """A tag for each word, from the word, its characters and the words before and after it.
 
     Takes a dictionary of "words", int32 (N, T), and "characters", int32 (N, T, C), padded with 0 on the right; returns
-    logits (N, T, num_tags), which mean nothing where there is padding. A word is its embedding beside the last states
-    of a bidirectional LSTM over its characters. `layers` bidirectional LSTMs of `units` each way run over the words,
-    with Gaussian noise of deviation `noise` on their input and dropout at `drop_rate` around each.
+    logits (N, T, num_tags), which are undefined at padding. A word is represented by its embedding and the last states
+    of a bidirectional LSTM over its characters, concatenated. `layers` bidirectional LSTMs with `units` per direction
+    run over the words, with Gaussian noise of standard deviation `noise` on their input and dropout with `drop_rate`
+    before and after each.
 
-    Raises `UsageError` for sizes below 1.
+    Raises `UsageError` for sizes below 1 and for negative `noise`.
 
-    Differences from Plank et al.: no byte embeddings and no auxiliary loss; the initialisation is Keras's, which the
-    paper leaves open; `drop_rate`, off by default, is Lample et al.'s.
+    Differences from Plank et al.: no byte embeddings and no auxiliary loss. The initialisation, which the paper does
+    not state, is that of Keras. `drop_rate`, 0 by default, is from Lample et al.
     """
     sizes = check_sizes(
         name,
@@ -88,7 +96,7 @@ def bilstm_tagger(
         units=units,
         layers=layers,
     )
-    inputs, x = encoder(sizes, noise=noise, drop_rate=drop_rate)
+    inputs, x = encoder(name, sizes, noise=noise, drop_rate=drop_rate)
     logits = keras_layers.Dense(num_tags, name="tags")(x)  # (N, T, num_tags)
     return keras.Model(inputs, logits, name=name)
 
@@ -107,13 +115,14 @@ def bilstm_classifier(
     drop_rate: float = 0.0,
     name: str = "bilstm_classifier",
 ) -> keras.Model:
-    """A label for a text: the tagger's encoder, and of each of its numbers the greatest over all words.
+    """A label for a text: the encoder of the tagger, max pooling over the words and a dense layer.
 
-    Takes what `bilstm_tagger` takes; returns logits (N, num_classes). A text needs a word.
+    Takes the inputs of `bilstm_tagger`; returns logits (N, num_classes). Each text must have at least one word.
 
-    Raises `UsageError` for sizes below 1.
+    Raises `UsageError` for sizes below 1 and for negative `noise`.
 
-    Differences from Conneau et al.: words are read with their spelling, and one dense layer follows.
+    Differences from Conneau et al.: words are represented with their characters, as in the tagger, and one dense layer
+    follows the pooling.
     """
     sizes = check_sizes(
         name,
@@ -126,7 +135,7 @@ def bilstm_classifier(
         units=units,
         layers=layers,
     )
-    inputs, x = encoder(sizes, noise=noise, drop_rate=drop_rate)
-    real = ops.not_equal(inputs["words"], 0)[..., None]
-    x = ops.max(ops.where(real, x, -1.0), axis=1)  # (N, 2·units); an LSTM's outputs lie above −1
+    inputs, x = encoder(name, sizes, noise=noise, drop_rate=drop_rate)
+    valid = ops.not_equal(inputs["words"], 0)[..., None]
+    x = ops.max(ops.where(valid, x, -1.0), axis=1)  # (N, 2·units); the outputs of an LSTM are above −1
     return keras.Model(inputs, keras_layers.Dense(num_classes, name="classes")(x), name=name)

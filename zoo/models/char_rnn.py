@@ -1,24 +1,24 @@
-"""The character-level recurrent network of Karpathy's char-rnn (2015)."""
+"""The character-level recurrent network of char-rnn (Karpathy 2015)."""
 
 import keras
 from keras import ops
 
 from zoo.errors import UsageError
 from zoo.layers import LSTM
-from zoo.models.parts import check_sizes
+from zoo.models.common import check_sizes
 
 CELLS = ("simple", "gru", "lstm")
+UNIFORM = {"class_name": "RandomUniform", "config": {"minval": -0.08, "maxval": 0.08}}
 
 
 def recurrent(cell: str, units: int, *, name: str) -> keras.layers.RNN:
-    """One layer; every weight starts uniform between −0.08 and 0.08, an LSTM's forget bias at 1 (train.lua)."""
-    start = {"class_name": "RandomUniform", "config": {"minval": -0.08, "maxval": 0.08}}
+    """One layer; all weights are uniform between −0.08 and 0.08, the forget bias of an LSTM is 1 (train.lua)."""
     options = {
         "return_sequences": True,
         "return_state": True,
-        "kernel_initializer": start,
-        "recurrent_initializer": start,
-        "bias_initializer": start,
+        "kernel_initializer": UNIFORM,
+        "recurrent_initializer": UNIFORM,
+        "bias_initializer": UNIFORM,
         "name": name,
     }
     if cell == "lstm":
@@ -38,24 +38,24 @@ def char_rnn(
     drop_rate: float = 0.0,
     name: str = "char_rnn",
 ) -> keras.Model:
-    """Recurrent layers over characters, and a dense layer that scores the next character.
+    """Recurrent layers over characters and a dense layer that predicts the next character.
 
-    Takes a dictionary of "tokens", int32 (N, T), and the state of each layer, float (N, units): "state1", "state2", …,
-    for an LSTM "state1_h" and "state1_c". Returns a dictionary of "logits" (N, T, vocabulary_size) and the states after
-    the last character, under the same names: no state is hidden, whoever calls carries it on. `cell` is "simple", "gru"
-    or "lstm". Characters enter one-hot, or with `embedding` as learned vectors of that width. Dropout at `drop_rate`
-    follows each recurrent layer.
+    Takes a dictionary of "tokens", int32 (N, T), and the initial state of each layer, float (N, units): "state1",
+    "state2", …; for an LSTM "state1_h" and "state1_c". Returns a dictionary of "logits" (N, T, vocabulary_size) and the
+    states after the last character under the same names. The model keeps no state itself; the caller passes it on.
+    `cell` is "simple", "gru" or "lstm". Characters are one-hot vectors, or learned embeddings of width `embedding`.
+    Dropout with `drop_rate` follows each recurrent layer.
 
     Raises `UsageError` for another cell and for sizes below 1.
 
-    Differences from char-rnn: its gates have two biases, which are added; Keras's have one (1,024 numbers less at the
-    default size). It has no embedding.
+    Differences from char-rnn: its gates have two biases, which are added; those of Keras have one (1,024 parameters
+    fewer at the default size). char-rnn has no `embedding`.
     """
     if cell not in CELLS:
         raise UsageError(f"{name}: cell is {cell!r}; it may be 'simple', 'gru' or 'lstm'.")
     check_sizes(name, layers=layers, units=units, vocabulary_size=vocabulary_size)
-    if embedding is not None and embedding < 1:
-        raise UsageError(f"{name}: embedding is {embedding!r}; it must be at least 1, or None for one-hot input.")
+    if embedding is not None:
+        check_sizes(name, embedding=embedding)
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     inputs, outputs = {"tokens": tokens}, {}
     if embedding is None:
@@ -69,6 +69,5 @@ def char_rnn(
         outputs |= dict(zip(names, states, strict=True))
         if drop_rate:
             x = keras.layers.Dropout(drop_rate, name=f"drop{i}")(x)
-    start = {"class_name": "RandomUniform", "config": {"minval": -0.08, "maxval": 0.08}}
-    logits = keras.layers.Dense(vocabulary_size, kernel_initializer=start, bias_initializer=start, name="decoder")(x)
-    return keras.Model(inputs, {"logits": logits, **outputs}, name=name)
+    decoder = keras.layers.Dense(vocabulary_size, kernel_initializer=UNIFORM, bias_initializer=UNIFORM, name="decoder")
+    return keras.Model(inputs, {"logits": decoder(x), **outputs}, name=name)

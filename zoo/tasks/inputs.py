@@ -1,17 +1,27 @@
-"""What `zoo predict` reads from its command line."""
+"""The texts of a command line, decoded and normalised as training data is."""
 
+import argparse
 import sys
-from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from zoo.data.text_files import decode_text
-from zoo.errors import ZooError, reason
+from zoo.data.text_files import decode_text, split_lines
+from zoo.errors import UsageError, ZooError, reason
 
 
-def texts_of(options: Namespace) -> Iterator[tuple[str, str | ZooError]]:
-    """The texts of a command line, decoded and normalised as training data is: those after --text, then those in files,
-    `-` being standard input. In place of one that cannot be read or decoded there is the error."""
+def add_text_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds --text, which may be repeated."""
+    parser.add_argument("--text", action="append", metavar="TEXT", help="a text instead of a file; may be repeated")
+
+
+def read_texts(options: argparse.Namespace) -> Iterator[tuple[str, str | ZooError]]:
+    """Name and content of each text: those of --text, then the files, where `-` is standard input. The content of one
+    that cannot be read or decoded is the error.
+
+    Raises `UsageError` where there is none.
+    """
+    if not options.text and not options.files:
+        raise UsageError("There is nothing to answer: give --text TEXT, files, or - for standard input.")
     for text in options.text or ():
         yield "--text", _text(text.encode(errors="surrogateescape"))
     for name in options.files:
@@ -21,6 +31,16 @@ def texts_of(options: Namespace) -> Iterator[tuple[str, str | ZooError]]:
             yield name, ZooError(reason(error))
         else:
             yield name, _text(content)
+
+
+def read_lines(options: argparse.Namespace) -> Iterator[tuple[str, str | ZooError]]:
+    """Name and content of each line of the texts."""
+    for name, content in read_texts(options):
+        if isinstance(content, ZooError):
+            yield name, content
+            continue
+        for line in split_lines(content) or [""]:
+            yield name, line
 
 
 def _text(content: bytes) -> str | ZooError:

@@ -1,0 +1,156 @@
+"""`zoo.build` and `zoo.preprocessing`: the only place where the registry and the weights meet."""
+
+import contextlib
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import UsageError, nearest
+from zoo.exports.read import read_card
+from zoo.paths import literal_path
+from zoo.registry import Card, builder_of, describe
+from zoo.weights.exports import export_folder, load_export
+
+if TYPE_CHECKING:
+    import keras
+
+
+def build(
+    name: str,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    dtype: str | None = None,
+    **config: Any,
+) -> "keras.Model":
+    """Builds a model by its name.
+
+    Args:
+      name: a model (`list_models()` has them all) or a family, which stands for its default variant.
+      weights: `None` for a fresh initialisation, a tag of the card, `"default"` for the card's first tag, or the
+        path of an export. With another `num_classes` than the weights have, everything but the head is loaded.
+      dtype: a Keras dtype policy for every layer, such as `"mixed_bfloat16"` or `"float64"`.
+      **config: the builder's own arguments: `num_classes`, `input_shape` (height, width, channels), `include_top`…
+
+    Returns:
+      A built, functional `keras.Model` whose last layer gives logits (scores for the perceptron).
+
+    Raises:
+      UsageError: an unknown model, argument, weights tag or impossible value, naming the nearest right ones.
+    """
+    card = describe(name)
+    builder = builder_of(card)
+    parameters = inspect.signature(builder).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    for key in config:
+        if key not in parameters and not takes_any:
+            raise UsageError(
+                f"{card.name!r} takes no argument {key!r}. {nearest(key, [*parameters, 'weights', 'dtype'])}"
+            )
+    _check_common_arguments(card.name, config)
+    if "name" in parameters:
+        config.setdefault("name", card.name)
+
+    import keras
+
+    with _dtype_policy(keras, dtype):
+        if weights is None:
+            return builder(**{**card.arguments, **config})
+        return _build_with_weights(card, builder, weights, config)
+
+
+def _build_with_weights(
+    card: Card, builder: Callable[..., "keras.Model"], weights: str | os.PathLike[str], config: Mapping[str, Any]
+) -> "keras.Model":
+    """`weights` is a tag of the card, `"default"`, or the path of an export or a run. The arguments that the export's
+    model was built with are the defaults."""
+    tag = _tag(card, weights)
+    if card.weights.get(tag) == "keras-applications":
+        from zoo.weights.keras_applications import load_imagenet
+
+        model = builder(**{**card.arguments, **config})
+        load_imagenet(model, card.name)
+        return model
+    folder = export_folder(card, tag)
+    exported = read_card(folder)
+    if exported["name"] != card.name:
+        raise UsageError(f"{folder} holds weights of {exported['name']!r}, not of {card.name!r}.")
+    saved = exported["arguments_built"]
+    model = builder(**{**card.arguments, **saved, **config})
+    new_head = "num_classes" in saved and config.get("num_classes", saved["num_classes"]) != saved["num_classes"]
+    load_export(model, folder, head=not new_head)
+    if new_head:
+        print(
+            f"{card.name}: loaded the weights of {tag} except for the classifier; the head for "
+            f"{config['num_classes']} classes is new (the weights have {saved['num_classes']})."
+        )
+    return model
+
+
+def _tag(card: Card, weights: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    if weights != "default":
+        return weights
+    if not card.weights:
+        raise UsageError(
+            f"{card.name} has no pretrained weights; train it: {', '.join(card.recipes) or 'no recipe yet'}."
+        )
+    return next(iter(card.weights))
+
+
+def preprocessing(name: str, weights: str | os.PathLike[str] = "default") -> Callable[[Any], Any]:
+    """What the weights of a model expect to be done to images.
+
+    Returns a function from uint8 images (N, any height, any width, C) to the numbers (N, height, width, C) that
+    `zoo.build(name, weights=weights)` takes. Raises `UsageError` as `build` does.
+    """
+    card = describe(name)
+    tag = _tag(card, weights)
+    if card.weights.get(tag) == "keras-applications":
+        from zoo.weights.keras_applications import imagenet_preprocessing
+
+        return imagenet_preprocessing(card)
+    folder = export_folder(card, tag)
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(literal_path(folder)))
+    return lambda images: loaded.signatures["preprocess"](images=images)["inputs"]
+
+
+def _check_common_arguments(model: str, config: Mapping[str, Any]) -> None:
+    num_classes = config.get("num_classes", 1)
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+        raise UsageError(f"{model}: num_classes is {num_classes!r}; it must be a whole number of at least 1.")
+    if "input_shape" in config:
+        shape = config["input_shape"]
+        right = isinstance(shape, (tuple, list)) and len(shape) == 3
+        if not right or not all(n is None or (isinstance(n, int) and n > 0) for n in shape):
+            raise UsageError(
+                f"{model}: input_shape is {shape!r}; it must be (height, width, channels), positive whole numbers."
+            )
+    drop_rate = config.get("drop_rate", 0.0)
+    if not isinstance(drop_rate, (int, float)) or not 0 <= drop_rate < 1:
+        raise UsageError(f"{model}: drop_rate is {drop_rate!r}; it must be at least 0 and below 1.")
+    pooling = config.get("pooling")
+    if pooling not in (None, "avg", "max"):
+        raise UsageError(f"{model}: pooling is {pooling!r}; it may be 'avg', 'max' or None.")
+    if pooling and config.get("include_top", True):
+        raise UsageError(
+            f"{model}: pooling={pooling!r} needs include_top=False; the top has its own way from map to vector."
+        )
+
+
+@contextlib.contextmanager
+def _dtype_policy(keras: Any, dtype: str | None) -> Iterator[None]:
+    """Sets Keras's global dtype policy while a graph is drawn, so that builders need no argument for it."""
+    before = keras.config.dtype_policy()
+    if dtype is not None:
+        try:
+            keras.config.set_dtype_policy(dtype)
+        except (ValueError, TypeError) as error:
+            raise UsageError(
+                f"dtype is {dtype!r}; it must be a Keras dtype policy such as 'float32', 'mixed_bfloat16' or 'float64'."
+            ) from error
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -1,0 +1,5 @@
+"""The command line."""
+
+from zoo.cli.commands import console
+
+__all__ = ["console"]

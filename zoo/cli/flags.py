@@ -1,0 +1,123 @@
+"""Flags of a recipe, generated from its dataclass and from the arguments of its model's builder."""
+
+import argparse
+import inspect
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import field, fields, make_dataclass
+from typing import Annotated, Any
+
+from zoo.errors import UsageError
+from zoo.recipe import Recipe
+from zoo.registry import builder_of, describe
+
+RENAMED = {"--least-count": "--min-count", "--longest": "--max-length"}
+
+
+def parse(recipe: Recipe, arguments: Sequence[str] | None = None) -> tuple[Recipe, dict[str, Any]]:
+    """A recipe with the flags of a command line applied, and the arguments of `zoo.run` among the flags.
+
+    Each field is a flag, each argument of the model's builder a flag `--model.NAME`. Exits with status 2 for an unknown
+    flag.
+    """
+    import tyro
+
+    load_tensorflow()
+    from zoo.distribute.strategy import Devices
+
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _refuse_renamed(arguments)
+    # --model decides which builder the --model.NAME flags belong to, so it is parsed first.
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--model", default=recipe.model)
+    model = first.parse_known_args(arguments)[0].model
+    ModelArguments = make_dataclass("ModelArguments", _builder_fields(model, recipe))
+    # Mappings are not flags: the builder's arguments have flags of their own, and a paper's results are facts.
+    mappings = [entry.name for entry in fields(recipe) if isinstance(getattr(recipe, entry.name), Mapping)]
+    Shown = make_dataclass(
+        type(recipe).__name__,
+        [(name, tyro.conf.Suppress[tyro.conf.Fixed[Any]], field(default=None)) for name in mappings],
+        bases=(type(recipe),),
+        frozen=True,
+        kw_only=True,
+    )
+    options = [
+        ("run_dir", Annotated[str | None, tyro.conf.arg(help="The run directory; default runs/NAME/seedS-….")], None),
+        ("restart", Annotated[bool, tyro.conf.arg(help="Delete the run directory and start again.")], False),
+        ("dry_run", Annotated[bool, tyro.conf.arg(help="Build, train 2 steps, evaluate, export, delete.")], False),
+        ("devices", Annotated[Devices, tyro.conf.arg(name="")], Devices()),
+    ]
+    Flags = make_dataclass(
+        "Flags",
+        [
+            ("recipe", Annotated[Shown, tyro.conf.arg(name="")]),
+            ("model_args", Annotated[ModelArguments, tyro.conf.arg(name="model")]),
+            *options,
+        ],
+    )
+    values = {entry.name: getattr(recipe, entry.name) for entry in fields(recipe)}
+    defaults = Flags(recipe=Shown(**values), model_args=ModelArguments())
+    flags = tyro.cli(
+        Flags,
+        prog=f"zoo train {recipe.name}",
+        description=f"Trains {recipe.name}. Each field of the recipe is a flag.",
+        args=arguments,
+        default=defaults,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    stated = set(recipe.model_args) if model == recipe.model else set()
+    chosen = {
+        name: value
+        for name, value in vars(flags.model_args).items()
+        if name in stated or value != getattr(defaults.model_args, name)
+    }
+    # What is not an argument of the builder is passed on, so that the builder's check names it.
+    unknown = {} if model != recipe.model else dict(recipe.model_args)
+    chosen = {**{name: value for name, value in unknown.items() if name not in vars(flags.model_args)}, **chosen}
+    values = {name: getattr(flags.recipe, name) for name in values}
+    return type(recipe)(**{**values, "model_args": chosen}), {name: getattr(flags, name) for name, _, _ in options}
+
+
+def _refuse_renamed(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        old = argument.partition("=")[0].replace("_", "-")
+        if old in RENAMED:
+            raise UsageError(f"{old} is now {RENAMED[old]}.")
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow and Keras without the start-up messages that no environment variable silences."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            os.lseek(notes.fileno(), 0, os.SEEK_SET)
+            os.write(terminal, notes.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+def _builder_fields(model: str, recipe: Recipe) -> list[tuple[str, Any, Any]]:
+    """The arguments of a model's builder as dataclass fields, with the recipe's values as defaults."""
+    card = describe(model)
+    defaults = {**card.arguments, **(recipe.model_args if model == recipe.model else {})}
+    fields = []
+    for parameter in inspect.signature(builder_of(card)).parameters.values():
+        if parameter.kind is not parameter.KEYWORD_ONLY or parameter.name in ("name", "num_classes", "include_top"):
+            continue
+        value = defaults.get(parameter.name, parameter.default)
+        value = tuple(value) if isinstance(value, list) else value
+        kind = tuple[int, ...] if str(parameter.annotation) == "collections.abc.Sequence[int]" else parameter.annotation
+        fields.append((parameter.name, kind, field(default=value)))
+    return fields

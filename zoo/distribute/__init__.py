@@ -1,0 +1,1 @@
+"""Where a run runs: one device, several, several machines, a TPU."""

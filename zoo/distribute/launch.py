@@ -1,0 +1,78 @@
+"""Several processes on this machine that train together, to test a cluster. Standard library only."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+
+from zoo.errors import UsageError
+
+
+def launch(workers: int, command: Sequence[str]) -> int:
+    """Runs `zoo COMMAND` in so many processes, each with TF_CONFIG set, and returns the worst of their exit statuses.
+
+    Their output comes line by line, each behind the worker's name. A process that a signal ended counts as 128 and the
+    signal's number. Raises `UsageError` for fewer than one worker and for no command.
+    """
+    if workers < 1:
+        raise UsageError(f"workers is {workers}; it must be at least 1.")
+    if not command:
+        raise UsageError("There is nothing to launch; for example: zoo launch --workers 2 -- train lenet5_mnist")
+    # What a run records as its command begins with argv[0].
+    code = f"import sys; sys.argv[0] = 'zoo launch --workers {workers} --'; from zoo.cli import console; console()"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, *command],
+            env={**os.environ, "TF_CONFIG": config},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        for config in local_configs(local_addresses(workers))
+    ]
+    readers = [
+        threading.Thread(target=_pass_on, args=(f"[worker {index}] ", process))
+        for index, process in enumerate(processes)
+    ]
+    for reader in readers:
+        reader.start()
+    try:
+        for reader in readers:
+            reader.join()
+    except KeyboardInterrupt:  # the terminal has sent it to the workers, too; they end by themselves
+        for reader in readers:
+            reader.join()
+    statuses = [process.wait() for process in processes]
+    for index, status in enumerate(statuses):
+        if status < 0:
+            print(f"[worker {index}] ended by {signal.Signals(-status).name}", file=sys.stderr)
+    return max(status if status >= 0 else 128 - status for status in statuses)
+
+
+def _pass_on(prefix: str, process: subprocess.Popen) -> None:
+    for line in process.stdout:
+        print(prefix + line, end="", flush=True)
+
+
+def local_addresses(workers: int) -> list[str]:
+    """An address on this machine for each worker, at a port that is free."""
+    probes = [socket.socket() for _ in range(workers)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    addresses = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes]
+    for probe in probes:
+        probe.close()
+    return addresses
+
+
+def local_configs(addresses: Sequence[str]) -> list[str]:
+    """What TF_CONFIG says to the worker at each address."""
+    return [
+        json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
+        for index in range(len(addresses))
+    ]

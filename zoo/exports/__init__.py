@@ -1,0 +1,1 @@
+"""SavedModels that a server can answer from: writing, finding and checking them."""

@@ -1,0 +1,152 @@
+"""Writing SavedModels for serving: a version appears whole or not at all, and is checked first."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from zoo.errors import ZooError, reason
+from zoo.exports.read import FORMAT, SUMS, sha256
+from zoo.paths import literal_path
+from zoo.recipe import Recipe
+from zoo.registry import Card
+
+
+def write(
+    base: Path,
+    serving: tf.Module,
+    model: keras.Model,
+    recipe: Recipe,
+    card: Card,
+    examples: Mapping[str, np.ndarray],
+    metrics: Mapping[str, float],
+    arguments: Mapping[str, Any],
+    *,
+    labels: Sequence[str] | None = None,
+    check: bool = True,
+) -> Path:
+    """Saves `serving` as the next free version under `base` and returns that folder, `base/VERSION`.
+
+    Args:
+      base: the folder of the export, above its versions.
+      serving: `endpoints` holds the signatures by name, `weights` the variables in the order of `model.weights`.
+      model: the model that is exported.
+      recipe: the recipe it was trained with.
+      card: the model's card.
+      examples: requests to the default signature, by input name.
+      metrics: what was measured, for the card.
+      arguments: those that the model was built with.
+      labels: names of the classes, for the card.
+      check: whether a fresh process without the zoo loads the folder before it gets its name, and must answer
+        `examples` as `serving` does, to 1e-5.
+
+    Raises:
+      ZooError: the answers differ, or the disk is full or not writable.
+    """
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        for left in base.glob(".writing-*"):  # of a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=base))
+    except OSError as error:
+        raise ZooError(f"The export cannot be written to {base}: {reason(error)}.") from error
+    try:
+        tf.saved_model.save(serving, str(literal_path(folder)), signatures=serving.endpoints)
+        _write_extras(folder, serving, model, recipe, card, examples, metrics, arguments, labels)
+        if check:
+            _check(folder, serving, examples)
+        _write_sums(folder)
+        folder.chmod(0o755)
+        return _claim_version(base, folder)
+    except (OSError, tf.errors.OpError) as error:
+        raise ZooError(f"The export cannot be written to {base}: {reason(error)}.") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_extras(
+    folder: Path,
+    serving: tf.Module,
+    model: keras.Model,
+    recipe: Recipe,
+    card: Card,
+    examples: Mapping[str, np.ndarray],
+    metrics: Mapping[str, float],
+    arguments: Mapping[str, Any],
+    labels: Sequence[str] | None,
+) -> None:
+    extras = folder / "assets.extra"
+    extras.mkdir()
+    # The key of each Keras weight in the SavedModel's own checkpoint, so that weights are stored once.
+    keys = {v.path: f"weights/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i, v in enumerate(model.weights)}
+    plain = asdict(card)
+    plain.update(
+        format=FORMAT,
+        builder=str(card.builder),
+        labels=labels,
+        metrics=dict(metrics),
+        arguments_built={name: value for name, value in arguments.items() if name != "aux_heads"},  # not exported
+    )
+    for name, content in (("weights.json", keys), ("recipe.json", recipe.to_dict()), ("card.json", plain)):
+        (extras / name).write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+    _write_warmup(extras / "tf_serving_warmup_requests", examples)
+
+
+def _write_warmup(path: Path, examples: Mapping[str, np.ndarray]) -> None:
+    """Requests that TensorFlow Serving runs when it loads the model, so that no client waits for tracing."""
+    from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
+
+    request = predict_pb2.PredictRequest(model_spec=model_pb2.ModelSpec(signature_name="serving_default"))
+    for name, value in examples.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value[:1]))
+    log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+    with tf.io.TFRecordWriter(str(literal_path(path.parent) / path.name)) as writer:
+        writer.write(log.SerializeToString())
+
+
+def _check(folder: Path, serving: tf.Module, examples: Mapping[str, np.ndarray]) -> None:
+    expected = serving.endpoints["serving_default"](*(tf.constant(value) for value in examples.values()))
+    arrays = {f"in:{name}": value for name, value in examples.items()}
+    for name, value in expected.items():
+        array = value.numpy()
+        arrays[f"out:{name}"] = array.astype("S") if array.dtype == object else array
+    with tempfile.TemporaryDirectory() as scratch:
+        answers = Path(scratch) / "answers.npz"
+        np.savez(answers, **arrays)
+        script = Path(__file__).with_name("check_script.py")
+        # -P keeps the script's own folder, and so the zoo, off the module path.
+        done = subprocess.run(
+            [sys.executable, "-P", "-W", "ignore", str(script), str(literal_path(folder)), str(answers)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+    if done.returncode:
+        said = (done.stdout or done.stderr).strip().splitlines()[-1:] or ["nothing"]
+        raise ZooError(f"The export, loaded in a fresh process, does not answer as the trained model does: {said[0]}")
+
+
+def _write_sums(folder: Path) -> None:
+    sums = [f"{sha256(path)}  {path.relative_to(folder)}\n" for path in sorted(folder.rglob("*")) if path.is_file()]
+    (folder / SUMS).write_text("".join(sums), encoding="utf-8")
+
+
+def _claim_version(base: Path, folder: Path) -> Path:
+    version = max((int(path.name) for path in base.iterdir() if path.name.isdigit()), default=0) + 1
+    while True:
+        try:
+            return folder.rename(base / str(version))
+        except OSError:
+            if not (base / str(version)).exists():
+                raise
+            version += 1  # another process was quicker

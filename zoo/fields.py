@@ -1,0 +1,83 @@
+"""Checks of a dataclass's values against its annotations. Standard library only."""
+
+import functools
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Literal, Union
+
+from zoo.errors import UsageError, nearest
+
+
+def check_fields(owner: str, instance: Any) -> None:
+    """Checks every field of a frozen dataclass against its annotation, and gives it its plain form.
+
+    A list becomes a tuple and a whole number in a float field becomes a float, so that a value is the same however it
+    was written. Raises `UsageError` that begins with `owner` for a value of another type, for a choice that does not
+    exist, and for a number that is not finite.
+    """
+    hints = _hints(type(instance))
+    for entry in fields(instance):
+        value = _checked(owner, entry.name, getattr(instance, entry.name), hints[entry.name])
+        object.__setattr__(instance, entry.name, value)
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _checked(owner: str, name: str, value: Any, hint: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin is Literal:
+        if value not in arguments or type(value) is not str:
+            raise UsageError(f"{owner}: {name} is {value!r}. {nearest(str(value), map(str, arguments))}")
+        return value
+    if origin in (Union, types.UnionType):
+        if value is None:
+            if type(None) in arguments:
+                return None
+        kinds = [kind for kind in arguments if kind is not type(None)]
+        for kind in kinds[:-1]:
+            try:
+                return _checked(owner, name, value, kind)
+            except UsageError:
+                continue
+        return _checked(owner, name, value, kinds[-1])
+    if origin is tuple:
+        if isinstance(value, (str, bytes)) or not isinstance(value, (tuple, list)):
+            raise _wrong(owner, name, value, "a tuple")
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            arguments = (arguments[0],) * len(value)
+        if len(arguments) != len(value):
+            raise _wrong(owner, name, value, f"a tuple of {len(arguments)} values")
+        return tuple(_checked(owner, name, part, kind) for part, kind in zip(value, arguments, strict=True))
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise _wrong(owner, name, value, "a mapping")
+        return value
+    if hint is bool:
+        if type(value) is not bool:
+            raise _wrong(owner, name, value, "True or False")
+        return value
+    if hint is int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise _wrong(owner, name, value, "a whole number")
+        return value
+    if hint is float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise _wrong(owner, name, value, "a finite number")
+        return float(value)
+    if hint is str:
+        if not isinstance(value, str):
+            raise _wrong(owner, name, value, "a string")
+        return value
+    return value
+
+
+def _wrong(owner: str, name: str, value: Any, expected: str) -> UsageError:
+    return UsageError(f"{owner}: {name} is {value!r}; it must be {expected}.")

@@ -1,0 +1,40 @@
+"""Layers that Keras does not have, in Keras 3 for any backend; one topic per file.
+
+Every class is registered under the package name "zoo", so that `keras.models.load_model` finds it. A class that a saved
+model can contain must be imported here.
+"""
+
+from zoo.layers.attention import AttentionDecoder, DecoderCell
+from zoo.layers.characters import CharacterEncoder
+from zoo.layers.device import on_cpus
+from zoo.layers.gated import GatedCell
+from zoo.layers.lenet import EuclideanRBF, PartialConv2D, ScaledTanh, Subsampling2D
+from zoo.layers.maxout import Maxout
+from zoo.layers.normalization import BatchNormalization, LocalResponseNormalization
+from zoo.layers.recurrent import LSTM
+from zoo.layers.reverse import ReverseSequence
+from zoo.layers.shortcut import IdentityShortcut
+from zoo.layers.stacked import StackedDecoder
+from zoo.layers.whitening import IdentityKernel, WhiteningConv2D, whitening_filters
+
+__all__ = [
+    "LSTM",
+    "AttentionDecoder",
+    "BatchNormalization",
+    "CharacterEncoder",
+    "DecoderCell",
+    "EuclideanRBF",
+    "GatedCell",
+    "IdentityKernel",
+    "IdentityShortcut",
+    "LocalResponseNormalization",
+    "Maxout",
+    "PartialConv2D",
+    "ReverseSequence",
+    "ScaledTanh",
+    "StackedDecoder",
+    "Subsampling2D",
+    "WhiteningConv2D",
+    "on_cpus",
+    "whitening_filters",
+]

@@ -1,0 +1,163 @@
+"""The decoder of the translation models, with additive, multiplicative or no attention."""
+
+from collections.abc import Callable
+
+import keras
+from keras import layers, ops
+
+from zoo.layers.gated import GatedCell
+
+
+def seq2seq_initializer(attention: str, stddev: float = 0.01) -> keras.initializers.Initializer:
+    """The initialiser of kernels and embeddings.
+
+    Bahdanau et al., appendix B.1: N(0, 0.01²), for the alignment model N(0, 0.001²), recurrent matrices orthogonal.
+    Luong et al., section 4.1: all weights uniform between −0.1 and 0.1.
+    """
+    if attention == "luong":
+        return keras.initializers.RandomUniform(-0.1, 0.1)
+    return keras.initializers.RandomNormal(stddev=stddev)
+
+
+def gated_cell(units: int, attention: str) -> GatedCell:
+    """The gated unit of encoder and decoder."""
+    return GatedCell(units, seq2seq_initializer(attention) if attention == "luong" else "orthogonal", name="cell")
+
+
+class DecoderCell(keras.layers.Layer):
+    """Makes a cell for `keras.layers.RNN` of a function (input, state) → (*outputs, state).
+
+    Tensors that are constant over the steps reach the function through its closure, because `RNN` takes no constants.
+    The outputs are concatenated on the last axis.
+    """
+
+    def __init__(self, function: Callable, state_size: int, **kwargs):
+        super().__init__(**kwargs)
+        self.function, self.state_size = function, state_size
+
+    def call(self, inputs, states):
+        *outputs, state = self.function(inputs, states[0])
+        return ops.concatenate(outputs, axis=-1), [state]
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class AttentionDecoder(keras.layers.Layer):
+    """The recurrence of the decoder over the target tokens.
+
+    `attention="bahdanau"`: the previous state is the query; the context enters the gated unit together with the token,
+    and state and context make the output (appendix A.2.2). `"luong"`: the token updates the state, which then is the
+    query; state and context make the output, which is also an input of the next step (sections 3.1 and 3.3, the
+    "general" score). `"none"`: at every step the context is the last encoder state of each direction (RNNencdec).
+
+    Takes the embeddings of the previous target tokens (N, T, E), the annotations (N, S, D), `valid`, bool (N, S), False
+    at padding, and the initial state (N, units); for Luong a state is the state of the gated unit and the last output,
+    concatenated (N, 2·units). Returns the inputs of the output layers (N, T, …), the attention (N, T, S) and the last
+    state. `step` computes the same for one token.
+    """
+
+    def __init__(self, units: int, attention: str, alignment: int, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.attention, self.alignment = units, attention, alignment
+        self.attends = attention != "none"
+
+        def dense(size: int, name: str, stddev: float = 0.01, **options) -> layers.Dense:
+            return layers.Dense(size, kernel_initializer=seq2seq_initializer(attention, stddev), name=name, **options)
+
+        self.word = dense(3 * units, "word")
+        self.context = dense(3 * units, "context", use_bias=False)  # for Luong it projects the last output
+        self.cell = gated_cell(units, attention)
+        if attention == "bahdanau":
+            self.query = dense(alignment, "query", 0.001, use_bias=False)
+            self.key = dense(alignment, "key", 0.001, use_bias=False)
+            self.score = layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="score")
+        if attention == "luong":
+            self.key = dense(units, "key", use_bias=False)
+            self.combine = dense(units, "combine", activation="tanh", use_bias=False)
+
+    def build(self, tokens_shape, annotations_shape, valid_shape, state_shape):
+        features = annotations_shape[-1]
+        self.word.build((None, None, tokens_shape[-1]))
+        self.context.build((None, self.units if self.attention == "luong" else features))
+        self.cell.build((None, 3 * self.units))
+        if self.attention == "bahdanau":
+            self.query.build((None, self.units))
+            self.key.build((None, None, features))
+            self.score.build((None, None, self.alignment))
+        if self.attention == "luong":
+            self.key.build((None, None, features))
+            self.combine.build((None, self.units + features))
+
+    def keys(self, annotations, valid):
+        """What is computed once per sentence: the keys (N, S, alignment) or (N, S, units); without attention the
+        context (N, D)."""
+        if self.attends:
+            return self.key(annotations)
+        last, half = ops.cast(self.last_token(valid), annotations.dtype), annotations.shape[-1] // 2
+        forward = ops.sum(annotations[..., :half] * last[..., None], axis=1)
+        return ops.concatenate([forward, annotations[:, 0, half:]], axis=-1)
+
+    def last_token(self, valid):
+        """A mask of the last token of each sentence, bool (N, S)."""
+        count = ops.sum(ops.cast(valid, "int32"), axis=1)
+        return ops.arange(ops.shape(valid)[1])[None] == count[:, None] - 1
+
+    def attend(self, state, keys, annotations, valid):
+        """The context (N, D) and the attention (N, S) of a state (N, units)."""
+        if self.attention == "none":
+            return keys, ops.cast(self.last_token(valid), annotations.dtype)
+        if self.attention == "bahdanau":
+            scores = self.score(ops.tanh(self.query(state)[:, None] + keys))[..., 0]
+        else:
+            scores = ops.matmul(keys, state[..., None])[..., 0]
+        scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
+        attention = ops.cast(ops.softmax(ops.where(valid, scores, -1e9), axis=-1), annotations.dtype)
+        return ops.matmul(attention[:, None], annotations)[:, 0], attention
+
+    def advance(self, x, state, keys, annotations, valid):
+        """One step from the projected token (N, 3·units): the step's features, its attention and the next state."""
+        if self.attention == "luong":
+            hidden, last_output = ops.split(state, 2, axis=-1)
+            hidden, _ = self.cell(x + self.context(last_output), [hidden])
+            context, attention = self.attend(hidden, keys, annotations, valid)
+            output = self.combine(ops.concatenate([hidden, context], axis=-1))
+            return output, attention, ops.concatenate([hidden, output], axis=-1)
+        context, attention = self.attend(state, keys, annotations, valid)
+        next_state, _ = self.cell(x + self.context(context), [state])
+        return ops.concatenate([state, context], axis=-1), attention, next_state
+
+    def step(self, token, state, keys, annotations, valid):
+        """One token (N, E) and the previous state → inputs of the output layers (N, …), attention, next state."""
+        features, attention, state = self.advance(self.word(token), state, keys, annotations, valid)
+        return self.output_features(features, token), attention, state
+
+    def output_features(self, features, tokens):
+        """The inputs of the output layers: the features, except for Luong with the token embeddings beside them."""
+        return features if self.attention == "luong" else ops.concatenate([features, tokens], axis=-1)
+
+    def call(self, tokens, annotations, valid, state):
+        keys, dtype = self.keys(annotations, valid), self.dtype_policy
+        # Not `ops.scan`: on TensorFlow XLA cannot differentiate it.
+        cell = DecoderCell(
+            lambda x, state: self.advance(x, state, keys, annotations, valid), state.shape[-1], dtype=dtype
+        )
+        loop = layers.RNN(cell, return_sequences=True, return_state=True, dtype=dtype)
+        x, state = loop(self.word(tokens), initial_state=state)
+        width = self.units if self.attention == "luong" else self.units + annotations.shape[-1]
+        return self.output_features(x[..., :width], tokens), x[..., width:], state
+
+    def compute_output_spec(self, tokens, annotations, valid, state):
+        width = self.units if self.attention == "luong" else self.units + annotations.shape[-1] + tokens.shape[-1]
+        batch, steps = tokens.shape[:2]
+        return (
+            keras.KerasTensor((batch, steps, width), dtype=self.compute_dtype),
+            keras.KerasTensor((batch, steps, annotations.shape[1]), dtype=self.compute_dtype),
+            keras.KerasTensor(state.shape, dtype=self.compute_dtype),
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "attention": self.attention,
+            "alignment": self.alignment,
+        }

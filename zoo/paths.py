@@ -1,0 +1,27 @@
+"""Paths for TensorFlow, which reads some of them as patterns. Standard library only."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_links: dict[Path, Path] = {}
+
+
+def literal_path(path: str | os.PathLike[str]) -> Path:
+    """A path to the same folder that TensorFlow takes literally.
+
+    TensorFlow treats `*`, `?`, `[`, `]` and a backslash in the paths of checkpoints as a pattern. Where `path` has one,
+    this is a symbolic link in the folder for temporary files, which is removed when the process ends.
+    """
+    path = Path(path)
+    if not set("*?[]\\") & set(str(path)) or os.name == "nt":
+        return path
+    path = path.absolute()
+    if path not in _links:
+        folder = tempfile.mkdtemp(prefix="zoo-path-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        _links[path] = Path(folder, "link")
+        _links[path].symlink_to(path, target_is_directory=True)
+    return _links[path]

@@ -1,0 +1,38 @@
+"""Tables and progress bars on the terminal."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Prints a table on the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    view = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        view.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        view.add_row(*map(str, row))
+    Console().print(view)
+
+
+def progress(items: Iterable[Any], label: str, total: int | None) -> Iterable[Any]:
+    """The items one by one, with a progress bar on a terminal; `total` may be unknown (None or negative)."""
+    from rich.progress import track
+
+    known = total if total and total > 0 else None
+    return track(items, description=label, total=known, transient=True, disable=not sys.stdout.isatty())
+
+
+def format_metric(metric: str, value: float | None, digits: int = 4) -> str:
+    """A metric as text: accuracies and errors in per cent, others with `digits` significant digits."""
+    if value is None:
+        return "–"
+    return f"{value:.2%}" if metric.endswith(("accuracy", "error", "match")) else f"{value:#.{digits}g}"
+
+
+def format_bytes(count: int) -> str:
+    """A number of bytes as text."""
+    return f"{count / 1e6:,.1f} MB"

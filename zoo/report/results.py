@@ -1,0 +1,130 @@
+"""The rows of results.csv, and the tables of README.md and saved_models/README.md that are generated from them."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+from zoo.errors import ZooError
+from zoo.report.console import format_metric
+
+COLUMNS = (
+    "recipe", "model", "seed", "dataset", "metric", "value", "paper", "steps", "planned_steps",
+    "seconds", "precision", "strategy", "trained_on", "evaluated_on", "versions", "commit", "command",
+)  # fmt: skip
+SETTING = ("recipe", "model", "dataset", "precision", "strategy")
+BY_LENGTH = "_words"  # the end of a metric's name that says how long the texts are
+TABLE_START, TABLE_END = "<!-- written by `make results` -->", "<!-- end -->"
+
+
+def add_results(runs: Sequence[Path], results: Path) -> None:
+    """Adds the metrics of finished runs to results.csv; a row of the same setting and seed is replaced.
+
+    Raises `ZooError` for a folder without the result of a finished run.
+    """
+    rows = read_results(results)
+    for run in runs:
+        try:
+            result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ZooError(f"{run} holds no result.json: the run is not finished, or it is another folder.") from error
+        for row in result["rows"]:
+            new = {column: "" if row[column] is None else str(row[column]) for column in COLUMNS}
+            rows = [old for old in rows if any(old[column] != new[column] for column in (*SETTING, "metric", "seed"))]
+            rows.append(new)
+    rows.sort(key=lambda row: (row["recipe"], len(row["model"]), *(row[column] for column in SETTING)))
+    with results.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_results(results: Path) -> list[dict[str, str]]:
+    """The rows of results.csv, none where there is no such file."""
+    if not results.exists():
+        return []
+    with results.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def results_table(rows: Sequence[Mapping[str, str]]) -> str:
+    """README's tables in Markdown: a line for each setting and metric, the mean over seeds; and BLEU by length."""
+    text = [
+        "| recipe | model | data | metric | paper | ours | runs | steps | minutes each | hardware |",
+        "|---|---|---|---|---:|---:|---:|---:|---:|---|",
+    ]
+    for (recipe, model, dataset, precision, strategy, steps, planned), metrics in _settings(rows).items():
+        runs = next(iter(metrics.values()))
+        hardware = [runs[0]["trained_on"]]
+        hardware += [] if precision == "float32" else [precision]
+        hardware += [] if strategy == "one_device" else [strategy]
+        done = f"{int(steps):,}" + ("" if steps == planned else f" of {int(planned):,}")
+        minutes = mean(float(row["seconds"]) for row in runs) / 60
+        what = [f"`{recipe}`", f"`{model}`", dataset]
+        how = [str(len(runs)), done, f"{minutes:.1f}", ", ".join(hardware)]
+        for metric, group in metrics.items():
+            if metric.endswith(BY_LENGTH):
+                continue
+            values = [float(row["value"]) for row in group]
+            paper = format_metric(metric, float(group[0]["paper"]) if group[0]["paper"] else None)
+            spread = f" ± {format_metric(metric, stdev(values), digits=2)}" if len(values) > 1 else ""
+            cells = [*what, metric.replace("_", " "), paper, f"{format_metric(metric, mean(values))}{spread}", *how]
+            text.append(f"| {' | '.join(cells)} |")
+            what, how = [""] * len(what), [""] * len(how)  # they stand once
+    return "\n".join([*text, *_by_length(rows)])
+
+
+def _settings(rows: Sequence[Mapping[str, str]]) -> dict[tuple[str, ...], dict[str, list[Mapping[str, str]]]]:
+    """The rows of each setting and of each metric in it, one a seed."""
+    settings: dict[tuple[str, ...], dict[str, list[Mapping[str, str]]]] = {}
+    for row in rows:
+        setting = tuple(row[column] for column in (*SETTING, "steps", "planned_steps"))
+        settings.setdefault(setting, {}).setdefault(row["metric"], []).append(row)
+    return settings
+
+
+def _by_length(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """A line for each translator: BLEU by the words of the source, as in Bahdanau et al.'s figure 2."""
+    lines, columns = [], []
+    for (recipe, *_), metrics in _settings(rows).items():
+        scores = {metric: mean(float(row["value"]) for row in group) for metric, group in metrics.items()}
+        lengths = {metric: score for metric, score in scores.items() if metric.endswith(BY_LENGTH)}
+        if lengths:
+            columns = [*lengths, "test_bleu"]
+            lines.append(f"| `{recipe}` | {' | '.join(format_metric(metric, scores[metric]) for metric in columns)} |")
+    if not lines:
+        return []
+    names = [name.removeprefix("test_bleu_").removesuffix(BY_LENGTH).replace("_", " ") for name in columns[:-1]]
+    head = f"| words in the source | {' | '.join(names)} | all |"
+    return ["", "BLEU of greedy translations:", "", head, f"|---|{'---:|' * len(columns)}", *lines]
+
+
+def exports_table(saved_models: Path) -> str:
+    """The table of saved_models/README.md in Markdown: what each export is and what was measured of it."""
+    text = ["| export | model | trained on | measured | weights |", "|---|---|---|---|---:|"]
+    for card in sorted(saved_models.glob("*/*/assets.extra/card.json")):
+        folder = card.parent.parent
+        about = json.loads(card.read_text(encoding="utf-8"))
+        recipe = json.loads((card.parent / "recipe.json").read_text(encoding="utf-8"))
+        size = (folder / "variables" / "variables.data-00000-of-00001").stat().st_size
+        measured = [
+            f"{metric.replace('_', ' ')} {format_metric(metric, value)}"
+            for metric, value in about["metrics"].items()
+            if not metric.endswith("loss")
+        ]
+        text.append(
+            f"| `{folder.relative_to(saved_models)}` | `{about['name']}` | {recipe['dataset']} "
+            f"| {', '.join(measured)} | {size / 1e6:.2f} MB |"
+        )
+    return "\n".join(text)
+
+
+def write_table(document: Path, table_: str) -> None:
+    """Puts a table between the two marks in a document."""
+    text = document.read_text(encoding="utf-8")
+    before, mark, rest = text.partition(TABLE_START)
+    _, end, after = rest.partition(TABLE_END)
+    if not mark or not end:
+        raise ZooError(f"{document} lacks the marks {TABLE_START!r} and {TABLE_END!r}.")
+    document.write_text(f"{before}{mark}\n\n{table_}\n\n{end}{after}", encoding="utf-8")

@@ -1,0 +1,304 @@
+"""The two contracts of a task, `Task` and `Predictor`, and the table of tasks. Imports neither TensorFlow nor Keras."""
+
+import abc
+import argparse
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from zoo.errors import UsageError, nearest
+from zoo.exports import read
+from zoo.paths import literal_path
+from zoo.recipe import Recipe
+from zoo.registry import Card, describe
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from zoo.training.training import Training
+
+Batch = Mapping[str, Any]
+Log = Callable[[str], None]
+
+
+class Task(abc.ABC):
+    """What the engine asks of a task. It knows nothing else of one.
+
+    A batch is a dict. `batch["inputs"]` is what the model takes. `batch["mask"]`, which may be absent, is float32 with
+    the rows on its first axis: 1 for what counts, 0 for padding. All other keys are the task's own. Every tensor of a
+    batch has the rows on its first axis. Several devices share each batch by rows; in validation the engine pads a
+    batch to a multiple of the devices by repeating its first row with a mask of 0 (and adds a mask of shape (rows,)
+    where there is none). So `loss` and `update_metrics` must leave out what is masked.
+    """
+
+    Recipe: ClassVar[type[Recipe]]
+    """The dataclass of the task's fields; its `task` is the task's name."""
+
+    monitor: ClassVar[tuple[str, str]] = ("val_accuracy", "max")
+    """The validation metric that decides which weights are best, and "max" or "min"."""
+
+    def __init__(self, recipe: Recipe, card: Card, log: Log = print):
+        self.recipe, self.card, self.log = recipe, card, log
+
+    @classmethod
+    def compatible(cls, card: Card) -> bool:
+        """Whether the task can train the model of `card`."""
+        return card.task == cls.Recipe.task
+
+    @abc.abstractmethod
+    def prepare(self) -> None:
+        """Loads the data and learns vocabularies and statistics from the training split.
+
+        Logs what it found in one line. Raises `UsageError` or `ZooError` for data that cannot be used.
+        """
+
+    def shorten(self, examples: int) -> None:
+        """Leaves only the first `examples` of the validation and test splits, for a dry run. `prepare` has run."""
+        return None
+
+    @abc.abstractmethod
+    def model_args(self) -> dict[str, Any]:
+        """Arguments of the model's builder that the data decides. `prepare` has run."""
+
+    @property
+    @abc.abstractmethod
+    def train_examples(self) -> int:
+        """Number of training examples in an epoch."""
+
+    @abc.abstractmethod
+    def training_batches(self, first_step: int, rows: range | None = None) -> "tf.data.Dataset":
+        """Endless batches from step `first_step` on, each full; a function of the recipe's seed and the step.
+
+        With `rows`, only these rows of each batch: other workers train on the others.
+        """
+
+    @abc.abstractmethod
+    def validation_batches(self) -> "tf.data.Dataset | None":
+        """Batches of the validation split, every example once, with a known cardinality; None without the split."""
+
+    @abc.abstractmethod
+    def loss(self, batch: Batch, outputs: Any) -> "tuple[tf.Tensor, tf.Tensor]":
+        """The summed loss of a batch, a float32 scalar (float64 in that precision), and what it is summed over.
+
+        The second is the number of examples, tokens, pixels or boxes that are not masked; it must equal `count(batch)`.
+        The engine divides by the total over all devices.
+        """
+
+    def count(self, batch: Batch) -> "tf.Tensor":
+        """The number that `loss` sums over, before the model has run: by default the sum of the mask, or the rows."""
+        import tensorflow as tf
+
+        if (mask := batch.get("mask")) is not None:
+            return tf.reduce_sum(mask)
+        return tf.cast(tf.shape(tf.nest.flatten(batch["inputs"])[0])[0], tf.float32)
+
+    def metrics(self) -> "list[keras.metrics.Metric]":
+        """New Keras metrics, one set for training and validation."""
+        return []
+
+    def update_metrics(self, metrics: "Sequence[keras.metrics.Metric]", batch: Batch, outputs: Any) -> None:
+        """Updates the metrics that `metrics` returned with one batch."""
+        return None
+
+    def state(self, model: "keras.Model") -> dict[str, tuple[int, ...]]:
+        """Names and shapes (without the rows) of the state that one step passes to the next; empty by default.
+
+        The model takes the state as inputs and returns it as outputs of these names. Row i of a batch continues row i
+        of the batch before it; all batches of a split have the same number of rows, which is static. Training carries
+        the state on through all epochs, validation starts at zeros.
+        """
+        return {}
+
+    def callbacks(self) -> "list[keras.callbacks.Callback]":
+        """Keras callbacks of the task's own, for gradient descent."""
+        return []
+
+    def fit(self, run: "Training") -> None:
+        """Trains `run.model`: by default gradient descent with Keras.
+
+        A task with another rule overrides it. It first calls `run.restore()`, which returns whether the training is
+        finished already, then trains, calls `run.record` for each row of metrics and `run.save` whenever its progress
+        is worth keeping, and ends with `run.save(finished=True)`.
+        """
+        run.descend()
+
+    def inference_model(self, model: "keras.Model") -> "keras.Model":
+        """The part of a trained model that is evaluated and exported: by default all of it."""
+        return model
+
+    @abc.abstractmethod
+    def evaluate(self, model: "keras.Model", folder: Path) -> dict[str, float]:
+        """Metrics of the validation and test splits by name ("test_accuracy"). Files for people go to `folder`."""
+
+    def pictures(self) -> dict[str, Callable[[Path], None]]:
+        """Pictures of the last `evaluate` by file name, each a function that draws into a path.
+
+        The engine draws them after the export is written; one that fails is a warning.
+        """
+        return {}
+
+    def labels(self) -> tuple[str, ...] | None:
+        """Names of the classes in the order of the model's outputs, for the export's card; None without classes."""
+        return None
+
+    @abc.abstractmethod
+    def serving(self, model: "keras.Model") -> "tf.Module":
+        """The module that an export saves: `endpoints`, its signatures by name ("serving_default" among them), and
+        `weights`, the model's variables in the order of `model.weights`."""
+
+    @abc.abstractmethod
+    def serving_examples(self) -> "dict[str, np.ndarray]":
+        """Real requests to the default signature, by input name; an export must answer them like the model."""
+
+
+class Predictor(abc.ABC):
+    """What one does with an export of a task, without the code that trains it."""
+
+    def __init__(self, export: Path):
+        """`export` is a version folder, checked by `zoo.exports.read.find`."""
+        self.export = export
+        self.card = read.read_card(export)
+        self.plain_recipe = read.read_recipe(export)
+
+    @property
+    def signatures(self) -> Mapping[str, Any]:
+        """The export's signatures, loaded at the first use."""
+        if not hasattr(self, "_loaded"):
+            import tensorflow as tf
+
+            self._loaded = tf.saved_model.load(str(literal_path(self.export)))
+        return self._loaded.signatures
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that the export was trained with."""
+        return recipe_from_dict(self.plain_recipe)
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        """Adds the task's flags of `zoo predict`."""
+        return None
+
+    @abc.abstractmethod
+    def predict(self, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+        """The answers for the inputs of a command line, `options.files` and the flags of `add_flags`, one by one.
+
+        An input that cannot be read yields `{"file": …, "error": …}`.
+        """
+
+    @abc.abstractmethod
+    def format(self, answer: Mapping[str, Any]) -> str:
+        """An answer of `predict` as text."""
+
+    @abc.abstractmethod
+    def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
+        """Metrics of the export on a data set (None: the recipe's own), computed through its signatures.
+
+        Raises `UsageError` where the data set does not fit the export.
+        """
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A row of the table: classes, or where to import them from ("module:Class")."""
+
+    recipe: type[Recipe] | str
+    task: type[Task] | str
+    predictor: type[Predictor] | str
+
+
+def _shipped(name: str, recipe: str, task: str, predictor: str) -> _Entry:
+    package = f"zoo.tasks.{name}"
+    return _Entry(f"{package}.recipe:{recipe}", f"{package}.task:{task}", f"{package}.predictor:{predictor}")
+
+
+_TABLE: dict[str, _Entry] = {
+    "image_classification": _shipped("image_classification", "ImageRecipe", "ImageClassification", "ImagePredictor"),
+    "language_modelling": _shipped(
+        "language_modelling", "LanguageModelRecipe", "LanguageModelling", "LanguageModelPredictor"
+    ),
+    "tagging": _shipped("tagging", "TaggingRecipe", "Tagging", "TaggingPredictor"),
+    "text_classification": _shipped(
+        "text_classification", "TextClassificationRecipe", "TextClassification", "TextClassificationPredictor"
+    ),
+    "translation": _shipped("translation", "TranslationRecipe", "Translation", "TranslationPredictor"),
+}
+
+
+def register_task(task: type[Task], predictor: type[Predictor]) -> None:
+    """Adds a task of one's own under the name `task.Recipe.task`, so that recipes and exports of it work.
+
+    Raises `UsageError` if the name is taken.
+    """
+    name = task.Recipe.task
+    if name in _TABLE:
+        raise UsageError(f"There is already a task {name!r}; choose another name for {task.__name__}.Recipe.task.")
+    _TABLE[name] = _Entry(task.Recipe, task, predictor)
+
+
+def list_tasks() -> list[str]:
+    """Names of the tasks, sorted."""
+    return sorted(_TABLE)
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _TABLE:
+        raise UsageError(
+            f"There is no task {name!r}. {nearest(name, _TABLE)} A task of your own must be registered first, with "
+            "zoo.register_task."
+        )
+    return _TABLE[name]
+
+
+def _loaded(reference: Any) -> Any:
+    if not isinstance(reference, str):
+        return reference
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def recipe_class(task: str) -> type[Recipe]:
+    """The dataclass of a task's fields."""
+    return _loaded(_entry(task).recipe)
+
+
+def create_task(recipe: Recipe, log: Log = print) -> Task:
+    """The task of a recipe, before any data is loaded.
+
+    Raises `UsageError` where the recipe's model is of another task.
+    """
+    card = describe(recipe.model)
+    task = _loaded(_entry(recipe.task).task)
+    if not task.compatible(card):
+        raise UsageError(
+            f"{recipe.name}: {card.name} is a model for {card.task}, and the recipe trains {recipe.task}; choose a "
+            f"model with `zoo list --task {recipe.task}`, or a recipe of `zoo show {card.name}`."
+        )
+    return task(recipe, card, log)
+
+
+def load_predictor(export: Path) -> Predictor:
+    """The predictor of an export, a version folder that `zoo.exports.read.find` returned."""
+    return _loaded(_entry(read.read_recipe(export)["task"]).predictor)(export)
+
+
+def predictor_class(task: str) -> type[Predictor]:
+    """The predictor of a task's exports."""
+    return _loaded(_entry(task).predictor)
+
+
+def recipe_from_dict(plain: Mapping[str, Any]) -> Recipe:
+    """The recipe that `Recipe.to_dict` made plain. Raises `UsageError` for a task that does not exist."""
+    kind = recipe_class(plain["task"])
+    names = {entry.name for entry in fields(kind)}
+    return kind(**{key: _with_tuples(value) for key, value in plain.items() if key in names})
+
+
+def _with_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_tuples(part) for key, part in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""Image classification: raw pixels in, classes, labels and probabilities out."""

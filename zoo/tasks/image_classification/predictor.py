@@ -1,0 +1,117 @@
+"""Using the export of an image classifier: answers for image files, scores on a data set."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from zoo.data.decoding import SUFFIXES, plain_image
+from zoo.data.paths import files_below
+from zoo.data.splits import Splits
+from zoo.errors import UsageError, ZooError, reason
+from zoo.report.console import progress
+from zoo.tasks.base import Log, Predictor
+from zoo.tasks.image_classification.preprocessing import Preprocessing, load_data
+from zoo.tasks.image_classification.scoring import scores
+
+
+class ImagePredictor(Predictor):
+    """Answers for image files, and scores on a data set of images."""
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--top-k", type=int, default=1, metavar="K", help="print the K likeliest classes (1)")
+
+    def predict(self, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+        """Yields for each file, in order, its `file`, `label`, `class` and `probability` (`score` for a perceptron),
+        and with --top-k the `top` classes; or the `error` that prevented it from being read."""
+        if not options.files:
+            raise UsageError(f"{self.export} classifies images: give image files, folders of them, or - (stdin).")
+        if options.top_k < 1:
+            raise UsageError(f"--top-k is {options.top_k}; it must be at least 1.")
+        signature = self.signatures["image_bytes"]
+        for name, content in _contents(options.files):
+            if isinstance(content, OSError):
+                yield {"file": name, "error": reason(content)}
+                continue
+            try:
+                image = tf.constant([plain_image(content)])
+                answer = {key: value.numpy()[0] for key, value in signature(image_bytes=image).items()}
+            except ZooError as error:
+                yield {"file": name, "error": str(error)}
+                continue
+            except tf.errors.OpError:
+                yield {"file": name, "error": "the image is damaged or cut off"}
+                continue
+            yield {"file": name, **self._answer(answer, options.top_k)}
+
+    def _answer(self, answer: Mapping[str, Any], top_k: int) -> dict[str, Any]:
+        value = "probability" if "probabilities" in answer else "score"
+        numbers, index = answer.get("probabilities", answer.get("scores")), int(answer["classes"])
+        plain = {"label": answer["labels"].decode(), "class": index, value: float(numbers[index])}
+        if top_k > 1:
+            order = np.argsort(-numbers, kind="stable")[:top_k]
+            names = self.card["labels"]
+            plain["top"] = [{"label": names[i], "class": int(i), value: float(numbers[i])} for i in order]
+        return plain
+
+    def format(self, answer: Mapping[str, Any]) -> str:
+        def one(entry: Mapping[str, Any]) -> str:
+            if "probability" in entry:
+                return f"{entry['label']} ({entry['probability']:.1%})"
+            return f"{entry['label']} (score {entry['score']:.4g})"
+
+        return f"{answer['file']}: {', '.join(map(one, answer.get('top', [answer])))}"
+
+    def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
+        recipe = replace(self.recipe, dataset=dataset or self.recipe.dataset)
+        signature = self.signatures["serving_default"]
+        preprocessing = Preprocessing(recipe, self.card["input_shape"])
+        data = load_data(recipe, preprocessing, log, evaluation=dataset is not None)
+        ids = self._class_ids(data)
+        batches = data.scored.batches(1 if recipe.test_views == "dense" else 250)
+        parts: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+        for images, labels in progress(batches, "scoring", int(batches.cardinality())):
+            answer = signature(images=images)
+            parts.append((labels.numpy(), {key: value.numpy() for key, value in answer.items()}))
+        truth = ids[np.concatenate([labels for labels, _ in parts])]
+        outputs = np.concatenate([answer.get("probabilities", answer.get("scores")) for _, answer in parts])
+        results = {"dataset": recipe.dataset, "test_examples": len(truth), **scores(truth, outputs, "test")}
+        if "probabilities" in parts[0][1]:
+            right = np.maximum(outputs[np.arange(len(truth)), truth], np.finfo(np.float32).tiny)
+            results["test_cross_entropy"] = float(-np.mean(np.log(right.astype(np.float64))))
+        return results
+
+    def _class_ids(self, data: Splits[Any]) -> np.ndarray:
+        """The export's class id of each class of a data set, compared by name."""
+        ids = {name: index for index, name in enumerate(self.card["labels"])}
+        unknown = [name for name in data.classes if name not in ids]
+        if unknown:
+            raise UsageError(
+                f"{data.name} has the class {unknown[0]!r}, which {self.export} does not know; its {len(ids)} classes "
+                f"are {', '.join(map(repr, list(ids)[:10]))}{', …' if len(ids) > 10 else ''}."
+            )
+        return np.array([ids[name] for name in data.classes])
+
+
+def _contents(sources: Sequence[str]) -> Iterator[tuple[str, bytes | OSError]]:
+    for source in sources:
+        if source == "-":
+            yield "-", sys.stdin.buffer.read()
+            continue
+        path = Path(source)
+        files = [path]
+        if path.is_dir():
+            files = files_below(path, SUFFIXES).paths
+            if not files:
+                yield source, FileNotFoundError(0, "the folder holds no image file")
+        for file in files:
+            try:
+                yield str(file), file.read_bytes()
+            except OSError as error:
+                yield str(file), error

@@ -1,0 +1,135 @@
+"""From uint8 images to the input of a model: one preprocessing for training, scoring and serving."""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from zoo.data import views
+from zoo.data.image_split import ImageSplit
+from zoo.data.images import load_images
+from zoo.data.normalisation import Normalisation
+from zoo.data.splits import Splits
+from zoo.data.stream import BatchRNG
+from zoo.data.views import View
+from zoo.errors import UsageError
+from zoo.tasks.image_classification.recipe import ImageRecipe
+
+
+class Preprocessing(tf.Module):
+    """uint8 images → the input of a recipe's model. It is part of the export."""
+
+    def __init__(self, recipe: ImageRecipe, input_shape: Sequence[int]):
+        super().__init__()
+        self.recipe = recipe
+        self.input_shape = tuple(recipe.model_args.get("input_shape") or input_shape)
+        self.shape = image_shape(recipe, input_shape)
+        self.normalisation = Normalisation(
+            self.input_shape,
+            kind=recipe.normalisation,
+            mean=recipe.pixel_mean,
+            std=recipe.pixel_std,
+            dtype="float64" if recipe.precision == "float64" else "float32",
+        )
+        channels = self.shape[2]
+        for key in ("pixel_mean", "pixel_std"):
+            if len(getattr(recipe, key)) not in (1, channels):
+                raise UsageError(
+                    f"{recipe.name}: {key} has {len(getattr(recipe, key))} values; "
+                    f"it must have one, or one for each of the {channels} channels."
+                )
+        sides = [recipe.test_size, *([recipe.train_sizes[0]] if recipe.crop in ("square", "scale") else [])]
+        smaller = [side for side in sides if side < max(self.shape[:2])]
+        if recipe.crop != "none" and smaller:
+            raise UsageError(
+                f"{recipe.name}: a side of {smaller[0]} is smaller than the window of {self.shape[0]} × "
+                f"{self.shape[1]}; train_sizes and test_size must be at least as large."
+            )
+
+    @property
+    def train_view(self) -> View:
+        """The view that training takes of an image."""
+        recipe = self.recipe
+        if recipe.crop == "square":
+            return views.central_square(recipe.train_sizes[0], self.shape[2])
+        if recipe.crop == "scale":
+            return views.random_scale(self.shape, recipe.train_sizes)
+        return views.inception_crop(self.shape) if recipe.crop == "inception" else views.whole(self.shape)
+
+    @property
+    def test_view(self) -> View:
+        """The view that testing takes of an image, of which `centre` or another window is used."""
+        if self.recipe.crop == "none":
+            return views.whole(self.shape)
+        if self.recipe.test_views == "dense":
+            return views.rescaled(self.recipe.test_size, self.shape[2])
+        return views.central_square(self.recipe.test_size, self.shape[2])
+
+    def training(self, images: tf.Tensor, rng: BatchRNG) -> tf.Tensor:
+        """Training images (N, height, width, C), cropped, normalised and augmented with the random numbers of their
+        rows."""
+        recipe, noise = self.recipe, None
+        if recipe.crop == "square":
+            rng, windows = rng.split()
+            images = views.random_window(images, self.shape[:2], windows.uniform(2))
+        if recipe.colour_noise and self.shape[2] == 3:
+            rng, colours = rng.split()
+            noise = views.colour_noise(recipe.colour_noise * colours.normal(3))
+        return augment(self(images, noise), rng, recipe)
+
+    def centre(self, images: tf.Tensor) -> tf.Tensor:
+        """The central window (N, height, width, C) of test views, normalised."""
+        return self(images if self.recipe.crop == "none" else views.window(images, self.shape[:2]))
+
+    def served(self, images: tf.Tensor) -> tf.Tensor:
+        """uint8 (N, any, any, C) → the input of an export's model: the central window where windows are used.
+
+        A model that is scored densely is served at the size that it was trained at.
+        """
+        if self.recipe.crop == "none":
+            return self(views.resize(images, self.shape))
+        side = self.recipe.train_sizes[0] if self.recipe.test_views == "dense" else self.recipe.test_size
+        return self(views.window(views.resize_to_square(images, side), self.shape[:2]))
+
+    def __call__(self, images: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
+        """Padded and normalised."""
+        pad = self.recipe.pad
+        return self.normalisation(tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]]), noise)
+
+
+def augment(images: tf.Tensor, rng: BatchRNG, recipe: ImageRecipe) -> tf.Tensor:
+    """Random shifts and mirror images of normalised images (N, H, W, C); same shape.
+
+    Shifts fill with zeros, which is the mean where one is subtracted: He et al. 2016, section 4.2.
+    """
+    shift = recipe.random_shift
+    if not shift and not recipe.random_flip:
+        return images
+    drawn = rng.uniform(3)
+    mirrored = drawn[:, 2] < 0.5 if recipe.random_flip else None
+    return views.random_window(images, tuple(images.shape[1:3]), drawn[:, :2], mirrored, margin=shift)
+
+
+def image_shape(recipe: ImageRecipe, input_shape: Sequence[int]) -> tuple[int, int, int]:
+    """The size that images are resized to, before padding."""
+    height, width, channels = recipe.model_args.get("input_shape") or input_shape
+    shape = (height - 2 * recipe.pad, width - 2 * recipe.pad, channels)
+    if min(shape) < 1:
+        raise UsageError(f"{recipe.name}: pad={recipe.pad} leaves nothing of an input of {height} × {width}.")
+    return shape
+
+
+def load_data(
+    recipe: ImageRecipe, preprocessing: Preprocessing, log: Callable[[str], None], *, evaluation: bool = False
+) -> Splits[ImageSplit]:
+    """The recipe's data set with the views of its preprocessing; `evaluation` is that of `load_images`."""
+    return load_images(
+        recipe.dataset,
+        preprocessing.train_view,
+        preprocessing.test_view,
+        seed=recipe.seed,
+        validation_examples=recipe.validation_examples,
+        validation_cut=recipe.validation_cut,
+        skip_bad_images=recipe.skip_bad_images,
+        evaluation=evaluation,
+        log=log,
+    )

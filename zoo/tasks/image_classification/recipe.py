@@ -1,0 +1,80 @@
+"""The recipe of image classification. Standard library only."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from zoo.recipe import GradientRecipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecipe(GradientRecipe):
+    """A recipe of image classification."""
+
+    task: ClassVar[str] = "image_classification"
+
+    loss: Literal["cross_entropy", "sigmoid_cross_entropy", "perceptron", "rbf_map"] = "cross_entropy"
+    """cross_entropy: softmax cross-entropy of the logits; sigmoid_cross_entropy: one binary problem per class, summed;
+    perceptron: Rosenblatt's criterion; rbf_map: LeCun's maximum a posteriori criterion for LeNet-5."""
+    label_smoothing: float = 0.0
+    """For cross_entropy: the part of the target that is spread evenly over all classes."""
+    aux_weight: float = 0.3
+    """Weight of each auxiliary head's loss, for models built with aux_heads=True."""
+    validation_examples: int = 0
+    """Number of training examples held out for validation where the data set has no validation split."""
+    validation_cut: Literal["random", "end"] = "random"
+    """random: chosen by the seed; end: the last examples in the order in which the data set was published."""
+    crop: Literal["none", "square", "scale", "inception"] = "none"
+    """How a training image becomes the model's input. none: the whole image is resized; square: the shorter side is
+    resized to train_sizes[0], then a random window of the central square is taken; scale: the shorter side is resized
+    to a random size in train_sizes, then a random window is taken; inception: a random window of 8 to 100 % of the area
+    with an aspect ratio of 3/4 to 4/3 is resized."""
+    train_sizes: tuple[int, ...] = (256,)
+    """For square and scale: the shorter side in pixels; one value, or the smallest and the largest."""
+    test_size: int = 256
+    """For all but none: the shorter side in evaluation and serving, where the central window is taken."""
+    test_views: Literal["centre", "ten_crops", "dense"] = "centre"
+    """How a test image is scored. centre: the central window (the whole image for crop=none); ten_crops: the mean
+    probability over centre, corners and their mirror images; dense: the mean over all positions of the model applied
+    convolutionally to the whole image with shorter side test_size, and to its mirror image. An export always uses the
+    central window."""
+    normalisation: Literal["constants", "mean_image", "per_image", "gcn_zca"] = "constants"
+    """constants: pixel_mean and pixel_std; mean_image: subtract the mean of the training images per pixel, then divide
+    by pixel_std; per_image: each image to mean 0 and variance 1; gcn_zca: global contrast normalisation and ZCA
+    whitening, as for Maxout networks."""
+    pixel_mean: tuple[float, ...] = (0.0,)
+    """Subtracted from the pixels, which range from 0 to 255; one value, or one per channel."""
+    pixel_std: tuple[float, ...] = (255.0,)
+    """Pixels are then divided by this; one value, or one per channel."""
+    pad: int = 0
+    """Black pixels added on each side after resizing, so that 28 × 28 digits fill 32 × 32."""
+    random_shift: int = 0
+    """Training images are shifted by up to this number of pixels, filled with zeros after the mean is subtracted."""
+    random_flip: bool = False
+    """Training images are mirrored left to right with probability 1/2."""
+    colour_noise: float = 0.0
+    """Standard deviation of the weights with which the principal components of ImageNet's colours are added to training
+    images; 0.1 in Krizhevsky et al. 2012, section 4.1."""
+    skip_bad_images: bool = False
+    """For folder: skip files that cannot be decoded instead of stopping."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("validation_examples", self.validation_examples >= 0, "0 or more")
+        self._require("pad", self.pad >= 0, "0 or more")
+        self._require("random_shift", self.random_shift >= 0, "0 or more")
+        self._require("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1")
+        self._require("aux_weight", self.aux_weight >= 0, "0 or more")
+        self._require("colour_noise", self.colour_noise >= 0, "0 or more")
+        sizes = self.train_sizes
+        self._require(
+            "train_sizes",
+            0 < len(sizes) <= 2 and sizes[0] >= 1 and list(sizes) == sorted(sizes),
+            "one size in pixels, or the smallest and the largest",
+        )
+        self._require("test_size", self.test_size >= 1, "at least 1")
+        views = self.test_views == "centre" or self.crop != "none"
+        self._require("test_views", views, "'centre' with crop='none', which has no larger image to take windows of")
+        self._require("pad", not self.pad or self.crop == "none", "0 with a crop")
+        self._require("pixel_mean", len(self.pixel_mean) >= 1, "one value, or one per channel")
+        positive = len(self.pixel_std) >= 1 and all(value > 0 for value in self.pixel_std)
+        self._require("pixel_std", positive, "one positive value, or one per channel")

@@ -1,0 +1,181 @@
+"""Training and evaluation of image classifiers."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from zoo.data import views
+from zoo.data.image_split import ImageSplit
+from zoo.data.splits import Splits, describe_counts, first_examples
+from zoo.data.stream import EpochShuffle
+from zoo.report import plots
+from zoo.report.console import progress
+from zoo.tasks.base import Batch, Task
+from zoo.tasks.image_classification.dense_scoring import convolutional
+from zoo.tasks.image_classification.losses import LOSSES, mistakes
+from zoo.tasks.image_classification.preprocessing import Preprocessing, load_data
+from zoo.tasks.image_classification.recipe import ImageRecipe
+from zoo.tasks.image_classification.scoring import scores
+from zoo.tasks.image_classification.serving import ServingClassifier
+from zoo.tasks.losses import masked_sum, smoothed_cross_entropy, update_class_metrics
+
+
+class ImageClassification(Task):
+    """Trains, evaluates and serves a classifier of images as an `ImageRecipe` says.
+
+    The model returns logits (N, K), or a dict of "logits" and of auxiliary heads, whose losses are added. Batches have
+    "labels" int64 (N,).
+    """
+
+    Recipe = ImageRecipe
+
+    def prepare(self) -> None:
+        recipe: ImageRecipe = self.recipe
+        self.preprocessing = Preprocessing(recipe, self.card.input_shape)
+        self.data: Splits[ImageSplit] = load_data(recipe, self.preprocessing, self.log)
+        self.log(self.data.description)
+        if self.preprocessing.normalisation.needs_images:
+            batches = (images for images, _ in self.data.train.batches(1000))
+            if recipe.crop == "square":
+                batches = (views.window(images, self.preprocessing.shape[:2]) for images in batches)
+            self.preprocessing.normalisation.learn(batches, self.log)
+        self.log(f"{recipe.name}: {self._summary()}")
+
+    def _summary(self) -> str:
+        data = self.data
+        height, width, channels = self.preprocessing.shape
+        sizes = {split: len(part) for split, part in data.present.items()}
+        return (
+            f"{data.name}: {describe_counts(sizes, 'images')} of {height} × {width} × {channels}, "
+            f"{len(data.classes)} classes"
+        )
+
+    def shorten(self, examples: int) -> None:
+        self.data = first_examples(self.data, examples)
+
+    def model_args(self) -> dict[str, Any]:
+        return {"num_classes": len(self.data.classes)}
+
+    @property
+    def train_examples(self) -> int:
+        return len(self.data.train)
+
+    def training_batches(self, first_step: int, rows: range | None = None) -> tf.data.Dataset:
+        order = EpochShuffle(len(self.data.train), self.recipe.batch_size, self.recipe.seed)
+        batches = self.data.train.training_batches(order, first_step, self.preprocessing.training, rows)
+        return batches.map(_named)
+
+    def validation_batches(self) -> tf.data.Dataset | None:
+        if self.data.validation is None:
+            return None
+        dense = self.recipe.test_views == "dense"
+        batches = self.data.validation.batches(1 if dense else max(self.recipe.batch_size, 250))
+        return batches.map(
+            lambda images, labels: _named(self.preprocessing.centre(images), labels),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+
+    def loss(self, batch: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        heads = outputs if isinstance(outputs, Mapping) else {"logits": outputs}
+        losses = self._losses(batch["labels"], heads["logits"])
+        for name, logits in heads.items():
+            if name != "logits":
+                losses += self.recipe.aux_weight * self._losses(batch["labels"], logits)
+        return masked_sum(losses, batch.get("mask")), self.count(batch)
+
+    def _losses(self, labels, logits):
+        if self.recipe.precision != "float64":
+            logits = ops.cast(logits, "float32")
+        if self.recipe.label_smoothing:
+            return smoothed_cross_entropy(labels, logits, self.recipe.label_smoothing)
+        return LOSSES[self.recipe.loss](labels, logits)
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+        if self.recipe.loss == "perceptron":
+            metrics.append(keras.metrics.MeanMetricWrapper(mistakes, name="mistakes"))
+        return metrics
+
+    def update_metrics(self, metrics, batch: Batch, outputs: Any) -> None:
+        logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs
+        update_class_metrics(metrics, batch["labels"], logits, batch.get("mask"))
+
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        return [_StopWithoutMistakes()] if self.recipe.loss == "perceptron" else []
+
+    def inference_model(self, model: keras.Model) -> keras.Model:
+        if not isinstance(model.output, Mapping):
+            return model
+        return keras.Model(model.inputs, model.output["logits"], name=model.name)
+
+    def evaluate(self, model: keras.Model, folder: Path) -> dict[str, float]:
+        results: dict[str, float] = {}
+        for name, split in (("validation", self.data.validation), ("test", self.data.test)):
+            if split is None:
+                continue
+            labels, outputs = self._outputs(model, split)
+            results |= scores(labels, outputs, name)
+            loss = LOSSES[self.recipe.loss](labels, ops.convert_to_tensor(outputs))
+            results[f"{name}_loss"] = float(ops.mean(ops.cast(loss, "float64")))
+            if split is self.data.scored:
+                self._confusion = (labels, outputs.argmax(-1))
+        return results
+
+    def pictures(self) -> dict[str, Callable[[Path], None]]:
+        if len(self.data.classes) > 100:
+            return {}
+        labels, predicted = self._confusion
+        return {"confusion.png": partial(plots.confusion_matrix, labels, predicted, self.data.classes)}
+
+    def _outputs(self, model: keras.Model, split: ImageSplit) -> tuple[np.ndarray, np.ndarray]:
+        """Labels (N,) of a split and its logits (N, K); for several views the logarithm of the mean probability."""
+        ready, size = self.preprocessing, self.preprocessing.shape[:2]
+        kind = self.recipe.test_views
+        if kind == "dense":
+            dense = convolutional(model)
+
+        @tf.function(reduce_retracing=True)  # with dense views, each image has a size of its own
+        def outputs_of(images):
+            if kind == "centre":
+                return tf.cast(model(ready.centre(images), training=False), ready.normalisation.dtype)
+            if kind == "ten_crops":
+                logits = [model(ready(view), training=False) for view in views.ten_crops(images, size)]
+            else:
+                logits = [dense(ready(view), training=False) for view in (images, images[:, :, ::-1])]
+            logs = tf.nn.log_softmax(tf.cast(tf.stack(logits), "float32"))
+            return tf.reduce_logsumexp(logs, axis=0) - float(np.log(len(logits)))
+
+        batches = split.batches({"centre": max(self.recipe.batch_size, 250), "ten_crops": 32, "dense": 1}[kind])
+        labels, outputs = [], []
+        for images, labels_ in progress(batches, "scoring", int(batches.cardinality())):
+            labels.append(labels_.numpy())
+            outputs.append(outputs_of(images).numpy())
+        return np.concatenate(labels), np.concatenate(outputs)
+
+    def labels(self) -> tuple[str, ...]:
+        return self.data.classes
+
+    def serving(self, model: keras.Model) -> tf.Module:
+        return ServingClassifier(model, self.preprocessing, self.data.classes)
+
+    def serving_examples(self) -> dict[str, np.ndarray]:
+        dense = self.recipe.test_views == "dense"
+        return {"images": next(iter(self.data.scored.batches(1 if dense else 8)))[0].numpy()}
+
+
+def _named(images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+    return {"inputs": images, "labels": labels}
+
+
+class _StopWithoutMistakes(keras.callbacks.Callback):
+    """Ends the training of a perceptron after an epoch without a mistake: the rule changes nothing from then on."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["mistakes"] == 0:
+            self.model.stop_training = True

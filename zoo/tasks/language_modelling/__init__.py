@@ -1,0 +1,1 @@
+"""Language modelling by characters: a prompt in, its continuation out."""

@@ -1,0 +1,61 @@
+"""Using the export of a language model: continuations of prompts, scores on a text."""
+
+import argparse
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import tensorflow as tf
+
+from zoo.errors import UsageError, ZooError
+from zoo.tasks.base import Log, Predictor
+from zoo.tasks.inputs import add_text_flag, read_texts
+from zoo.tasks.language_modelling.preprocessing import read_data
+
+
+class LanguageModelPredictor(Predictor):
+    """Continuations of prompts: the texts given, or those in files."""
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        add_text_flag(parser)
+        parser.add_argument("--length", type=int, default=200, help="number of characters to generate (200)")
+        parser.add_argument(
+            "--temperature", type=float, default=0.7, help="sampling temperature; 0 = greedy (default 0.7)"
+        )
+        parser.add_argument("--seed", type=int, default=0, help="seed of the sampling (0)")
+
+    def predict(self, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+        """Yields for each its `prompt` and the `text` that follows, or the `file` and the `error` that prevented it
+        from being read."""
+        signature = self.signatures["serving_default"]
+        for name, prompt in read_texts(options):
+            if isinstance(prompt, ZooError):
+                yield {"file": name, "error": str(prompt)}
+                continue
+            try:
+                answer = signature(
+                    prompt=tf.constant([prompt]),
+                    length=tf.constant([options.length]),
+                    temperature=tf.constant([options.temperature]),
+                    seed=tf.constant([options.seed]),
+                )
+            except tf.errors.InvalidArgumentError as error:
+                found = re.search(r"(length|temperature) must be [^].\n]*", str(error))
+                raise UsageError(f"{found.group(0) if found else error.message}.") from error
+            yield {"prompt": prompt, "text": answer["text"].numpy()[0].decode()}
+
+    def format(self, answer: Mapping[str, Any]) -> str:
+        return answer["prompt"] + answer["text"]
+
+    def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
+        recipe = replace(self.recipe, dataset=dataset or self.recipe.dataset)
+        score = self.signatures["score"]
+        data = read_data(recipe, log, evaluation=dataset is not None)
+        results: dict[str, Any] = {"dataset": recipe.dataset}
+        for name, streams in (("validation", data.validation), ("test", data.test)):
+            if streams is not None:
+                rows = score(text=tf.constant([row.encode() for row in streams.rows]))["nats_per_char"]
+                results[f"{name}_nats_per_char"] = float(tf.reduce_mean(tf.cast(rows, tf.float64)))
+        return results

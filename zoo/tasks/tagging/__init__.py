@@ -1,0 +1,1 @@
+"""Tagging: sentences in, a tag and its probability for each token out."""

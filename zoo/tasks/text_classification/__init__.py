@@ -1,0 +1,1 @@
+"""Text classification: a text in, its class, label and probabilities out."""

@@ -1,0 +1,65 @@
+"""Using the export of a text classifier: labels for texts, scores on a data set."""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from zoo.data.labelled import load_labelled
+from zoo.errors import UsageError, ZooError
+from zoo.report.console import progress
+from zoo.tasks.base import Log, Predictor
+from zoo.tasks.inputs import add_text_flag, read_texts
+
+ROWS = 50  # texts per request in evaluation
+
+
+class TextClassificationPredictor(Predictor):
+    """Labels for texts: those given, or whole files."""
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        add_text_flag(parser)
+
+    def predict(self, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+        """Yields for each text its `file` ("--text" for a flag), `label`, `class` and `probability`, or the `error`
+        that prevented it from being read."""
+        signature = self.signatures["serving_default"]
+        for name, content in read_texts(options):
+            if isinstance(content, ZooError):
+                yield {"file": name, "error": str(content)}
+                continue
+            answer = {key: value.numpy()[0] for key, value in signature(text=tf.constant([content])).items()}
+            index = int(answer["classes"])
+            probability = float(answer["probabilities"][index])
+            yield {"file": name, "label": answer["labels"].decode(), "class": index, "probability": probability}
+
+    def format(self, answer: Mapping[str, Any]) -> str:
+        return f"{answer['file']}: {answer['label']} ({answer['probability']:.1%})"
+
+    def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
+        recipe = self.recipe
+        data = load_labelled(
+            dataset or recipe.dataset,
+            validation_examples=0,
+            seed=recipe.seed,
+            evaluation=dataset is not None,
+            log=log,
+        )
+        unknown = sorted(set(data.classes) - set(self.card["labels"]))
+        if unknown:
+            raise UsageError(
+                f"{data.name} has the class {unknown[0]!r}, which {self.export} does not know; its classes are "
+                f"{', '.join(map(repr, self.card['labels'][:10]))}."
+            )
+        split = data.scored
+        signature = self.signatures["serving_default"]
+        right: list[bool] = []
+        starts = range(0, len(split), ROWS)
+        for start in progress(starts, "scoring", len(starts)):
+            answer = signature(text=tf.constant(split.texts[start : start + ROWS]))["labels"].numpy()
+            truth = [data.classes[label] for label in split.labels[start : start + ROWS]]
+            right += [label.decode() == name for label, name in zip(answer, truth, strict=True)]
+        return {"dataset": data.name, "test_accuracy": float(np.mean(right))}

@@ -1,0 +1,123 @@
+"""Training and evaluation of text classifiers."""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from zoo.data.labelled import Texts, load_labelled
+from zoo.data.splits import Splits, describe_counts, first_examples
+from zoo.data.tokens import Tokenizer
+from zoo.data.vocabulary import WordsAndCharacters
+from zoo.report import plots
+from zoo.report.console import progress
+from zoo.tasks.base import Batch
+from zoo.tasks.losses import cross_entropy, masked_sum, update_class_metrics
+from zoo.tasks.sequence import Sequences, SequenceTask, with_word_dropout
+from zoo.tasks.text_classification.recipe import TextClassificationRecipe
+from zoo.tasks.text_classification.serving import ServingTextClassifier, read_words
+
+
+class TextClassification(SequenceTask):
+    """Trains, evaluates and serves a classifier of texts as a `TextClassificationRecipe` says.
+
+    The model takes "words" int32 (N, T) and "characters" int32 (N, T, C), both padded with 0, and returns logits
+    (N, K). Batches have "labels" int64 (N,).
+    """
+
+    Recipe = TextClassificationRecipe
+    evaluation_rows = 50
+
+    def prepare(self) -> None:
+        recipe: TextClassificationRecipe = self.recipe
+        self.data: Splits[Texts] = load_labelled(
+            recipe.dataset, validation_examples=recipe.validation_examples, seed=recipe.seed, log=self.log
+        )
+        self.log(self.data.description)
+        self.tokenizer = Tokenizer("words", recipe.lower_case)
+        self._training_tokens = self._tokens(self.data.train)
+        counts = Counter(token.decode() for token in self._training_tokens.flat_values.numpy())
+        self.encoder = WordsAndCharacters(counts, recipe.min_count)
+        self.log(f"{recipe.name}: {self._summary()}")
+
+    def _summary(self) -> str:
+        data = self.data
+        sizes = {split: len(part) for split, part in data.present.items()}
+        return (
+            f"{data.name}: {describe_counts(sizes, 'texts')}, {len(data.classes)} classes, "
+            f"{len(self.encoder.words) - 2:,} words"
+        )
+
+    def shorten(self, examples: int) -> None:
+        self.data = first_examples(self.data, examples)
+
+    def model_args(self) -> dict[str, Any]:
+        return {**self.encoder.sizes(), "num_classes": len(self.data.classes)}
+
+    def loss(self, batch: Batch, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        losses = cross_entropy(batch["labels"], outputs)
+        return masked_sum(losses, batch.get("mask")), self.count(batch)
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+    def update_metrics(self, metrics, batch: Batch, outputs: tf.Tensor) -> None:
+        update_class_metrics(metrics, batch["labels"], outputs, batch.get("mask"))
+
+    def training_sequences(self) -> Sequences:
+        return self._sequences(self.data.train)
+
+    def validation_sequences(self) -> Sequences | None:
+        return self._sequences(self.data.validation) if self.data.validation else None
+
+    def augment(self, batch: dict[str, Any], seed: tf.Tensor) -> dict[str, Any]:
+        return with_word_dropout(batch, self.encoder, self.recipe.word_dropout, seed)
+
+    def _tokens(self, part: Texts) -> tf.RaggedTensor:
+        return read_words(self.tokenizer, tf.constant(part.texts), self.recipe.max_length)
+
+    def _sequences(self, part: Texts) -> Sequences:
+        tokens = self._training_tokens if part is self.data.train else self._tokens(part)
+        labels = tf.constant(part.labels, tf.int64)
+
+        def batch(indices: tf.Tensor) -> dict[str, Any]:
+            inputs = self.encoder.padded(tf.gather(tokens, indices))
+            # With a static number of rows the LSTMs can be compiled.
+            inputs["words"] = tf.ensure_shape(inputs["words"], (indices.shape[0], None))
+            return {"inputs": inputs, "labels": tf.gather(labels, indices)}
+
+        return Sequences(tokens.row_lengths().numpy(), batch)
+
+    def evaluate(self, model: keras.Model, folder: Path) -> dict[str, float]:
+        results: dict[str, float] = {}
+        run = tf.function(lambda inputs: tf.argmax(model(inputs, training=False), -1), reduce_retracing=True)
+        for name, part in (("validation", self.data.validation), ("test", self.data.test)):
+            if part is None:
+                continue
+            batches = self.in_order(self._sequences(part))[1]
+            pairs = [
+                (batch["labels"].numpy(), run(batch["inputs"]).numpy())
+                for batch in progress(batches, f"scoring {name}", len(batches))
+            ]
+            truth, guesses = (np.concatenate(side) for side in zip(*pairs, strict=True))
+            results[f"{name}_accuracy"] = float(np.mean(truth == guesses))
+            if part is self.data.scored:
+                self._confusion = (truth, guesses)
+        return results
+
+    def pictures(self) -> dict[str, Callable[[Path], None]]:
+        return {"confusion.png": partial(plots.confusion_matrix, *self._confusion, self.data.classes)}
+
+    def labels(self) -> tuple[str, ...]:
+        return self.data.classes
+
+    def serving(self, model: keras.Model) -> tf.Module:
+        return ServingTextClassifier(model, self.tokenizer, self.encoder, self.data.classes, self.recipe.max_length)
+
+    def serving_examples(self) -> dict[str, np.ndarray]:
+        return {"text": np.array([text.encode() for text in self.data.scored.texts[:4]])}

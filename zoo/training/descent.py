@@ -1,0 +1,290 @@
+"""Gradient descent with Keras's own loop, which can be killed at any step and resumed as if it had not been."""
+
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from zoo.distribute.sharding import shard_batches
+from zoo.distribute.strategy import Placement
+from zoo.errors import ZooError
+from zoo.layers import CharacterEncoder
+from zoo.paths import literal_path
+from zoo.recipe import GradientRecipe, list_recipes, load_recipe
+from zoo.training import optimizers
+from zoo.training.step import Trainer
+from zoo.training.training import Interrupted, Training
+
+
+class GradientDescent:
+    """Fits the model of a `Training` as the fields of its `GradientRecipe` say."""
+
+    def __init__(self, run: Training):
+        self.run, self.recipe, self.task, self.placement = run, run.recipe, run.task, run.placement
+        recipe: GradientRecipe = self.recipe
+        self.steps_per_epoch, self.execution = divide_epoch(recipe, self.task.train_examples)
+        self.total = min(recipe.epochs * self.steps_per_epoch, recipe.limit_steps or sys.maxsize)
+        run.planned_steps = self._planned_steps()
+        self.model = self._trainer(run.model)
+        run.counter = self.model.optimizer.iterations.value
+        self.best = [tf.Variable(v.value) for v in self.model.variables] if recipe.keep == "best" else []
+        self.best_value: float | None = None
+        # The state of all replicas together, so that a run can resume on another number of them.
+        self.streams = {
+            name: tf.Variable(value, trainable=False) for name, value in self.model.gathered_state().items()
+        }
+        self.resumed_metrics: list[Any] | None = None
+
+    def _planned_steps(self) -> int:
+        """Steps of the whole training as the recipe's script has it; a run may be told to stop earlier."""
+        plan = load_recipe(self.recipe.name) if self.recipe.name in list_recipes() else self.recipe
+        return min(plan.epochs * self.steps_per_epoch, plan.limit_steps or sys.maxsize)
+
+    def _trainer(self, net: keras.Model) -> Trainer:
+        recipe, paths = self.recipe, [weight.path for weight in net.trainable_variables]
+        decayed = optimizers.matching(recipe.decayed_weights if recipe.weight_decay else (), paths, "decayed_weights")
+        compiled = uses_xla(recipe, self.placement)
+        for layer in net.layers:
+            if isinstance(layer, CharacterEncoder):  # its blocks depend on the data, which XLA cannot compile
+                layer.bucket_by_length = not compiled
+        with self.placement.strategy.scope():
+            model = Trainer(
+                net,
+                self.task,
+                weight_decay=recipe.weight_decay,
+                decayed=decayed,
+                accumulate_steps=recipe.accumulate_steps,
+                streams=self._stream_counts(net),
+            )
+            model.compile(
+                optimizer=optimizers.optimizer(recipe, self.steps_per_epoch, paths),
+                jit_compile=compiled,
+                steps_per_execution=self.execution,
+            )
+            model.optimizer.build(model.trainable_variables)  # a checkpoint restores into its variables
+        return model
+
+    def _stream_counts(self, net: keras.Model) -> tuple[int, int]:
+        """The rows of training and validation batches, where the task carries state."""
+        if not self.task.state(net):
+            return 0, 0
+        validation = self.task.validation_batches()
+        spec = None if validation is None else tf.nest.flatten(validation.element_spec["inputs"])[0]
+        return self.recipe.batch_size, 0 if spec is None else spec.shape[0]
+
+    def fit(self) -> None:
+        """Trains to the recipe's last step. Raises `Interrupted` when the user stops it."""
+        if self._restore():
+            return
+        segments = self._segments()
+        try:
+            for number, segment in enumerate(segments, start=1):
+                self._fit(*segment, last=number == len(segments))
+                if self.model.stop_training:  # a callback ended the training
+                    break
+        except KeyboardInterrupt:
+            step = self.run.step
+            if self.placement.multi_worker:  # the workers are at different steps
+                where = "from the last checkpoint"
+            elif step % self.steps_per_epoch or len(self.run.rows) * self.steps_per_epoch == step:
+                self.save()
+                where = "from there"
+            else:  # during validation, so that the epoch has no row yet
+                where = "from the last checkpoint"
+            raise Interrupted(
+                f"Stopped at step {step:,} of {self.total:,}. Run the same command to resume {where} "
+                f"({self.run.folder})."
+            ) from None
+        if self.best:
+            for variable, value in zip(self.model.variables, self.best, strict=True):
+                variable.assign(value)
+        self.save(finished=True)
+
+    def _segments(self) -> list[tuple[int, int, int]]:
+        """What is left to do, as calls of `fit`: the first epoch, the epoch to end before, the steps of each."""
+        size, step, end = self.steps_per_epoch, self.run.step, self.total
+        segments = []
+        if step % size and step < end:  # the rest of the epoch in which the run was stopped
+            steps = min(size - step % size, end - step)
+            segments.append((step // size, step // size + 1, steps))
+            step += steps
+        if whole := (end - step) // size:
+            segments.append((step // size, step // size + whole, size))
+            step += whole * size
+        if step < end:  # limit_steps ends within an epoch
+            segments.append((step // size, step // size + 1, end - step))
+        return segments
+
+    def _fit(self, first_epoch: int, epochs: int, steps: int, *, last: bool) -> None:
+        raw = _Snapshot(self.model) if self.recipe.keep == "average" and not last else None
+        validation = self.task.validation_batches()
+        batch_size = self.recipe.batch_size
+        batches = self.task.training_batches(self.run.step, self.placement.rows_of(batch_size))
+        verbose = "auto" if sys.stdout.isatty() else 2
+        self.model.fit(
+            shard_batches(batches, self.placement, batch_size),
+            initial_epoch=first_epoch,
+            epochs=epochs,
+            steps_per_epoch=steps,
+            validation_data=None if validation is None else shard_batches(validation, self.placement),
+            validation_steps=None if validation is None else int(validation.cardinality()),
+            callbacks=[*self._callbacks(), *([raw] if raw else [])],
+            shuffle=False,
+            verbose=verbose if self.placement.chief else 0,
+        )
+        if raw and not self.model.stop_training:  # fit has put the averaged weights into the model, too early here
+            raw.restore()
+
+    def _callbacks(self) -> list[keras.callbacks.Callback]:
+        callbacks = [*self.run.callbacks, *self.task.callbacks(), _Progress(self)]
+        if self.placement.chief:
+            callbacks.append(
+                keras.callbacks.TensorBoard(str(literal_path(self.run.folder) / "tensorboard"), write_graph=False)
+            )
+        return callbacks
+
+    def save(self, *, finished: bool = False) -> None:
+        """Writes a checkpoint."""
+        for name, value in self.model.gathered_state().items():
+            self.streams[name].assign(value)
+        self.run.save(finished=finished, best_value=self.best_value)
+
+    def save_periodically(self) -> None:
+        """Writes a checkpoint if the last one is old enough."""
+        if self.run.save_is_due():
+            self.save()
+
+    def _restore(self) -> bool:
+        """Restores the last checkpoint, if there is one. True if it is that of a finished training."""
+        saved = self.run.restore(
+            {
+                "optimizer": [v.value for v in self.model.optimizer.variables],
+                "metrics": [v.value for v in self.model.metrics_variables],
+                "best": self.best,
+                "streams": self.streams,
+            }
+        )
+        if saved is None:
+            return False
+        self.model.scatter_state({name: value.numpy() for name, value in self.streams.items()})
+        self.best_value = saved["best_value"]
+        if not saved["finished"]:
+            epoch, done = divmod(self.run.step, self.steps_per_epoch)
+            self.run.log(
+                f"Resuming from step {self.run.step:,} of {self.total:,} (epoch {epoch + 1}, step {done:,}), "
+                f"{self.run.folder}"
+            )
+            self.resumed_metrics = [v.numpy() for v in self.model.metrics_variables] if done else None
+        return saved["finished"]
+
+    def record(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Adds the row of an epoch, and keeps the weights if they are the best."""
+        row = {
+            "epoch": epoch + 1,
+            "step": self.run.step,
+            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+        }
+        row.update({key: float(value) for key, value in logs.items() if key != "learning_rate"})
+        self.run.record(row)
+        if not self.best:
+            return
+        metric, direction = self.task.monitor
+        value = float(logs[metric])
+        better = self.best_value is None or (value > self.best_value if direction == "max" else value < self.best_value)
+        if better:
+            self.best_value = value
+            for kept, variable in zip(self.best, self.model.variables, strict=True):
+                kept.assign(variable.value)
+
+
+class _Progress(keras.callbacks.Callback):
+    """Stops on a non-finite loss, saves checkpoints periodically, records each epoch."""
+
+    def __init__(self, descent: GradientDescent):
+        super().__init__()
+        self.descent = descent
+        self.good_step = descent.run.step
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Keras has just reset the metrics; in the middle of an epoch they continue from the checkpoint's.
+        values, self.descent.resumed_metrics = self.descent.resumed_metrics, None
+        if values is not None:
+            for variable, value in zip(self.model.metrics_variables, values, strict=True):
+                variable.assign(value)
+
+    def on_test_begin(self, logs=None):
+        self.model.prepare_validation()
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = self.descent.run.step
+        if not math.isfinite(logs["loss"]):
+            where = (
+                f"at step {step:,}"
+                if step - self.good_step == 1
+                else f"between steps {self.good_step + 1:,} and {step:,}"
+            )
+            last = self.descent.run.latest_checkpoint
+            kept = f"The last good checkpoint is {last}." if last else "No checkpoint was written yet."
+            raise ZooError(
+                f"Loss is not finite (NaN or Inf): {float(logs['loss'])} {where}. {kept} Try a smaller --learning-rate."
+            )
+        self.good_step = step
+        if step % self.descent.steps_per_epoch:  # the last step of an epoch is saved with its row, after validation
+            self.descent.save_periodically()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.descent.record(epoch, logs)
+        self.descent.save_periodically()
+
+
+class _Snapshot(keras.callbacks.Callback):
+    """Keeps the weights as they are at the end of an epoch."""
+
+    def __init__(self, model: keras.Model):
+        super().__init__()
+        self.weights = [v.value for v in model.trainable_variables]
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.values = [weight.numpy() for weight in self.weights]
+
+    def restore(self) -> None:
+        for weight, value in zip(self.weights, self.values, strict=True):
+            weight.assign(value)
+
+
+def divide_epoch(recipe: GradientRecipe, examples: int) -> tuple[int, int]:
+    """Steps per epoch, and how many of them run in the graph at a time.
+
+    The second must divide the first. Where the number of full batches has no good divisor (a prime, for instance), an
+    epoch is shorter by up to half a per cent: what is left out starts the next one.
+    """
+    steps = recipe.steps_per_epoch or max(1, examples // recipe.batch_size)
+    limit = recipe.steps_per_execution
+
+    def divisor(n: int) -> int:
+        n = math.gcd(n, recipe.limit_steps or n)
+        return max(k for k in range(1, min(limit, n) + 1) if n % k == 0)
+
+    choices = [steps] if recipe.steps_per_epoch else range(steps, steps - steps // 200 - 1, -1)
+    for n in choices:
+        if divisor(n) * 2 >= min(limit, n):
+            return n, divisor(n)
+    best = max(choices, key=divisor)
+    return best, divisor(best)
+
+
+def uses_xla(recipe: GradientRecipe, placement: Placement) -> bool:
+    """Whether to compile the training step: as the recipe says, or by device.
+
+    XLA is faster on a GPU. On a CPU its convolutions and large products are slower than TensorFlow's own (see
+    docs/performance.md), except for very small batches, whose recipes ask for it. Under mirrored strategies TensorFlow
+    cannot compile a step; TPUs always compile.
+    """
+    if placement.replicas > 1:
+        return False
+    if recipe.jit_compile is not None:
+        return recipe.jit_compile
+    return bool(tf.config.list_physical_devices("GPU"))

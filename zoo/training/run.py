@@ -1,0 +1,364 @@
+"""One run of a recipe, from its data to its export: `run(recipe)`."""
+
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import tensorflow as tf
+
+from zoo.building import build
+from zoo.distribute.strategy import Devices, Placement, choose_strategy, hardware
+from zoo.errors import UsageError, ZooError, inner_error, reason
+from zoo.exports import write
+from zoo.recipe import GradientRecipe, Recipe, list_recipes, load_recipe
+from zoo.report import console, plots
+from zoo.tasks.base import Task, create_task
+from zoo.training import run_folder
+from zoo.training.training import SAVE_SECONDS, Training
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its folder, its metrics, its export (None after a dry run) and the model itself."""
+
+    folder: Path
+    metrics: Mapping[str, float]
+    export: Path | None
+    model: keras.Model | None = None
+
+
+DRY_RUN_EXAMPLES = 50  # of each split that a dry run evaluates
+
+
+def run(
+    recipe: Recipe | str,
+    *,
+    run_dir: str | os.PathLike[str] | None = None,
+    restart: bool = False,
+    dry_run: bool = False,
+    devices: Devices | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    save_seconds: float = SAVE_SECONDS,
+    check_export: bool = True,
+) -> Result:
+    """Trains, evaluates and exports what a recipe describes.
+
+    Everything is written to the run's folder, `run_dir` or `runs/NAME/seedS-FINGERPRINT`. A run that was stopped or
+    killed resumes from its last checkpoint and ends with the weights it would have had; a finished one is only
+    reported.
+
+    Args:
+      recipe: what to run; a string is the name of a shipped recipe.
+      run_dir: another folder for the run.
+      restart: delete what the folder holds and start again.
+      dry_run: build everything, train two steps on small batches, evaluate a part of the data, export, and delete it
+        all.
+      devices: where to run; by default on the devices that are available.
+      callbacks: Keras callbacks of your own, called before the engine's.
+      save_seconds: seconds between two checkpoints. A killed run loses at most this time and one execution.
+      check_export: load the export in a fresh process without the zoo and compare its answers with the model's.
+
+    Raises:
+      UsageError: an unknown name or an invalid value in the recipe.
+      ZooError: the data, the disk or the training fails; the message says how and what to do.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise UsageError(
+            f"Keras uses the backend {keras.backend.backend()!r}; runs need TensorFlow. Set KERAS_BACKEND=tensorflow."
+        )
+    recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    options = {"callbacks": callbacks, "save_seconds": save_seconds, "check_export": check_export}
+    if dry_run:
+        with tempfile.TemporaryDirectory(prefix="zoo-dry-run-") as scratch:
+            job = Run(recipe, Path(scratch), devices, **options)
+            job.shorten()
+            result = job.go()
+        _log(f"Dry run of {recipe.name} finished: built, trained for 2 steps, evaluated, exported and deleted.")
+        return Result(result.folder, result.metrics, None, result.model)
+    own = Path("runs", recipe.name)
+    folder = Path(run_dir or own / f"seed{recipe.seed}-{recipe.fingerprint()}")
+    job = Run(recipe, folder, devices, restart=restart, **options)
+    if not run_dir and job.placement.chief:
+        _mention_finished(recipe, own, folder)
+    result = job.go()
+    if result.export:
+        if not run_dir:
+            _link_latest(own / "latest", folder)
+        job.log(f"run:    {folder}\nexport: {result.export}")
+    return result
+
+
+def _mention_finished(recipe: Recipe, runs: Path, folder: Path) -> None:
+    """Says what to do where a finished run differs only in how long it trained."""
+    if folder.exists() or not runs.is_dir():
+        return
+    here = recipe.to_dict()
+    for other in sorted(runs.iterdir()):
+        if other.is_symlink() or not (other / "result.json").exists():
+            continue
+        there = run_folder.read_json(other / "recipe.json")
+        if {key for key in here if there.get(key) != here[key]} == {"epochs"}:
+            _log(
+                f"note: {other} holds a finished run with epochs={there['epochs']}. This run starts from the "
+                f"beginning, as its schedule differs. To continue from those weights: zoo finetune {other}"
+            )
+
+
+def _link_latest(link: Path, folder: Path) -> None:
+    """Makes `link` a symbolic link to the last finished run, where the file system has them."""
+    scratch = link.with_name(f".{link.name}.{os.getpid()}")
+    try:
+        scratch.symlink_to(folder.name, target_is_directory=True)
+        scratch.replace(link)
+    except OSError:
+        scratch.unlink(missing_ok=True)
+
+
+def _log(text: str) -> None:
+    print(text, flush=True)
+
+
+class Run:
+    """A recipe with the devices it runs on and the folder it writes."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        devices: Devices | None = None,
+        *,
+        restart: bool = False,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        save_seconds: float = SAVE_SECONDS,
+        check_export: bool = True,
+    ):
+        self.recipe, self.folder, self.restart = recipe, folder, restart
+        self.callbacks, self.save_seconds, self.check_export = callbacks, save_seconds, check_export
+        self.task: Task = create_task(recipe, self._log_of_chief)
+        self.placement: Placement = choose_strategy(devices or Devices())
+        self.precision = resolve_precision(recipe, self.placement.kind)
+        self.log: Callable[[str], None] = self._log_of_chief
+        self.short = False
+
+    def shorten(self) -> None:
+        """Makes this a dry run: two steps on small batches, and a part of the evaluation data."""
+        self.short = True
+        if isinstance(self.recipe, GradientRecipe):
+            parts = self.recipe.accumulate_steps * self.placement.replicas
+            batch_size = min(self.recipe.batch_size, parts * math.ceil(8 / parts))
+            self.recipe = self.task.recipe = replace(self.recipe, limit_steps=2, batch_size=batch_size)
+
+    def _log_of_chief(self, text: str) -> None:
+        if self.placement.chief:
+            _log(text)
+
+    def go(self) -> Result:
+        """Runs the recipe, or reports a finished run."""
+        there = self.folder.exists()
+        try:
+            return self._go()
+        except ZooError:
+            if not there and self.placement.chief and not (self.folder / "metrics.jsonl").exists():
+                self._remove_folder()
+            raise
+        except tf.errors.OpError as error:
+            if named := inner_error(error):
+                raise named from error
+            if not self.placement.monitor:
+                raise
+            self.placement.monitor.raise_if_lost(error)
+        except OSError as error:  # in anything that is read or written, TensorBoard's logs and pictures included
+            raise ZooError(
+                f"{error.filename or self.folder}: {reason(error)}. Fix this and run the same command to resume."
+            ) from error
+
+    def _go(self) -> Result:
+        recipe, placement = self.recipe, self.placement
+        self._check_batch_size()
+        if placement.chief:
+            if self.restart:
+                run_folder.empty(self.folder)
+            run_folder.claim(self.folder, recipe, placement.why)
+        placement.wait_for_all()
+        if placement.broadcast_flag((self.folder / "result.json").exists()):
+            return self._finished()
+        keras.utils.set_random_seed(recipe.seed)
+        if recipe.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        with placement.strategy.scope():
+            model = self.prepare()
+        self.log(f"{model.name}: {model.count_params():,} weights; on {hardware()}")
+        self.log(f"strategy: {placement.why}")
+        if placement.replicas > 1 and isinstance(recipe, GradientRecipe):
+            self.log(placement.share_of(recipe.batch_size))
+        if self.precision == "float16" and not tf.config.list_physical_devices("GPU"):
+            self.log("warning: float16 is slow on a CPU, which computes in float32 and converts; omit --precision")
+        training = self.training(model)
+        self.task.fit(training)
+        result = self._finish(model, training) if placement.chief else Result(self.folder, {}, None)
+        placement.done()
+        return result
+
+    def _remove_folder(self) -> None:
+        """Removes the folder of a run that failed before it trained, and the empty folders above it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in list(self.folder.parents)[:2]:
+            try:
+                folder.rmdir()
+            except OSError:  # there is something in it
+                return
+
+    def _check_batch_size(self) -> None:
+        if not isinstance(self.recipe, GradientRecipe):
+            return
+        parts, replicas = self.recipe.accumulate_steps, self.placement.replicas
+        if self.recipe.batch_size < replicas * parts:
+            raise UsageError(
+                f"batch_size is {self.recipe.batch_size}; with {replicas} replicas and accumulate_steps={parts} it "
+                f"must be at least {replicas * parts}."
+            )
+
+    def prepare(self) -> keras.Model:
+        """Loads the task's data and builds the model that it trains."""
+        self.task.prepare()
+        if self.short:
+            self.task.shorten(DRY_RUN_EXAMPLES)
+        model = self._build()
+        recipe = self.recipe
+        if isinstance(recipe, GradientRecipe):
+            if recipe.sync_batch_norm and self.placement.replicas > 1:
+                for layer in model.layers:
+                    if isinstance(layer, keras.layers.BatchNormalization):
+                        layer.synchronized = True
+            if recipe.keep == "best" and self.task.validation_batches() is None:
+                raise UsageError(
+                    f"{recipe.name}: keep is 'best', but there is no validation split; set validation_examples."
+                )
+        return model
+
+    def training(self, model: keras.Model) -> Training:
+        """The training of a model that `prepare` returned."""
+        return Training(
+            self.recipe,
+            self.task,
+            model,
+            self.folder,
+            self.placement,
+            callbacks=self.callbacks,
+            save_seconds=self.save_seconds,
+            log=self.log,
+        )
+
+    def _build(self) -> keras.Model:
+        arguments = {**self.task.model_args(), **self.recipe.model_args}
+        policy = self.precision if self.precision in ("float32", "float64") else f"mixed_{self.precision}"
+        return build(self.recipe.model, dtype=policy, **arguments)
+
+    def _finish(self, model: keras.Model, training: Training) -> Result:
+        """Scores and exports the trained model, in one process and on one device."""
+        if self.placement.replicas > 1:  # the same model with variables on one device
+            trained, model = model, self._build()
+            for variable, value in zip(model.variables, trained.variables, strict=True):
+                variable.assign(value.numpy())
+        model = self.task.inference_model(model)
+        self.log("Evaluating")
+        metrics = self.task.evaluate(model, self.folder)
+        self.log("Exporting, and checking the export in a fresh process" if self.check_export else "Exporting")
+        exported = write.write(
+            self.folder / "export" / self.recipe.name,
+            self.task.serving(model),
+            model,
+            self.recipe,
+            self.task.card,
+            self.task.serving_examples(),
+            metrics,
+            {**self.recipe.model_args, **self.task.model_args()},
+            labels=self.task.labels(),
+            check=self.check_export,
+        )
+        self._draw(training)
+        self._write_result(metrics, training, exported)
+        self._print(metrics)
+        return Result(self.folder, MappingProxyType(metrics), exported, model)
+
+    def _draw(self, training: Training) -> None:
+        """Draws the pictures. One that fails is a warning: the export is what counts."""
+        pictures = {"curves.png": lambda path: plots.curves(training.rows, path)} if training.rows else {}
+        for name, draw in {**pictures, **self.task.pictures()}.items():
+            try:
+                draw(self.folder / name)
+            except Exception as error:  # Matplotlib raises many kinds, for a class name that it reads as a formula
+                self.log(f"warning: the picture {name} could not be drawn ({reason(error)})")
+
+    def _finished(self) -> Result:
+        result = run_folder.read_json(self.folder / "result.json")
+        exported = self.folder / result["export"]
+        self.log(f"{self.folder} holds this run, which is finished. To train again: --restart.")
+        if self.placement.chief:
+            self._print(result["metrics"])
+        self.placement.done()
+        return Result(self.folder, MappingProxyType(result["metrics"]), exported)
+
+    def _write_result(self, metrics: dict[str, float], training: Training, exported: Path) -> None:
+        recipe, setting = self.recipe, run_folder.environment()
+        versions = setting["versions"]
+        common = {
+            "recipe": recipe.name,
+            "model": _call(recipe),
+            "seed": recipe.seed,
+            "dataset": recipe.data,
+            "steps": training.step,
+            "planned_steps": training.planned_steps or training.step,
+            "seconds": round(training.seconds, 1),
+            "precision": self.precision,
+            "strategy": self.placement.summary,
+            "trained_on": setting["hardware"],
+            "evaluated_on": setting["hardware"],
+            "versions": " ".join(f"{key}-{versions[key]}" for key in ("python", "tensorflow", "keras")),
+            "commit": setting["commit"],
+            "command": setting["command"],
+        }
+        rows = [
+            {**common, "metric": metric, "value": value, "paper": self._paper().get(metric)}
+            for metric, value in metrics.items()
+            if not metric.endswith("loss")
+        ]
+        result = {"metrics": metrics, "export": str(exported.relative_to(self.folder)), "rows": rows}
+        run_folder.write_json(self.folder / "result.json", result)
+
+    def _paper(self) -> Mapping[str, float]:
+        """The published results, where the run used the data set that they are for."""
+        if self.recipe.name in list_recipes() and load_recipe(self.recipe.name).dataset != self.recipe.dataset:
+            return {}
+        return self.recipe.paper
+
+    def _print(self, metrics: Mapping[str, float]) -> None:
+        rows = [
+            (
+                metric.replace("_", " "),
+                console.format_metric(metric, value),
+                console.format_metric(metric, self._paper().get(metric)),
+            )
+            for metric, value in metrics.items()
+        ]
+        console.table(f"{self.recipe.name} (seed {self.recipe.seed})", ("metric", "ours", "paper"), rows)
+
+
+def resolve_precision(recipe: Recipe, kind: str) -> str:
+    """The type that a recipe's model computes in under a kind of strategy, such as "tpu"."""
+    return recipe.precision or ("bfloat16" if kind == "tpu" else "float32")
+
+
+def _call(recipe: Recipe) -> str:
+    """The model with the arguments that the recipe gives it, written as a call."""
+    arguments: Any = ", ".join(f"{key}={value!r}" for key, value in recipe.model_args.items())
+    return f"{recipe.model}({arguments})" if arguments else recipe.model

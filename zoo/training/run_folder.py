@@ -1,0 +1,90 @@
+"""The folder of a run: who owns it, what it records, and files that are written whole or not at all."""
+
+import importlib
+import json
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import zoo
+from zoo.distribute.strategy import hardware
+from zoo.errors import UsageError, ZooError, reason
+from zoo.recipe import Recipe
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    scratch = path.with_name(f".{path.name}.writing")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def empty(folder: Path) -> None:
+    """Deletes a run's folder. Raises `UsageError` for a folder that does not belong to a run."""
+    if folder.exists():
+        if any(folder.iterdir()) and not (folder / "recipe.json").exists():
+            raise UsageError(f"{folder} is not a run directory; refusing to delete it.")
+        shutil.rmtree(folder)
+
+
+def claim(folder: Path, recipe: Recipe, strategy: str) -> None:
+    """Creates a run's folder, or checks that the existing one belongs to the same recipe.
+
+    Raises `UsageError` where it does not, `ZooError` where the folder cannot be written.
+    """
+    path = folder / "recipe.json"
+    try:
+        if path.exists():
+            there, here = read_json(path), recipe.to_dict()
+            differing = [key for key in here if there.get(key) != here[key]]
+            if differing:
+                values = "; ".join(f"{key} is {there.get(key)!r} there, {here[key]!r} here" for key in differing[:4])
+                raise UsageError(f"{folder} holds another run ({values}). Choose another --run-dir, or --restart.")
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(not other.name.startswith(".") for other in folder.iterdir()):
+            raise UsageError(f"{folder} is not empty and is not a run directory; choose another --run-dir.")
+        write_json(path, recipe.to_dict())
+        write_json(folder / "environment.json", {**environment(), "strategy": strategy})
+    except OSError as error:
+        raise ZooError(f"The run directory {folder} cannot be written: {reason(error)}.") from error
+
+
+def environment() -> dict[str, Any]:
+    """What a run depends on besides its recipe: versions, hardware, the commit of the code, the command."""
+    names = ("tensorflow", "keras", "numpy")
+    versions = {name: importlib.import_module(name).__version__ for name in names}
+    root = Path(zoo.__file__).parent.parent
+    commit = None
+    if (root / ".git").exists():
+        done = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty"], capture_output=True, text=True
+        )
+        commit = done.stdout.strip() or None
+    program = Path(sys.argv[0])
+    name = f"python recipes/{program.name}" if program.suffix == ".py" else program.name
+    arguments = sys.argv[1:]
+    if "--run-dir" in arguments:  # the folder does not affect results
+        at = arguments.index("--run-dir")
+        del arguments[at : at + 2]
+    return {
+        "versions": {"python": platform.python_version(), "zoo": zoo.__version__, **versions},
+        "platform": platform.platform(),
+        "hardware": hardware(),
+        "commit": commit or f"version {zoo.__version__}",
+        "command": " ".join([name, *map(shlex.quote, arguments)]),
+    }

@@ -1,0 +1,1 @@
+"""Pretrained weights for built models."""

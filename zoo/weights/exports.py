@@ -1,0 +1,89 @@
+"""Weights of a built model from an export."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.errors import UsageError, nearest
+from zoo.exports import read
+from zoo.paths import literal_path
+from zoo.registry import Card, describe
+from zoo.shipped import shipped_folder
+
+if TYPE_CHECKING:
+    import keras
+
+
+def export_folder(card: Card, weights: str | os.PathLike[str]) -> Path:
+    """The export that a tag of the card, or a path, means."""
+    if weights in card.weights:
+        return read.find(shipped_folder("saved_models") / card.weights[weights])
+    if not Path(weights).exists():
+        known = [*card.weights, "default"] if card.weights else []
+        raise UsageError(
+            f"{card.name} has no weights {str(weights)!r}, and no export is there. {nearest(str(weights), known)}"
+        )
+    return read.find(weights)
+
+
+def find_export(reference: str | os.PathLike[str]) -> Path:
+    """The version folder of an export: a path, the name of one in `saved_models/`, or `MODEL:TAG`.
+
+    Raises `UsageError` where there is none, `ZooError` where a file of it is missing or changed.
+    """
+    if Path(reference).exists():
+        return read.find(reference)
+    shipped = shipped_folder("saved_models")
+    name, _, tag = str(reference).partition(":")
+    if tag:
+        return export_folder(describe(name), tag)
+    names = sorted(path.name for path in shipped.iterdir() if path.is_dir()) if shipped.is_dir() else []
+    if name in names:
+        return read.find(shipped / name)
+    raise UsageError(
+        f"There is no folder {reference}, and no export of this name. {nearest(name, names)} Give a run directory, an "
+        "export's folder, its name, or MODEL:TAG."
+    )
+
+
+def load_export(model: "keras.Model", folder: Path, *, head: bool = True) -> None:
+    """Reads a model's weights from the SavedModel's own checkpoint; no code of the export runs.
+
+    `head=False` leaves the classifier as it is. Raises `UsageError` where a weight is missing there or has another
+    shape; then `model` is unchanged.
+    """
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(str(literal_path(folder) / "variables" / "variables"))
+    keys = json.loads((folder / "assets.extra" / "weights.json").read_text(encoding="utf-8"))
+    kept = set() if head else {id(variable) for variable in classifier(model).weights}
+    values = []
+    for variable in model.weights:
+        if id(variable) in kept:
+            continue
+        key = keys.get(variable.path)
+        if key is None:
+            raise UsageError(f"{model.name}: {folder} has no weight {variable.path!r}.")
+        value = reader.get_tensor(key)
+        if value.shape != tuple(variable.shape):
+            raise UsageError(
+                f"{model.name}: {variable.path} has shape {tuple(variable.shape)} here and {value.shape} in {folder}."
+            )
+        values.append((variable, value))
+    for variable, value in values:
+        variable.assign(value)
+
+
+def classifier(model: "keras.Model") -> "keras.layers.Layer":
+    """The layer that makes the class scores: the last one, but for pooling, activation and scaling after it."""
+    import keras
+
+    after = (
+        keras.layers.GlobalAveragePooling2D,
+        keras.layers.Activation,
+        keras.layers.ReLU,
+        keras.layers.Flatten,
+        keras.layers.Rescaling,
+    )
+    return next(layer for layer in reversed(model.layers) if not isinstance(layer, after))
