@@ -306,6 +306,8 @@ def test_for_evaluation_a_folder_is_the_test_split(tmp_path):
     assert sizes(data) == {"test": 20} and data.train is None
     classes(tmp_path / "cut" / "test", 4)
     assert sizes(load(tmp_path / "cut", evaluation=True)) == {"test": 8}
+    fill(tmp_path / "one" / "cat", 0, 3)
+    assert sizes(load(tmp_path / "one", evaluation=True)) == {"test": 3}
 
 
 def test_many_classes_are_summed_up(tmp_path):

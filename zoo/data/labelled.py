@@ -64,7 +64,7 @@ def load_labelled(
     if dataset.startswith("tsv:"):
         path = Path(dataset.removeprefix("tsv:"))
         columns = read_columns(path, "a text, a tab and its label", HEADER)
-        classes = _classes(path, columns.rows)
+        classes = _classes(path, columns.rows, evaluation)
         rows = [(text, classes.index(label)) for text, label in columns.rows]
         parts = {"test": rows} if evaluation else _cut(dataset, rows, validation_examples)
         how = "all of it for evaluation" if evaluation else "cut by a hash of the text: 10 % for test"
@@ -98,13 +98,13 @@ def load_labelled(
     )
 
 
-def _classes(path: Path, rows: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+def _classes(path: Path, rows: Sequence[tuple[str, str]], evaluation: bool) -> tuple[str, ...]:
     """The class names of a file's rows. Raises `ZooError` where the second column cannot be labels."""
     texts, labels = {text for text, _ in rows}, Counter(label for _, label in rows)
     name = display_path(path)
     if not rows:
         raise ZooError(f"{name} has no row; a line is a text, a tab and its label.")
-    if len(labels) == 1:
+    if len(labels) == 1 and not evaluation:
         raise ZooError(f"{name}: every row has the label {display_name(rows[0][1])!r}; two or more are needed.")
     if len(rows) >= 20 and len(labels) > len(rows) / 2:
         counted = f"{name}: {len(labels):,} different labels in {len(rows):,} rows"

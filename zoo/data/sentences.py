@@ -153,11 +153,12 @@ def _python_tokens() -> dict[str, Sentences]:
 def _pieces(module: Path) -> Iterator[tuple[list[str], list[str]]]:
     with tokenize.open(module) as file:
         text = file.read()
+    lines = [f"{line}\n" for line in text.split("\n")]
     starts = [0]
-    for line in text.splitlines(keepends=True):
+    for line in lines:
         starts.append(starts[-1] + len(line))
     kinds = ["SPACE"] * len(text)
-    for token in tokenize.generate_tokens(iter(text.splitlines(keepends=True)).__next__):
+    for token in tokenize.generate_tokens(iter(lines).__next__):
         kind = tokenize.tok_name[token.type]
         kind = "STRING" if kind.startswith("FSTRING") else kind
         if kind in ("NEWLINE", "NL", "INDENT", "DEDENT", "ENDMARKER"):
