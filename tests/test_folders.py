@@ -5,11 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from zoo.data.images import load_images
 from zoo.data.views import whole
-from zoo.errors import UsageError, ZooError
+from zoo.errors import UsageError, ZooError, inner_error
 
 
 def picture(kind, number, size=(12, 12)):
@@ -65,6 +66,14 @@ def test_three_splits_are_all_used(tmp_path):
         classes(tmp_path / folder, count, first=100 * number)
     data = load(tmp_path, validation_examples=4)
     assert sizes(data) == {"train": 20, "validation": 10, "test": 6}
+
+
+def test_an_empty_split_is_said(tmp_path):
+    classes(tmp_path / "train", 10)
+    classes(tmp_path / "test", 10, first=50)
+    (tmp_path / "val" / "cat").mkdir(parents=True)
+    data = load(tmp_path)
+    assert sizes(data) == {"train": 20, "test": 20} and data.warnings == ("val has no images, and is not used",)
 
 
 def test_a_training_folder_alone_is_cut(tmp_path):
@@ -218,6 +227,19 @@ def test_a_damaged_file_with_an_odd_name_is_named(tmp_path):
     os.rename(tmp_path / "cat" / "000.png", os.path.join(os.fsencode(tmp_path / "cat"), b"caf\xe9.png"))
     with pytest.raises(ZooError, match=r"cat/caf\\xe9\.png cannot be decoded: it is not an image that can be read"):
         load(tmp_path)
+
+
+def test_a_damaged_file_of_a_set_that_is_streamed_is_named(tmp_path):
+    classes(tmp_path, 10)
+    content = (tmp_path / "cat" / "003.png").read_bytes()
+    (tmp_path / "cat" / "003.png").write_bytes(content[: len(content) // 2])
+    data = load(tmp_path, cache_limit=1, evaluation=True)
+    with pytest.raises(tf.errors.OpError) as caught:
+        list(data.test.batches(4))
+    assert str(inner_error(caught.value)).endswith(
+        "cat/003.png cannot be decoded: it is a PNG image that is damaged or cut off"
+    )
+    assert inner_error(ValueError("something else")) is None
 
 
 def test_composed_and_decomposed_names_are_one(tmp_path):

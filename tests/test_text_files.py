@@ -198,6 +198,7 @@ def test_headers_are_seen(tmp_path):
         ([f"a {i}\tpos" for i in range(50)], "every row has the label 'pos'; two or more are needed"),
         (["a,b"], "line 1: 1 column separated by tabs, but there are commas"),
         (["a    b"], "line 1: 1 column separated by tabs, but there are spaces"),
+        (['"two', 'lines"\tb'], "line 1: 1 column .*with an open quote: a cell cannot go on in the next line"),
         (["a\tb\tc"], r"line 1: 3 columns separated by tabs \(`cut -f1,2"),
         (["a\t"], "line 1: 2 columns separated by tabs, of which one is empty"),
         (["a\tb", "\u200b\tb"], "line 2: 2 columns separated by tabs, of which one is empty"),
@@ -299,7 +300,8 @@ def test_names_that_say_two_splits_or_none_are_refused(tmp_path):
         load_tagged(treebank(tmp_path / "a", {"test-train.conllu": (0, 20)}))
     treebank(tmp_path / "b", {})
     treebank(tmp_path / "b" / "UD_X", {"xx-ud-train.conllu": (0, 20)})
-    with pytest.raises(ZooError, match="no .conllu file with 'train' in its name. Its folder UD_X has"):
+    (tmp_path / "b" / "a.conll").write_text("x")
+    with pytest.raises(ZooError, match=r"with 'train' in its name \(not read: 1 \.conll\)\. Its folder UD_X has"):
         load_tagged(f"conllu:{tmp_path / 'b'}")
 
 

@@ -78,6 +78,8 @@ def read_layout(root: Path, *, evaluation: bool = False) -> Layout:
     others = [branch for branch in full if branch not in splits]
     layout = Layout({})
     if splits:
+        empty = [branch.name for branch in branches if branch.split and branch not in full]
+        layout.warnings += [f"{label} has no images, and is not used" for label in empty]
         _read_splits(name, layout, splits, others, evaluation)
     else:
         _check_levels(name, layout, full, evaluation)
