@@ -1,6 +1,7 @@
 """Texts of files and requests, their decoding and normalisation in Python and in the graph; tables and treebanks."""
 
 import itertools
+import os
 import random
 import unicodedata
 
@@ -248,6 +249,25 @@ def test_for_evaluation_a_file_is_the_test_split(tmp_path):
     (tmp_path / "t.txt").write_text("To be or not to be")
     data = load_text(f"text:{tmp_path / 't.txt'}", split="tfds", streams=4, sequence_length=20, evaluation=True)
     assert data.test.rows == ("To be or not to be",) and data.train is None
+
+
+def test_names_of_files_may_be_any_bytes(tmp_path):
+    name = str(tmp_path).encode() + b"/caf\xe9[1]*"
+    for suffix, content in (
+        (b".tsv", "\n".join(ROWS)),
+        (b".conllu", "".join(map(sentence, range(50)))),
+        (b".txt", "abc " * 200),
+    ):
+        with open(name + suffix, "w") as file:
+            file.write(content)
+    path = os.fsdecode(name)
+    for data in (
+        labelled(f"tsv:{path}.tsv"),
+        load_pairs(f"tsv:{path}.tsv"),
+        load_tagged(f"conllu:{path}.conllu"),
+        load_text(f"text:{path}.txt", split="tfds", streams=2, sequence_length=20),
+    ):
+        assert "caf\\xe9[1]*" in data.found and data.found.encode() and len(data.train)
 
 
 def test_fingerprints_change_with_the_rows(tmp_path):
