@@ -296,8 +296,11 @@ def test_sliding_is_the_mean_over_all_places():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"crop": "square", "train_sizes": (16,), "test_size": 40}, "no window of 28 × 28 fits a side of 16"),
-        ({"crop": "scale", "train_sizes": (40, 50), "test_size": 20}, "no window of 28 × 28 fits a side of 20"),
+        ({"crop": "square", "train_sizes": (16,), "test_size": 40}, "side of 16 is smaller than the window of 28 × 28"),
+        (
+            {"crop": "scale", "train_sizes": (40, 50), "test_size": 20},
+            "side of 20 is smaller than the window of 28 × 28",
+        ),
     ],
 )
 def test_windows_larger_than_the_picture_are_named(changes, said):

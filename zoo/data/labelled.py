@@ -139,7 +139,7 @@ def _check_sizes(dataset: str, train: int, test: int, validation_examples: int) 
 
 
 def _cut(dataset: str, rows: Sequence[tuple[str, int]], validation_examples: int) -> dict[str, list[tuple[str, int]]]:
-    sides = cut_by_content([text for text, _ in rows], validation=validation_examples, test=0.1)
+    sides = cut_by_content(dataset, [text for text, _ in rows], validation=validation_examples, test=0.1)
     held = len(sides["train"]) + len(sides["validation"])
     _check_sizes(dataset, held if sides["train"] else 0, len(sides["test"]), validation_examples)
     return {split: [rows[i] for i in indices] for split, indices in sides.items()}

@@ -62,7 +62,7 @@ def load_pairs(dataset: str, *, evaluation: bool = False, log: Callable[[str], N
         parts = _dates()
     elif dataset.startswith("tsv:"):
         columns = read_columns(Path(dataset.removeprefix("tsv:")), "a text, a tab and its translation", HEADER)
-        parts = {"test": pairs(columns.rows)} if evaluation else _cut(columns)
+        parts = {"test": pairs(columns.rows)} if evaluation else _cut(dataset, columns)
         how = "all of it for evaluation" if evaluation else "cut by a hash of the first column: 90 %, 5 % and 5 %"
         notes, warnings, files, size = (how, *columns.notes), list(columns.warnings), 1, columns.size
     elif dataset in ("multi30k/en-de", "multi30k/en-fr"):
@@ -132,6 +132,6 @@ def _dates() -> dict[str, Pairs]:
     return {"train": pairs(rows[:40_000]), "validation": pairs(rows[40_000:42_000]), "test": pairs(rows[42_000:])}
 
 
-def _cut(columns: Columns) -> dict[str, Pairs]:
-    sides = cut_by_content([source for source, _ in columns.rows], validation=0.05, test=0.05)
+def _cut(dataset: str, columns: Columns) -> dict[str, Pairs]:
+    sides = cut_by_content(dataset, [source for source, _ in columns.rows], validation=0.05, test=0.05)
     return {split: pairs(columns.rows[i] for i in indices) for split, indices in sides.items()}

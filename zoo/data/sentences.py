@@ -51,7 +51,9 @@ def load_tagged(dataset: str, *, evaluation: bool = False, log: Callable[[str], 
         parts = {split: sentences(rows) for split, rows in treebank.splits.items()}
         notes, files, size = list(treebank.notes), treebank.files, treebank.size
         if "all" in parts:
-            parts, how = ({"test": parts["all"]}, "all of it for evaluation") if evaluation else _cut(parts["all"])
+            parts, how = (
+                ({"test": parts["all"]}, "all of it for evaluation") if evaluation else _cut(dataset, parts["all"])
+            )
             notes.insert(0, how)
     elif dataset.startswith("universal_dependencies/"):
         parts = _treebank(dataset, log)
@@ -82,8 +84,8 @@ def load_tagged(dataset: str, *, evaluation: bool = False, log: Callable[[str], 
     )
 
 
-def _cut(everything: Sentences) -> tuple[dict[str, Sentences], str]:
-    sides = cut_by_content([" ".join(row) for row in everything.tokens], validation=0.1, test=0.1)
+def _cut(dataset: str, everything: Sentences) -> tuple[dict[str, Sentences], str]:
+    sides = cut_by_content(dataset, [" ".join(row) for row in everything.tokens], validation=0.1, test=0.1)
     parts = {
         split: Sentences(tuple(everything.tokens[i] for i in indices), tuple(everything.tags[i] for i in indices))
         for split, indices in sides.items()

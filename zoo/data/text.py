@@ -67,7 +67,7 @@ def load_text(
     else:
         parts = _cut(dataset, text, split, streams, sequence_length)
     counts = ", ".join(f"{name} {len(part) * part.length:,}" for name, part in parts.items())
-    found = [f"{dataset}: {count:,} characters, {len(set(text)):,} different ones; {counts} ({_how(split, parts)})"]
+    found = [f"{dataset}: {count:,} characters, {len(set(text)):,} different; {counts} ({_how(split, parts)})"]
     return Splits(
         dataset,
         parts.get("train"),

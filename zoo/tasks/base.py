@@ -56,6 +56,12 @@ class Task(abc.ABC):
         Logs what it found in one line. Raises `UsageError` or `ZooError` for data that cannot be used.
         """
 
+    @property
+    def data_fingerprint(self) -> Mapping[str, Any]:
+        """What identifies the data that `prepare` loaded, such as counts and a hash; a run resumes only on the same
+        data. Empty by default, which is not checked."""
+        return {}
+
     def shorten(self, examples: int) -> None:
         """Leaves only the first `examples` of the validation and test splits, for a dry run. `prepare` has run."""
         return None
