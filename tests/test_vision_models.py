@@ -310,6 +310,16 @@ def test_drop_rate_is_the_only_noise():
     assert rates == [0.2, 0.5, 0.5]
 
 
+@pytest.mark.parametrize("name", ["all_cnn_c", "strided_cnn_c", "conv_pool_cnn_c", "nin_cifar"])
+def test_kernel_initializer(name):
+    """The published start is one deviation for all layers; He's keeps the variance of what a layer gets."""
+    for arguments in ({}, {"kernel_initializer": "he_normal"}):
+        for layer in small(name, **arguments).layers:
+            if layer.weights:
+                expected = math.sqrt(2 / math.prod(layer.kernel.shape[:-1])) if arguments else 0.05
+                assert np.std(layer.kernel) == pytest.approx(expected, rel=0.1), layer.name
+
+
 def test_relu_and_relu6():
     for activation, ceiling in (("relu", None), ("relu6", 6.0)):
         layers = small("mobilenet", activation=activation).layers
