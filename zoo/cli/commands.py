@@ -191,7 +191,7 @@ def _predict(arguments: Sequence[str]) -> int:
 def _serve(arguments: Sequence[str]) -> int:
     from zoo.serve import command
 
-    parser = _Parser("serve", command.DESCRIPTION)
+    parser = Parser("serve", command.DESCRIPTION)
     command.add_flags(parser)
     return command.run(parser.parse_args(arguments))
 
@@ -199,7 +199,7 @@ def _serve(arguments: Sequence[str]) -> int:
 def _serve_config(arguments: Sequence[str]) -> int:
     from zoo.serve import command
 
-    parser = _Parser("serve-config", "Writes the configuration of the tensorflow/serving image.")
+    parser = Parser("serve-config", "Writes the configuration of the tensorflow/serving image.")
     command.add_config_flags(parser)
     return command.write_config(parser.parse_args(arguments))
 
