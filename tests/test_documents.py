@@ -2,14 +2,17 @@
 
 import json
 import re
+import shlex
 import subprocess
 from dataclasses import fields
 
 import pytest
+import tensorflow as tf
 
 import zoo
 from conftest import PREPARED, ROOT, run_python
-from zoo.cli.commands import COMMANDS
+from zoo.cli.commands import COMMANDS, dispatch
+from zoo.cli.status import exit_status
 from zoo.distribute.cluster import tf_config
 from zoo.distribute.strategy import Devices
 from zoo.errors import ZooError
@@ -121,8 +124,35 @@ def test_readmes_python_runs(monkeypatch, capsys):
     names = {}
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         exec(block, names)
-    assert ran[0].model == "lenet5_modern" and names["model"].output_shape == (None, 26)
+    assert ran == ["lenet5_digits"] and names["model"].output_shape == (None, 26)
     assert "Gradient-based learning" in capsys.readouterr().out
+
+
+README_COMMANDS = [
+    shlex.split(line)[1:] for line in re.findall(r"^    (zoo [^#\n]*?) *(?:#.*)?$", README, re.MULTILINE)
+]
+
+
+def test_readmes_commands_run(tmp_path, monkeypatch, image_folder, digits, capsys):
+    """Each command as README has it; trainings are cut short, and serving has tests of its own."""
+    if not (PREPARED / "mnist").is_dir():
+        pytest.skip("MNIST is not prepared here; set TFDS_DATA_DIR")
+    monkeypatch.chdir(tmp_path)
+    pictures = image_folder(root=tmp_path / "pictures", count=20)
+    (tmp_path / "digit.png").write_bytes(tf.io.encode_png(digits.test.pictures[0]).numpy())
+    ran = set()
+    for command in README_COMMANDS:
+        words = [word.replace("folder:PATH", f"folder:{pictures}") for word in command]
+        if words[0] == "serve" or "--logical-devices" in words:  # test_serve_docs, test_distribute
+            continue
+        if words[0] in ("train", "finetune"):
+            words += ["--limit-steps", "2"] if words[1:] == ["lenet5_mnist"] else ["--dry-run"]
+        if words[0] == "launch":
+            words += ["--help"]
+        status = exit_status(lambda words=words: dispatch(words))
+        assert status == 0, (words, capsys.readouterr().err[-500:])
+        ran.add(words[0])
+    assert {"list", "show", "train", "finetune", "evaluate", "predict", "launch"} <= ran
 
 
 def test_scalings_flags_exist_and_its_tables_are_computed():
