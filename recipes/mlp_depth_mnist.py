@@ -15,7 +15,6 @@ give about 92 %; it is LeCun's linear classifier of 1998 (12.0 % test error), tr
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -58,50 +57,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for depth in results:
             paper = {"validation_accuracy": BOOK[depth]} if depth in BOOK else {}
             one = replace(base, seed=seed, model_args={"hidden": (30,) * depth}, paper=paper)
-            norms = gradient_norms(one, folder / f"gradient_norms_seed{seed}.json")
-            results[depth].append(zoo.run(one, **options, callbacks=[norms] if depth == 4 else []))
+            norms = gradient_norms(folder / f"gradient_norms_seed{seed}.json")
+            results[depth].append(
+                zoo.run(one, **options, callbacks=[norms] if depth == 4 and not options["dry_run"] else [])
+            )
     if not options["dry_run"]:
         summarize(results, folder, base.seed)
     return 0
 
 
-def gradient_norms(one: zoo.ImageRecipe, path: Path):
-    """A Keras callback that measures, before each epoch, how strong the gradient is in each layer.
+def gradient_norms(path: Path):
+    """A Keras callback that measures, before each epoch, the strength of the gradient in each layer.
 
-    That is the norm of the loss's gradient by the layer's biases, averaged over 1,000 training images; it is kept in
-    the file `path`, so that a run which goes on after a stop has all of them.
+    That is the norm of the gradient with respect to the biases of the layer, averaged over 1,000 training images. It is
+    stored in the file `path`, so that a resumed run has all epochs.
     """
     import keras
     import tensorflow as tf
 
-    from zoo.data.images import load_images
+    from zoo.training.run_folder import read_json, write_json
 
     class GradientNorms(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
-            train = load_images(
-                one.dataset,
-                (28, 28, 1),
-                seed=one.seed,
-                validation_examples=one.validation_examples,
-                validation_cut=one.validation_cut,
-            ).train
-            self.images, self.labels = tf.cast(train.images[:1000], tf.float32) / 255, train.labels[:1000]
+            self.task, self.net = self.model.task, self.model.net
+            images, labels = next(iter(self.task.data.train.batches(1000)))
+            self.batch = {"inputs": self.task.preprocessing.centre(images), "labels": labels}
 
         def on_epoch_begin(self, epoch, logs=None):
-            biases = [layer.bias.value for layer in self.model.layers if hasattr(layer, "bias")]
+            biases = [layer.bias.value for layer in self.net.layers if isinstance(layer, keras.layers.Dense)]
             with tf.GradientTape() as tape:
-                loss = tf.reduce_mean(self.model.loss(self.labels, self.model(self.images)))
-            norms = json.loads(path.read_text()) if path.exists() and epoch else {}
+                total, count = self.task.loss(self.batch, self.net(self.batch["inputs"]))
+                loss = total / count
+            norms = read_json(path) if path.exists() and epoch else {}
             norms[str(epoch)] = [float(tf.norm(gradient)) for gradient in tape.gradient(loss, biases)]
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(norms))
+            write_json(path, norms)
 
     return GradientNorms()
 
 
 def summarize(results: dict[int, list], folder: Path, seed: int) -> None:
     """Prints the table beside the book's and the lecture's, and draws the vanishing gradient."""
-    from zoo import report
+    from zoo.report import console, plots
+    from zoo.training.run_folder import read_json
 
     def percent(value: float | None) -> str:
         return "–" if value is None else f"{value:.2%}"
@@ -117,16 +115,16 @@ def summarize(results: dict[int, list], folder: Path, seed: int) -> None:
         for depth, runs in results.items()
     ]
     columns = ("hidden layers", "validation", "test", "book (validation)", "lecture")
-    report.table(f"Nielsen's depth study, mean of {len(results[0])} run(s)", columns, rows)
+    console.table(f"Nielsen's depth study, mean of {len(results[0])} run(s)", columns, rows)
     print(
         "The lecture's 88 % without a hidden layer does not follow from the book's settings; see the recipe's header."
     )
 
-    norms = json.loads((folder / f"gradient_norms_seed{seed}.json").read_text())
+    norms = read_json(folder / f"gradient_norms_seed{seed}.json")
     layers = zip(*(norms[epoch] for epoch in sorted(norms, key=int)), strict=True)
     names = [*(f"hidden layer {number}" for number in range(1, 5)), "output layer"]
     picture = folder / "gradient_norms.png"
-    report.lines(
+    plots.lines(
         dict(zip(names, layers, strict=True)),
         picture,
         title="In the first epochs the gradient vanishes on its way down (4 hidden layers of 30)",

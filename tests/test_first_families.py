@@ -11,6 +11,7 @@ from conftest import run
 from zoo.data.stream import EpochShuffle
 from zoo.models.lenet import C3_CONNECTIONS, RBF_CODES
 from zoo.recipe import load_recipe
+from zoo.tasks.base import create_task
 from zoo.tasks.image_classification import losses as classification
 
 # From the papers (facts worked out by hand there), not from our own code.
@@ -129,6 +130,30 @@ def test_lenet5_refuses_what_the_paper_does_not_have():
     assert zoo.build("lenet5", include_top=False).output_shape == (None, 84)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("lenet5_modern", {"input_shape": (None, None, 1)}, "height and width must be numbers"),
+        ("lenet5_modern", {"activation": "rleu"}, "activation is 'rleu'; it must be a name in keras.activations"),
+        ("mlp", {"input_shape": (None, 4, 1)}, "height and width must be numbers"),
+        ("mlp", {"kernel_initializer": "he"}, "kernel_initializer is 'he'; it must be a name in keras.initializers"),
+        ("all_cnn_c", {"kernel_initializer": "he"}, "kernel_initializer is 'he'; it must be a name"),
+        ("nin_cifar", {"kernel_initializer": "he"}, "kernel_initializer is 'he'; it must be a name"),
+        ("mlp", {"hidden": 5}, "hidden is 5; it must be a sequence"),
+        ("perceptron", {"input_shape": (4, None, 1)}, "height and width must be numbers"),
+        ("softmax_regression", {"input_shape": (4, None, 1)}, "height and width must be numbers"),
+        ("all_cnn_c", {"input_drop_rate": 1.5}, "input_drop_rate is 1.5; it must be at least 0 and below 1"),
+        ("bilstm_tagger", {"noise": -1.0}, "noise is -1.0"),
+        ("bilstm_tagger", {"units": True}, "units is True; it must be a whole number"),
+        ("char_rnn", {"embedding": "a"}, "embedding is 'a'; it must be a whole number"),
+    ],
+)
+def test_impossible_arguments_are_one_line(name, arguments, message):
+    with pytest.raises(zoo.UsageError, match=message) as caught:
+        zoo.build(name, **arguments)
+    assert str(caught.value).startswith(f"{name}: ") and "\n" not in str(caught.value)
+
+
 def test_losses_against_numpy():
     random = np.random.default_rng(0)
     logits, labels = random.normal(size=(4, 3)), np.array([2, 0, 1, 1])
@@ -161,9 +186,8 @@ def train_perceptron(x, labels, epochs, num_classes):
         on_train_batch_end=lambda batch, logs: history.append([w.copy() for w in model.get_weights()])
     )
     examples = tf.data.Dataset.from_tensor_slices((x[:, None, :, None], labels)).batch(1)
-    done = model.fit(
-        examples, epochs=epochs, shuffle=False, verbose=0, callbacks=[keep, classification.EndWithoutMistakes()]
-    )
+    callbacks = [keep, *create_task(load_recipe("perceptron_mnist")).callbacks()]
+    done = model.fit(examples, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
     return model, history, done.history
 
 

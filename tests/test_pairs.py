@@ -76,8 +76,8 @@ def test_files_of_pairs(tmp_path):
         (b"a\tb\tc\n", "line 1: 3 columns separated by tabs"),
         (b"a\t \n", "line 1: 2 columns"),
         (b"a\t\xff\n", r"not UTF-8 \(byte 2 is 0xff\)\. Convert it .*iconv"),
-        (b"", "no pair in the train split"),
-        (b"a\tb\n", "no pair in the validation split"),
+        (b"", "has 0 rows, 0 different; at least 3 different ones are needed"),
+        (b"a\tb\n" * 9, "has 9 rows, 1 different"),
     ],
 )
 def test_unfit_files_are_named(tmp_path, content, said):

@@ -14,6 +14,7 @@ ALLOWED = {
     "registry": ("errors",),
     "layers": ("errors",),
     "models": ("layers",),
+    "serialization": ("layers",),
     "exports": ("errors", "paths", "recipe", "registry"),
     "weights": ("exports", "registry", "shipped", "models"),
     "building": ("registry", "weights"),

@@ -15,6 +15,8 @@ import tensorflow as tf
 
 import zoo
 from zoo.errors import UsageError
+from zoo.layers import WhiteningConv2D
+from zoo.models.summary import layer_table
 
 M, G = 10**6, 10**9
 # name → parameters, trainable parameters, multiply-accumulates (as exact as they are known from elsewhere: an int to
@@ -55,14 +57,16 @@ VARIANTS = {
     "conv_pool_cnn_c": (1_369_738, 1_369_738, 398_200_320, 32, 16, (2, 2, 192)),
     "nin_cifar": (966_986, 966_986, 222_486_528, 32, 8, (2, 2, 192)),
     "mobilenet": (4_253_864, 4_231_976, 568.7 * M, 224, 32, (1, 1, 1024)),
+    # 312 of whiten, 288 of them fixed, + 9·(24·64 + 64² + 64·256 + 3·256²) + 2·576 biases + 4·576 statistics + 2,560
+    "airbench94": (1_973_944, 1_971_352, 118_147_360, 32, 25, (3, 3, 256)),
     "xception": (22_910_480, 22_855_952, 8_357_403_496, 299, 71, (3, 3, 2048)),
 }
-FAMILIES = ("alexnet", "vgg", "inception", "resnet", "all_cnn", "nin", "mobilenet", "xception")
+FAMILIES = ("alexnet", "vgg", "inception", "resnet", "all_cnn", "nin", "mobilenet", "xception", "airbench")
 # These, and the quick comparisons with Keras Applications, run every line of the model files; the rest cost minutes.
 QUICK = {
     "alexnet_two_tower", "vgg11_bn", "vgg16_cifar", "inception_v1", "inception_small", "resnet18",
     "resnet50_v2", "resnet20", "all_cnn_a", "all_cnn_c", "strided_cnn_c", "conv_pool_cnn_c", "nin_cifar", "mobilenet",
-    "xception",
+    "xception", "airbench94",
 }  # fmt: skip
 # Small nets that hold every layer of our own, for what takes a compiler long.
 COMPILED = {"alexnet_two_tower", "resnet20", "all_cnn_c"}
@@ -94,7 +98,7 @@ def multiply_accumulates(model):
         elif isinstance(layer, keras.layers.SeparableConv2D):
             weights = count([layer.depthwise_kernel, layer.pointwise_kernel])
             total += math.prod(layer.output.shape[1:3]) * weights
-        elif isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
+        elif isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, WhiteningConv2D)):
             total += math.prod(layer.output.shape[1:3]) * math.prod(layer.kernel.shape)
     return total
 
@@ -121,6 +125,8 @@ def test_counts(name):
     assert count(model.trainable_weights) == trainable == card.trainable
     counted = multiply_accumulates(model)
     assert counted == card.macs
+    rows = layer_table(model)
+    assert sum(row.macs for row in rows) == card.macs and sum(row.parameters for row in rows) == parameters
     assert counted == (macs if isinstance(macs, int) else pytest.approx(macs, rel=5e-4))
     assert model.output_shape == (None, 1000 if size >= 224 else 10)
     with_weights = [layer for layer in model.layers if layer.weights]
@@ -310,6 +316,16 @@ def test_drop_rate_is_the_only_noise():
     assert rates == [0.2, 0.5, 0.5]
 
 
+@pytest.mark.parametrize("name", ["all_cnn_c", "strided_cnn_c", "conv_pool_cnn_c", "nin_cifar"])
+def test_kernel_initializer(name):
+    """The published start is one deviation for all layers; He's keeps the variance of what a layer gets."""
+    for arguments in ({}, {"kernel_initializer": "he_normal"}):
+        for layer in small(name, **arguments).layers:
+            if layer.weights:
+                expected = math.sqrt(2 / math.prod(layer.kernel.shape[:-1])) if arguments else 0.05
+                assert np.std(layer.kernel) == pytest.approx(expected, rel=0.1), layer.name
+
+
 def test_relu_and_relu6():
     for activation, ceiling in (("relu", None), ("relu6", 6.0)):
         layers = small("mobilenet", activation=activation).layers
@@ -354,6 +370,8 @@ def test_strides_are_where_the_papers_have_them():
         ("inception_v1", {"input_shape": (64, 224, 3), "aux_heads": True}, "must be at least 65"),
         ("inception_v3", {"input_shape": (74, 299, 3)}, "must be at least 75"),
         ("inception_v3", {"input_shape": (106, 299, 3), "aux_heads": True}, "must be at least 107"),
+        ("airbench94", {"input_shape": (24, 32, 3)}, "must be at least 25"),
+        ("airbench94", {"input_shape": (None, None, 3)}, "height and width must be numbers"),
         ("xception", {"input_shape": (70, 299, 3)}, "must be at least 71"),
         ("mobilenet", {"input_shape": (31, 31, 3)}, "must be at least 32"),
         (

@@ -7,6 +7,8 @@ call that needs them (`build`, `run`).
 import importlib
 from typing import Any
 
+from zoo.serialization import register_layers
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -50,3 +52,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME})
+
+
+register_layers()

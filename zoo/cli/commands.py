@@ -1,4 +1,4 @@
-"""The commands of `zoo`: list, show, train, finetune, launch, evaluate, predict, check-xla."""
+"""The commands of `zoo`: list, show, train, finetune, launch, evaluate, predict, serve, serve-config, check-xla."""
 
 import json
 import sys
@@ -188,6 +188,22 @@ def _predict(arguments: Sequence[str]) -> int:
     return int(failed)
 
 
+def _serve(arguments: Sequence[str]) -> int:
+    from zoo.serve import command
+
+    parser = Parser("serve", command.DESCRIPTION)
+    command.add_flags(parser)
+    return command.run(parser.parse_args(arguments))
+
+
+def _serve_config(arguments: Sequence[str]) -> int:
+    from zoo.serve import command
+
+    parser = Parser("serve-config", "Writes the configuration of the tensorflow/serving image.")
+    command.add_config_flags(parser)
+    return command.write_config(parser.parse_args(arguments))
+
+
 def _check_xla(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: zoo check-xla RECIPE [FLAGS]; the flags are those of `zoo train RECIPE`, but for where it runs.")
@@ -226,5 +242,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int | None], str]] = {
     "launch": (_launch, "run a training in several processes on this machine"),
     "evaluate": (_evaluate, "score an export on a data set"),
     "predict": (_predict, "answer for files or texts"),
+    "serve": (_serve, "answer over TensorFlow Serving's protocol, with a page to try the models"),
+    "serve-config": (_serve_config, "write the configuration of the tensorflow/serving image"),
     "check-xla": (_check_xla, "compile a recipe's steps as a TPU needs them"),
 }

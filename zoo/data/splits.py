@@ -1,10 +1,13 @@
 """What every data set is read into: its splits, its classes, what was found, and a fingerprint."""
 
 import hashlib
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
+
+from zoo.errors import ZooError
 
 T = TypeVar("T", bound=Sized)
 
@@ -136,38 +139,33 @@ def share_of(content: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def cut_by_content(contents: Sequence[str], *, validation: float | int, test: float) -> dict[str, list[int]]:
-    """The indices of rows in train, validation and test, by the hash of their content.
+def cut_by_content(name: str, contents: Sequence[str], *, validation: float | int, test: float) -> dict[str, list[int]]:
+    """The indices of rows of the data called `name` in train, validation and test, by the hash of their content.
 
-    Rows whose `share_of` is below `test` go to test. Of the rest, those below `test + validation` go to validation; an
-    integer `validation` takes so many rows, or a few more so that equal rows stay together, those with the lowest
-    hashes. A split that would be empty gets the row with the lowest hash, as long as there are others for train.
+    Rows whose `share_of` is below `test` go to test, those of the rest below `test + validation` to validation. An
+    integer `validation` takes the rows of the rest with the lowest shares: as many, or a few more so that equal rows
+    stay together. Each split gets one row at least. Raises `ZooError` where there are fewer different rows than splits.
     """
     shares = [share_of(content) for content in contents]
-    distinct = sorted(set(shares))
-
-    def lowest(among: list[float], count: int) -> set[float]:
-        """The lowest shares that together have at least `count` rows."""
-        rows, chosen = Counter(shares), set()
-        for share in among:
-            if count <= 0:
-                break
-            chosen.add(share)
-            count -= rows[share]
-        return chosen
-
-    in_test = {share for share in distinct if share < test}
-    if test and not in_test and len(distinct) > 2:
-        in_test = {distinct[0]}
-    rest = [share for share in distinct if share not in in_test]
+    counts = Counter(shares)
+    distinct = sorted(counts)
+    wanted = 1 + bool(validation) + bool(test)
+    if len(distinct) < wanted:
+        counted = f"{len(shares):,} row{'s' if len(shares) != 1 else ''}, {len(distinct):,} different"
+        raise ZooError(f"{name} has {counted}; at least {wanted} different ones are needed to cut it.")
+    last = len(distinct) - 1  # one is left for train
+    first_cut = min(max(bisect_left(distinct, test), bool(test)), last - bool(validation))
     if isinstance(validation, int):
-        in_validation = lowest(rest, validation)
+        second_cut = first_cut
+        while validation > 0 and second_cut < len(distinct):
+            validation -= counts[distinct[second_cut]]
+            second_cut += 1
     else:
-        in_validation = {share for share in rest if share < test + validation}
-        if validation and not in_validation and len(rest) > 1:
-            in_validation = {rest[0]}
+        second_cut = min(max(bisect_left(distinct, test + validation), first_cut + bool(validation)), last)
+    ranks = {share: rank for rank, share in enumerate(distinct)}
     sides: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     for index, share in enumerate(shares):
-        side = "test" if share in in_test else "validation" if share in in_validation else "train"
+        rank = ranks[share]
+        side = "test" if rank < first_cut else "validation" if rank < second_cut else "train"
         sides[side].append(index)
     return sides

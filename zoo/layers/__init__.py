@@ -15,6 +15,7 @@ from zoo.layers.recurrent import LSTM
 from zoo.layers.reverse import ReverseSequence
 from zoo.layers.shortcut import IdentityShortcut
 from zoo.layers.stacked import StackedDecoder
+from zoo.layers.whitening import IdentityKernel, WhiteningConv2D, whitening_filters
 
 __all__ = [
     "LSTM",
@@ -24,6 +25,7 @@ __all__ = [
     "DecoderCell",
     "EuclideanRBF",
     "GatedCell",
+    "IdentityKernel",
     "IdentityShortcut",
     "LocalResponseNormalization",
     "Maxout",
@@ -32,5 +34,7 @@ __all__ = [
     "ScaledTanh",
     "StackedDecoder",
     "Subsampling2D",
+    "WhiteningConv2D",
     "on_cpus",
+    "whitening_filters",
 ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 serializable = keras.saving.register_keras_serializable(package="zoo")
@@ -82,7 +83,7 @@ class PartialConv2D(keras.layers.Layer):
         maps, area = len(self.connections), self.kernel_size**2
         # Row i·maps + m of the dense kernel connects input map i with output map m.
         pairs = [(i, m) for m, inputs in enumerate(self.connections) for i in inputs]
-        self.rows = [[i * maps + m] for i, m in pairs]
+        self.rows = np.array([[i * maps + m] for i, m in pairs])
         limits = [self.initial_range / (len(inputs) * area) for inputs in self.connections]
 
         def uniform(scales):

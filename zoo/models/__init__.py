@@ -1,1 +1,1 @@
-"""One file a family: graphs and nothing else, in Keras 3 for any backend."""
+"""Model graphs, one family per file, in Keras 3 for any backend."""

@@ -5,15 +5,16 @@ from keras import layers
 
 from zoo.errors import UsageError
 from zoo.layers import LocalResponseNormalization
-from zoo.models.parts import check_images, pooled
+from zoo.models.common import channels_last, check_images, pooled
 
 
-def start(bias: int) -> dict[str, object]:
-    """Section 5: weights from N(0, 0.01²), biases 1 in conv2, conv4, conv5 and the hidden dense layers, else 0."""
+def initializers(bias: int) -> dict[str, object]:
+    """Section 5: weights from N(0, 0.01²); biases 1 in conv2, conv4, conv5 and the hidden dense layers, else 0."""
     kernel = {"class_name": "RandomNormal", "config": {"stddev": 0.01}}
     return {"kernel_initializer": kernel, "bias_initializer": "ones" if bias else "zeros"}
 
 
+@channels_last
 def alexnet(
     *,
     towers: int = 1,
@@ -24,37 +25,33 @@ def alexnet(
     drop_rate: float = 0.5,
     name: str = "alexnet",
 ) -> keras.Model:
-    """The net of section 3.5: ReLU, response normalisation, overlapping pooling, dropout.
+    """The network of section 3.5: ReLU, local response normalisation, overlapping pooling, dropout.
 
     Images (N, height, width, channels) → logits (N, num_classes), or with `include_top=False` pool5 (N, 6, 6, 256), or
-    with `pooling` its vector. With `towers=2` it is the net as published, on two GPUs: conv2, conv4 and conv5 see,
-    and the normalisation sums over, only the half of the maps on their own GPU. `towers=1` joins the halves. Dropout
-    at `drop_rate` follows fc6 and fc7. conv1 pads the image by 2, as cuda-convnet does, which makes the paper's 55 × 55
-    maps of its 224 × 224 images.
+    with `pooling` its vector. `towers=2` is the published network, which ran on two GPUs: conv2, conv4, conv5 and the
+    normalisation see only the half of the channels that is on the same GPU. `towers=1` joins the halves. Dropout with
+    `drop_rate` follows fc6 and fc7. conv1 pads the image by 2, as cuda-convnet does, which gives the paper's 55 × 55
+    maps for its 224 × 224 images.
 
-    Raises `UsageError` for other `towers`, an input under 63 × 63, or an unknown height or width under dense layers.
+    Raises `UsageError` for other `towers`, an input below 63 × 63, and an unknown height or width with
+    `include_top=True`.
 
-    Differences from the paper: `towers=1` has one tower in the place of two. With `towers=2` none: the halves are
+    Differences from the paper: `towers=1` has one tower instead of two. With `towers=2` none: the two halves are the
     groups of one layer.
     """
     if towers not in (1, 2):
         raise UsageError(f"{name}: towers is {towers!r}; it may be 1 or 2.")
-    check_images(
-        name,
-        input_shape,
-        smallest=63,
-        fixed=include_top,
-    )
+    check_images(name, input_shape, smallest=63, fixed=include_top)
 
     def conv(x, filters: int, size: int, *, groups: int = 1, bias: int, name: str):
         convolution = layers.Conv2D(
-            filters, size, padding="same", groups=groups, activation="relu", name=name, **start(bias)
+            filters, size, padding="same", groups=groups, activation="relu", name=name, **initializers(bias)
         )
         return convolution(x)
 
     images = keras.Input(input_shape, name="images")
     x = layers.ZeroPadding2D(2, name="conv1_pad")(images)
-    x = layers.Conv2D(96, 11, 4, activation="relu", name="conv1", **start(bias=0))(x)  # (N, 55, 55, 96)
+    x = layers.Conv2D(96, 11, 4, activation="relu", name="conv1", **initializers(bias=0))(x)  # (N, 55, 55, 96)
     x = LocalResponseNormalization(groups=towers, name="norm1")(x)
     x = layers.MaxPooling2D(3, 2, name="pool1")(x)  # (N, 27, 27, 96)
     x = conv(x, 256, 5, groups=towers, bias=1, name="conv2")
@@ -68,7 +65,7 @@ def alexnet(
         return keras.Model(images, pooled(x, pooling), name=name)
     x = layers.Flatten(name="flatten")(x)  # (N, 9216)
     for fc in ("6", "7"):
-        x = layers.Dense(4096, activation="relu", name=f"fc{fc}", **start(bias=1))(x)  # (N, 4096)
+        x = layers.Dense(4096, activation="relu", name=f"fc{fc}", **initializers(bias=1))(x)  # (N, 4096)
         if drop_rate:
             x = layers.Dropout(drop_rate, name=f"drop{fc}")(x)
-    return keras.Model(images, layers.Dense(num_classes, name="fc8", **start(bias=0))(x), name=name)
+    return keras.Model(images, layers.Dense(num_classes, name="fc8", **initializers(bias=0))(x), name=name)

@@ -1,14 +1,16 @@
 """Bidirectional LSTMs over words and their characters: a tag for each word (Plank, Søgaard & Goldberg, ACL 2016; Lample
 et al., NAACL 2016), or a label for a text (with the pooling of Conneau et al., EMNLP 2017)."""
 
+import math
 from collections.abc import Mapping
 
 import keras
 from keras import layers as keras_layers
 from keras import ops
 
+from zoo.errors import UsageError
 from zoo.layers import LSTM, CharacterEncoder, ReverseSequence
-from zoo.models.parts import check_sizes
+from zoo.models.common import check_sizes
 
 
 def character_model(sizes: Mapping[str, int]) -> keras.Model:
@@ -26,13 +28,15 @@ def character_model(sizes: Mapping[str, int]) -> keras.Model:
     return keras.Model(characters, keras_layers.Concatenate(name="both")(states), name="characters")
 
 
-def encoder(sizes: Mapping[str, int], *, noise: float, drop_rate: float):
-    """The inputs, words (N, T) and their characters (N, T, C), both padded with 0, and the contextual vector of each
+def encoder(name: str, sizes: Mapping[str, int], *, noise: float, drop_rate: float):
+    """Two inputs, words (N, T) and their characters (N, T, C), both padded with 0, and the contextual vector of each
     word (N, T, 2·units).
 
     For the backward LSTM each row is reversed within its own length, so that neither LSTM needs a mask, which costs
     time at every step.
     """
+    if not isinstance(noise, (int, float)) or not 0 <= noise < math.inf:
+        raise UsageError(f"{name}: noise is {noise!r}; it must be a standard deviation of at least 0.")
     words = keras.Input((None,), dtype="int32", name="words")
     characters = keras.Input((None, None), dtype="int32", name="characters")
     length = ops.sum(ops.cast(ops.not_equal(words, 0), "int32"), axis=1)
@@ -76,7 +80,7 @@ def bilstm_tagger(
     run over the words, with Gaussian noise of standard deviation `noise` on their input and dropout with `drop_rate`
     before and after each.
 
-    Raises `UsageError` for sizes below 1.
+    Raises `UsageError` for sizes below 1 and for negative `noise`.
 
     Differences from Plank et al.: no byte embeddings and no auxiliary loss. The initialisation, which the paper does
     not state, is that of Keras. `drop_rate`, 0 by default, is from Lample et al.
@@ -92,7 +96,7 @@ def bilstm_tagger(
         units=units,
         layers=layers,
     )
-    inputs, x = encoder(sizes, noise=noise, drop_rate=drop_rate)
+    inputs, x = encoder(name, sizes, noise=noise, drop_rate=drop_rate)
     logits = keras_layers.Dense(num_tags, name="tags")(x)  # (N, T, num_tags)
     return keras.Model(inputs, logits, name=name)
 
@@ -115,7 +119,7 @@ def bilstm_classifier(
 
     Takes the inputs of `bilstm_tagger`; returns logits (N, num_classes). Each text must have at least one word.
 
-    Raises `UsageError` for sizes below 1.
+    Raises `UsageError` for sizes below 1 and for negative `noise`.
 
     Differences from Conneau et al.: words are represented with their characters, as in the tagger, and one dense layer
     follows the pooling.
@@ -131,7 +135,7 @@ def bilstm_classifier(
         units=units,
         layers=layers,
     )
-    inputs, x = encoder(sizes, noise=noise, drop_rate=drop_rate)
+    inputs, x = encoder(name, sizes, noise=noise, drop_rate=drop_rate)
     valid = ops.not_equal(inputs["words"], 0)[..., None]
     x = ops.max(ops.where(valid, x, -1.0), axis=1)  # (N, 2·units); the outputs of an LSTM are above −1
     return keras.Model(inputs, keras_layers.Dense(num_classes, name="classes")(x), name=name)

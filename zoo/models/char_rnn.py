@@ -5,7 +5,7 @@ from keras import ops
 
 from zoo.errors import UsageError
 from zoo.layers import LSTM
-from zoo.models.parts import check_sizes
+from zoo.models.common import check_sizes
 
 CELLS = ("simple", "gru", "lstm")
 UNIFORM = {"class_name": "RandomUniform", "config": {"minval": -0.08, "maxval": 0.08}}
@@ -54,8 +54,8 @@ def char_rnn(
     if cell not in CELLS:
         raise UsageError(f"{name}: cell is {cell!r}; it may be 'simple', 'gru' or 'lstm'.")
     check_sizes(name, layers=layers, units=units, vocabulary_size=vocabulary_size)
-    if embedding is not None and embedding < 1:
-        raise UsageError(f"{name}: embedding is {embedding!r}; it must be at least 1, or None for one-hot input.")
+    if embedding is not None:
+        check_sizes(name, embedding=embedding)
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     inputs, outputs = {"tokens": tokens}, {}
     if embedding is None:

@@ -1,4 +1,4 @@
-"""Inception nets: GoogLeNet (Szegedy et al., CVPR 2015) and the small one of Zhang et al., ICLR 2017."""
+"""Inception networks: GoogLeNet (Szegedy et al., CVPR 2015) and the small one of Zhang et al., ICLR 2017."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from keras import layers
 
 from zoo.errors import UsageError
 from zoo.layers import BatchNormalization, LocalResponseNormalization
-from zoo.models.parts import average_and_classify, check_images, pooled
+from zoo.models.common import average_and_classify, channels_last, check_images, pooled
 
 # GoogLeNet's table 1: #1×1, #3×3 reduce, #3×3, #5×5 reduce, #5×5, pool proj.
 V1_MODULES = {
@@ -24,16 +24,16 @@ V1_MODULES = {
 
 
 def v1_conv(x, filters: int, size: int, stride: int = 1, *, name: str):
-    """Convolution and ReLU. Weights start as in BVLC's Caffe model ("xavier", biases 0.2): the paper does not say."""
+    """Convolution and ReLU; initialised as in BVLC's Caffe model ("xavier", biases 0.2); the paper states nothing."""
     if stride > 1:  # symmetric, as in Caffe
         x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
-    start = {"kernel_initializer": "lecun_uniform", "bias_initializer": keras.initializers.Constant(0.2)}
+    initializers = {"kernel_initializer": "lecun_uniform", "bias_initializer": keras.initializers.Constant(0.2)}
     padding = "valid" if stride > 1 else "same"
-    return layers.Conv2D(filters, size, stride, padding, activation="relu", name=name, **start)(x)
+    return layers.Conv2D(filters, size, stride, padding, activation="relu", name=name, **initializers)(x)
 
 
 def v1_module(x, row: Sequence[int], *, name: str):
-    """Figure 2b: 1×1, 3×3 and 5×5 convolutions and a max pooling side by side."""
+    """Figure 2b: 1×1, 3×3 and 5×5 convolutions and a max pooling in parallel."""
     n1x1, reduce3x3, n3x3, reduce5x5, n5x5, projection = row
     branches = [
         v1_conv(x, n1x1, 1, name=f"{name}_1x1"),
@@ -50,12 +50,13 @@ def v1_auxiliary(x, num_classes: int, *, name: str):
     x = layers.AveragePooling2D(5, 3, name=f"{name}_pool")(x)  # (N, 4, 4, C)
     x = v1_conv(x, 128, 1, name=f"{name}_conv")
     x = layers.Flatten(name=f"{name}_flatten")(x)
-    start = {"kernel_initializer": "lecun_uniform", "bias_initializer": keras.initializers.Constant(0.2)}
-    x = layers.Dense(1024, activation="relu", name=f"{name}_fc", **start)(x)
+    initializers = {"kernel_initializer": "lecun_uniform", "bias_initializer": keras.initializers.Constant(0.2)}
+    x = layers.Dense(1024, activation="relu", name=f"{name}_fc", **initializers)(x)
     x = layers.Dropout(0.7, name=f"{name}_drop")(x)
     return layers.Dense(num_classes, kernel_initializer="lecun_uniform", name=f"{name}_classifier")(x)
 
 
+@channels_last
 def inception_v1(
     *,
     input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
@@ -70,23 +71,19 @@ def inception_v1(
 
     Images (N, height, width, channels) → logits (N, num_classes), or with `include_top=False` the last map
     (N, height/32, width/32, 1024), or with `pooling` its vector. With `aux_heads=True` a dictionary of three logits:
-    "logits", and "aux1" and "aux2" from classifiers on inception 4a and 4d, whose losses count 0.3 each in training
-    (section 5). Dropout at `drop_rate` stands before the classifier, at 0.7 in the auxiliary ones. Windows of the
-    poolings may hang over the right and bottom edge, as in Caffe.
+    "logits", and "aux1" and "aux2" from classifiers on inception 4a and 4d, whose losses have weight 0.3 in training
+    (section 5). Dropout with `drop_rate` precedes the classifier, with 0.7 the auxiliary ones. Pooling windows may
+    extend over the right and bottom edge, as in Caffe.
 
-    Raises `UsageError` for an input under 32 × 32, or 65 × 65 with auxiliary heads, and for `aux_heads` without a top.
+    Raises `UsageError` for an input below 32 × 32, or below 65 × 65 with auxiliary heads, and for `aux_heads` without
+    a top.
 
-    Differences from the paper: none. It leaves open the initialisation and the constants of the response
-    normalisation; both are those of BVLC's GoogLeNet in Caffe, whose sum is divided by its five terms.
+    Differences from the paper: none. It does not state the initialisation and the constants of the response
+    normalisation; both are those of BVLC's GoogLeNet in Caffe, where the sum is divided by its five terms.
     """
     if aux_heads and not include_top:
-        raise UsageError(f"{name}: aux_heads is True; it needs include_top=True, for the heads classify.")
-    check_images(
-        name,
-        input_shape,
-        smallest=65 if aux_heads else 32,
-        fixed=aux_heads,
-    )
+        raise UsageError(f"{name}: aux_heads is True; it needs include_top=True, because the heads classify.")
+    check_images(name, input_shape, smallest=65 if aux_heads else 32, fixed=aux_heads)
     images = keras.Input(input_shape, name="images")
     x = v1_conv(images, 64, 7, 2, name="conv1_7x7_s2")  # (N, 112, 112, 64)
     x = layers.MaxPooling2D(3, 2, padding="same", name="pool1_3x3_s2")(x)  # (N, 56, 56, 64)
@@ -122,6 +119,7 @@ def small_conv(x, filters: int, size: int, stride: int = 1, *, name: str):
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
+@channels_last
 def inception_small(
     *,
     input_shape: tuple[int | None, int | None, int] = (28, 28, 3),
@@ -134,13 +132,14 @@ def inception_small(
     """The small Inception with which Zhang et al. 2017 fitted random labels (appendix A, figure 3).
 
     Images (N, height, width, channels) → logits (N, num_classes), or with `include_top=False` the last map
-    (N, height/4, width/4, 336), or with `pooling` its vector. Convolutions have no bias and batch normalisation no
-    scale, as TF-Slim's defaults have it; so the weights are the paper's 1,649,402.
+    (N, height/4, width/4, 336), or with `pooling` its vector. Convolutions have no bias and batch normalisation has no
+    scale, which are the defaults of TF-Slim; the number of weights is the paper's, 1,649,402.
 
-    Raises `UsageError` for an input under 4 × 4.
+    Raises `UsageError` for an input below 4 × 4.
 
-    Differences from the paper: none. It leaves open the initialisation (here Glorot's, TF-Slim's default) and batch
-    normalisation's momentum and epsilon (here Keras's 0.99 and 1e-3); `drop_rate`, off, is ours.
+    Differences from the paper: none. It does not state the initialisation (here Glorot's, the default of TF-Slim) and
+    the momentum and epsilon of batch normalisation (here Keras's 0.99 and 1e-3). `drop_rate`, 0 by default, is an
+    addition.
     """
     check_images(name, input_shape, smallest=4)
     images = keras.Input(input_shape, name="images")

@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons, from none to any number of hidden layers."""
+"""Multi-layer perceptrons with any number of hidden layers, including none."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,10 @@ import keras
 from keras import layers
 
 from zoo.errors import UsageError
+from zoo.models.common import channels_last, check_images, check_keras_names
 
 
+@channels_last
 def softmax_regression(
     *,
     input_shape: tuple[int, int, int] = (28, 28, 1),
@@ -17,8 +19,12 @@ def softmax_regression(
 ) -> keras.Model:
     """Multinomial logistic regression on the pixels (Cox 1958).
 
-    Images (N, height, width, channels) → logits (N, num_classes). The loss is convex and weights start at zero.
+    Images (N, height, width, channels) → logits (N, num_classes), or with `include_top=False` the pixels (N, height ·
+    width · channels). The cross-entropy is convex in the weights, which are initialised to zero.
+
+    Raises `UsageError` for an unknown height or width.
     """
+    check_images(name, input_shape, smallest=1, fixed=True)
     images = keras.Input(input_shape, name="images")
     x = layers.Flatten(name="pixels")(images)  # (N, H·W·C)
     if include_top:
@@ -26,6 +32,7 @@ def softmax_regression(
     return keras.Model(images, x, name=name)
 
 
+@channels_last
 def mlp(
     *,
     input_shape: tuple[int, int, int] = (28, 28, 1),
@@ -38,14 +45,20 @@ def mlp(
     include_top: bool = True,
     name: str = "mlp",
 ) -> keras.Model:
-    """Dense layers of the given widths, dropout after each, then logits (Rumelhart, Hinton, Williams 1986).
+    """Dense layers of the given widths with dropout after each, then logits (Rumelhart, Hinton & Williams 1986).
 
     Images (N, height, width, channels) → logits (N, num_classes), or with `include_top=False` the last hidden layer
-    (N, hidden[-1]). `activation` and the initialisers are names that Keras knows. Raises `UsageError` for a width
-    that is no positive whole number.
+    (N, hidden[-1]). `activation` and the initialisers are names that Keras knows.
+
+    Raises `UsageError` for a width that is not a positive whole number, an unknown height or width, and an activation
+    or initialiser that Keras does not know.
     """
-    if not all(isinstance(units, int) and units > 0 for units in hidden):
-        raise UsageError(f"{name}: hidden is {tuple(hidden)!r}; each width must be a positive whole number.")
+    if not isinstance(hidden, Sequence) or not all(isinstance(units, int) and units > 0 for units in hidden):
+        raise UsageError(f"{name}: hidden is {hidden!r}; it must be a sequence of positive whole numbers.")
+    check_images(name, input_shape, smallest=1, fixed=True)
+    check_keras_names(
+        name, activation=activation, kernel_initializer=kernel_initializer, bias_initializer=bias_initializer
+    )
     images = keras.Input(input_shape, name="images")
     x = layers.Flatten(name="pixels")(images)  # (N, H·W·C)
     initializers = {"kernel_initializer": kernel_initializer, "bias_initializer": bias_initializer}
@@ -58,6 +71,7 @@ def mlp(
     return keras.Model(images, x, name=name)
 
 
+@channels_last
 def mlp_nielsen(
     *,
     input_shape: tuple[int, int, int] = (28, 28, 1),
@@ -66,9 +80,10 @@ def mlp_nielsen(
     include_top: bool = True,
     name: str = "mlp_nielsen",
 ) -> keras.Model:
-    """The sigmoid nets of Nielsen's book, chapter 5: weights N(0, 1/fan-in), biases N(0, 1).
+    """The sigmoid networks of Nielsen's book, chapter 5: weights N(0, 1/fan-in), biases N(0, 1).
 
-    Shapes as in `mlp`. The book's output units are sigmoids too: each logit is one, under a binary cross-entropy.
+    Shapes as in `mlp`. The output units of the book are sigmoids, too: train the logits with a binary cross-entropy
+    per class.
     """
     return mlp(
         input_shape=input_shape,

@@ -1,9 +1,12 @@
-"""Rosenblatt's perceptron."""
+"""The perceptron (Rosenblatt 1958)."""
 
 import keras
 from keras import layers
 
+from zoo.models.common import channels_last, check_images
 
+
+@channels_last
 def perceptron(
     *,
     input_shape: tuple[int, int, int] = (28, 28, 1),
@@ -11,15 +14,19 @@ def perceptron(
     include_top: bool = True,
     name: str = "perceptron",
 ) -> keras.Model:
-    """Threshold units side by side, one against the rest, on every pixel (Rosenblatt 1958).
+    """Threshold units on all pixels, one per class, each trained as one against the rest (Rosenblatt 1958).
 
-    Images (N, height, width, channels) → scores (N, num_classes). A unit fires where its score is positive; among
-    several units the largest score decides. Both are the task's business. Weights start at zero, so that the learning
-    rate only scales them. One class alone (`num_classes=1`) is Rosenblatt's single unit.
+    Images (N, height, width, channels) → scores (N, num_classes), or with `include_top=False` the pixels (N, height ·
+    width · channels). A unit is active where its score is positive; among several units the largest score decides.
+    The graph returns scores; thresholding is part of the task. Weights are initialised to zero, so that the learning
+    rate only scales them. `num_classes=1` is Rosenblatt's single unit.
 
-    Differences from the paper: its sensory points reach the unit through fixed random association units; here, as in
-    every textbook since Minsky and Papert, the pixels themselves are the unit's inputs.
+    Raises `UsageError` for an unknown height or width.
+
+    Differences from the paper: its sensory points are connected to the unit through fixed random association units;
+    here, as in textbooks since Minsky and Papert, the pixels are the inputs of the unit.
     """
+    check_images(name, input_shape, smallest=1, fixed=True)
     images = keras.Input(input_shape, name="images")
     x = layers.Flatten(name="retina")(images)  # (N, H·W·C)
     if include_top:

@@ -1,4 +1,4 @@
-"""Residual networks: He, Zhang, Ren & Sun, CVPR 2016, and their pre-activation form, ECCV 2016."""
+"""Residual networks: He, Zhang, Ren & Sun, CVPR 2016, and with pre-activation, ECCV 2016."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ from keras import layers
 
 from zoo.errors import UsageError
 from zoo.layers import BatchNormalization, IdentityShortcut
-from zoo.models.parts import HE_NORMAL, average_and_classify, check_images, pooled
+from zoo.models.common import HE_NORMAL, average_and_classify, channels_last, check_images, pooled
 
-# Table 1 of the first paper: units in conv2_x … conv5_x, and whether they are bottlenecks.
+# Table 1 of the first paper: the numbers of units in conv2_x … conv5_x, and whether they are bottlenecks.
 IMAGENET_STAGES = {
     18: ((2, 2, 2, 2), False),
     34: ((3, 4, 6, 3), False),
@@ -21,7 +21,7 @@ CIFAR_DEPTHS = (20, 32, 44, 56, 110)  # Table 6: 6n + 2 layers
 
 
 def conv(x, filters: int, size: int, stride: int = 1, *, name: str):
-    """A convolution without bias, padded alike on all sides as Caffe and Torch do; "same" would shift strided ones."""
+    """A convolution without bias, with equal padding on all sides as in Caffe and Torch; "same" shifts strided ones."""
     if size > 1 and stride > 1:
         x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
     padding = "valid" if stride > 1 else "same"
@@ -30,7 +30,7 @@ def conv(x, filters: int, size: int, stride: int = 1, *, name: str):
 
 
 def norm(x, *, name: str):
-    """Batch normalisation with the momentum and epsilon of fb.resnet.torch; epsilon is Caffe's too."""
+    """Batch normalisation with the momentum and epsilon of fb.resnet.torch; Caffe has the same epsilon."""
     return BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
 
 
@@ -43,7 +43,7 @@ def kernels(filters: int, stride: int, bottleneck: bool, stride_in_3x3: bool) ->
 
 
 def unit(x, rows: Sequence[tuple[int, int, int]], stride: int, *, option: str, name: str):
-    """One residual unit: ReLU(x + F(x)), the shortcut of option A or B where the shape changes (section 3.3)."""
+    """One residual unit, ReLU(x + F(x)), with the shortcut of option A or B where the shape changes (section 3.3)."""
     shortcut, filters = x, rows[-1][0]
     if stride > 1 or x.shape[-1] != filters:
         if option == "A":
@@ -62,8 +62,8 @@ def unit(x, rows: Sequence[tuple[int, int, int]], stride: int, *, option: str, n
 def preactivation_unit(x, rows: Sequence[tuple[int, int, int]], stride: int, *, option: str, first: bool, name: str):
     """One unit of the second paper: x + F(x), with batch normalisation and ReLU before each convolution.
 
-    The very first unit has none before its first convolution, conv1's own being just before it. A projection starts
-    from the pre-activated input (the paper's appendix), an option A shortcut from the input itself.
+    The first unit of the network has none before its first convolution, because those of conv1 precede it. A projection
+    takes the pre-activated input (appendix of the paper), an option A shortcut the input of the unit.
     """
     shortcut, filters = x, rows[-1][0]
     changes = stride > 1 or x.shape[-1] != filters
@@ -79,7 +79,7 @@ def preactivation_unit(x, rows: Sequence[tuple[int, int, int]], stride: int, *, 
 
 
 def stages(x, counts: Sequence[int], filters: int, bottleneck: bool, *, option: str, preactivation: bool):
-    """conv2_x, conv3_x, …: each but the first halves the map and doubles the filters in its first unit."""
+    """conv2_x, conv3_x, …: the first unit of each stage except the first halves the map and doubles the filters."""
     for stage, count in enumerate(counts):
         for i in range(count):
             stride = 2 if stage > 0 and i == 0 else 1
@@ -92,6 +92,7 @@ def stages(x, counts: Sequence[int], filters: int, bottleneck: bool, *, option: 
     return layers.ReLU(name="post_relu")(norm(x, name="post_bn")) if preactivation else x
 
 
+@channels_last
 def resnet(
     *,
     depth: int = 50,
@@ -103,17 +104,18 @@ def resnet(
     drop_rate: float = 0.0,
     name: str = "resnet",
 ) -> keras.Model:
-    """The ImageNet nets of `depth` 18, 34, 50, 101 or 152 (first paper, table 1, option B shortcuts).
+    """The ImageNet networks with `depth` 18, 34, 50, 101 or 152 (first paper, table 1, option B shortcuts).
 
     Images (N, height, width, channels) → logits (N, num_classes), or with `include_top=False` the last map
-    (N, height/32, width/32, 512 or 2048), or with `pooling` its vector. Convolutions have no bias. Strides are as
-    first published: a bottleneck's in its first 1×1 convolution; "v1.5" nets have it in the 3×3. `preactivation=True`
-    gives the second paper's form, for the bottlenecks, with the stride in the 3×3 as in fb.resnet.torch, whose
-    ResNet-200 the paper reports. Padding is symmetric, max pooling's too, as in Torch.
+    (N, height/32, width/32, 512 or 2048), or with `pooling` its vector. Convolutions have no bias. The stride of a
+    bottleneck is in its first 1×1 convolution, as first published; "v1.5" networks have it in the 3×3.
+    `preactivation=True` gives the form of the second paper, for the depths with bottlenecks, with the stride in the 3×3
+    as in fb.resnet.torch, whose ResNet-200 the paper reports. Padding is symmetric, also that of max pooling, as in
+    Torch.
 
-    Raises `UsageError` for another depth or an input under 32 × 32.
+    Raises `UsageError` for another depth and for an input below 32 × 32.
 
-    Differences from the papers: none. They leave the padding of the first pooling open.
+    Differences from the papers: none. They do not state the padding of the first pooling.
     """
     depths = [n for n, (_, bottleneck) in IMAGENET_STAGES.items() if bottleneck or not preactivation]
     if depth not in depths:
@@ -123,7 +125,7 @@ def resnet(
     images = keras.Input(input_shape, name="images")
     x = conv(images, 64, 7, 2, name="conv1")  # (N, 112, 112, 64)
     x = layers.ReLU(name="conv1_relu")(norm(x, name="conv1_bn"))
-    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)  # after a ReLU zero is as good as −∞
+    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)  # after a ReLU, padding with 0 equals padding with −∞
     x = layers.MaxPooling2D(3, 2, name="pool1")(x)  # (N, 56, 56, 64)
     x = stages(x, counts, 64, bottleneck, option="B", preactivation=preactivation)  # (N, 7, 7, 512 or 2048)
     if not include_top:
@@ -132,6 +134,7 @@ def resnet(
     return keras.Model(images, logits, name=name)
 
 
+@channels_last
 def resnet_cifar(
     *,
     depth: int = 20,
@@ -143,14 +146,14 @@ def resnet_cifar(
     drop_rate: float = 0.0,
     name: str = "resnet_cifar",
 ) -> keras.Model:
-    """The CIFAR nets of `depth` 20, 32, 44, 56 or 110 (first paper, section 4.2): option A shortcuts throughout.
+    """The CIFAR networks with `depth` 20, 32, 44, 56 or 110 (first paper, section 4.2), option A shortcuts only.
 
     Images (N, height, width, channels) → logits (N, num_classes), or with `include_top=False` the last map
-    (N, height/4, width/4, 64), or with `pooling` its vector. Convolutions have no bias; new channels of a shortcut
-    are zeros behind the old ones. `preactivation=True` gives the second paper's form (its table 2), with
-    the shortcuts unchanged.
+    (N, height/4, width/4, 64), or with `pooling` its vector. Convolutions have no bias; a shortcut appends its new
+    channels, zeros, after the old ones. `preactivation=True` gives the form of the second paper (its table 2), with
+    the same shortcuts.
 
-    Raises `UsageError` for another depth or an input under 4 × 4.
+    Raises `UsageError` for another depth and for an input below 4 × 4.
 
     Differences from the papers: none.
     """

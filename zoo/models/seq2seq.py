@@ -7,7 +7,7 @@ from keras import layers, ops
 from zoo.errors import UsageError
 from zoo.layers import AttentionDecoder, Maxout
 from zoo.layers.attention import gated_cell, seq2seq_initializer
-from zoo.models.parts import check_sizes
+from zoo.models.common import check_sizes
 
 ATTENTIONS = ("bahdanau", "luong", "none")
 

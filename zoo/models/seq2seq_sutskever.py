@@ -6,7 +6,7 @@ from keras import ops
 
 from zoo.layers import StackedDecoder
 from zoo.layers.stacked import uniform_initializer, uniform_lstm
-from zoo.models.parts import check_sizes
+from zoo.models.common import check_sizes
 
 
 def seq2seq_sutskever(

@@ -1,4 +1,4 @@
-"""The very deep nets of Simonyan & Zisserman, ICLR 2015."""
+"""The very deep networks of Simonyan & Zisserman, ICLR 2015."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,15 @@ from keras import layers
 
 from zoo.errors import UsageError
 from zoo.layers import BatchNormalization
-from zoo.models.parts import average_and_classify, check_images, pooled
+from zoo.models.common import average_and_classify, channels_last, check_images, pooled
 
-# Table 1 of the paper: 3×3 convolutions in each of the five blocks, by the column's letter.
+# Table 1 of the paper: the number of 3×3 convolutions in each of the five blocks, by column.
 CONFIGURATIONS = {"A": (1, 1, 2, 2, 2), "B": (2, 2, 2, 2, 2), "D": (2, 2, 3, 3, 3), "E": (2, 2, 4, 4, 4)}
 FILTERS = (64, 128, 256, 512, 512)
 
 
 def convolutions(x, counts: Sequence[int], batch_norm: bool):
-    """Blocks of 3×3 convolutions, each ended by a 2×2 max pooling: (N, H, W, C) → (N, H/32, W/32, 512)."""
+    """Blocks of 3×3 convolutions with a 2×2 max pooling after each block: (N, H, W, C) → (N, H/32, W/32, 512)."""
     for block, (count, filters) in enumerate(zip(counts, FILTERS, strict=True), start=1):
         for i in range(1, count + 1):
             name = f"conv{block}_{i}"
@@ -34,6 +34,7 @@ def check_configuration(name: str, config: str) -> None:
         )
 
 
+@channels_last
 def vgg(
     *,
     config: str = "D",
@@ -45,27 +46,23 @@ def vgg(
     drop_rate: float = 0.5,
     name: str = "vgg",
 ) -> keras.Model:
-    """The net of a column of the paper's table 1: A, B, D and E are VGG-11, 13, 16 and 19.
+    """The network of a column of table 1 of the paper: A, B, D and E are VGG-11, 13, 16 and 19.
 
     Images (N, height, width, channels) → logits (N, num_classes), or with `include_top=False` the last map
-    (N, height/32, width/32, 512), or with `pooling` its vector. Dropout at `drop_rate` follows fc6 and fc7
-    (section 3.1). `batch_norm=True` normalises after each convolution, before its ReLU, as torchvision's `vgg16_bn`
-    and its like do (biases kept, momentum 0.9, epsilon 1e-5).
+    (N, height/32, width/32, 512), or with `pooling` its vector. Dropout with `drop_rate` follows fc6 and fc7
+    (section 3.1). `batch_norm=True` adds batch normalisation between each convolution and its ReLU, as torchvision's
+    `vgg16_bn` has it (the convolutions keep their biases, momentum 0.9, epsilon 1e-5).
 
-    Weights start as Glorot & Bengio have them, biases at zero, which section 3.1 found to do without pre-training.
+    Weights have Glorot & Bengio's initialisation and biases are zero, with which, says section 3.1, no pre-training is
+    needed.
 
-    Raises `UsageError` for another column, an input under 32 × 32, or an unknown height or width under the dense
-    layers.
+    Raises `UsageError` for another column, an input below 32 × 32, and an unknown height or width with
+    `include_top=True`.
 
     Differences from the paper: none without `batch_norm`; the paper has no batch normalisation.
     """
     check_configuration(name, config)
-    check_images(
-        name,
-        input_shape,
-        smallest=32,
-        fixed=include_top,
-    )
+    check_images(name, input_shape, smallest=32, fixed=include_top)
     images = keras.Input(input_shape, name="images")
     x = convolutions(images, CONFIGURATIONS[config], batch_norm)  # (N, 7, 7, 512)
     if not include_top:
@@ -78,6 +75,7 @@ def vgg(
     return keras.Model(images, layers.Dense(num_classes, name="fc8")(x), name=name)
 
 
+@channels_last
 def vgg_cifar(
     *,
     config: str = "D",
@@ -91,12 +89,13 @@ def vgg_cifar(
     """The convolutions of a column of table 1 with batch normalisation, then one linear layer: VGG for CIFAR.
 
     Images (N, height, width, channels) → logits (N, num_classes), or with `include_top=False` the last map
-    (N, height/32, width/32, 512), or with `pooling` its vector. Larger maps are averaged. Weights start as in `vgg`.
+    (N, height/32, width/32, 512), or with `pooling` its vector. Maps larger than 1 × 1 are averaged. Weights are
+    initialised as in `vgg`.
 
-    Raises `UsageError` for another column or an input under 32 × 32.
+    Raises `UsageError` for another column and for an input below 32 × 32.
 
-    Differences from the paper: it has no CIFAR net. This is the one of kuangliu/pytorch-cifar, convolutions with
-    biases, batch normalisation before each ReLU, no hidden dense layer; `drop_rate` is ours.
+    Differences from the paper: it has no CIFAR network. This is the one of kuangliu/pytorch-cifar: convolutions with
+    biases, batch normalisation before each ReLU, no hidden dense layer. `drop_rate`, 0 by default, is an addition.
     """
     check_configuration(name, config)
     check_images(name, input_shape, smallest=32)

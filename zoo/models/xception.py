@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from zoo.layers import BatchNormalization
-from zoo.models.parts import average_and_classify, check_images, pooled
+from zoo.models.common import average_and_classify, channels_last, check_images, pooled
 
 
 def norm(x, *, name: str):
@@ -12,12 +12,12 @@ def norm(x, *, name: str):
 
 
 def separable(x, filters: int, *, name: str):
-    """A depthwise 3×3 and a pointwise convolution with nothing between them, then batch normalisation."""
+    """A depthwise 3×3 and a pointwise convolution with no activation between them, then batch normalisation."""
     return norm(layers.SeparableConv2D(filters, 3, padding="same", use_bias=False, name=name)(x), name=name)
 
 
 def module(x, widths: tuple[int, ...], *, stride: int = 1, first_activation: bool = True, name: str):
-    """Separable convolutions, each after a ReLU, around a shortcut: an identity, or with `stride` a 1×1 projection."""
+    """ReLU and separable convolution, repeated, plus a shortcut: an identity, or with `stride` a 1×1 projection."""
     shortcut = x
     if stride > 1:
         shortcut = layers.Conv2D(widths[-1], 1, stride, "same", use_bias=False, name=f"{name}_projection")(x)
@@ -31,6 +31,7 @@ def module(x, widths: tuple[int, ...], *, stride: int = 1, first_activation: boo
     return layers.Add(name=f"{name}_output")([x, shortcut])
 
 
+@channels_last
 def xception(
     *,
     input_shape: tuple[int | None, int | None, int] = (299, 299, 3),
@@ -40,14 +41,14 @@ def xception(
     drop_rate: float = 0.5,
     name: str = "xception",
 ) -> keras.Model:
-    """Xception (figure 5): entry flow, eight middle modules, exit flow; blocks 1 to 14 as its author numbers them.
+    """Xception (figure 5): entry flow, eight middle modules, exit flow; blocks 1 to 14 are numbered as by the author.
 
     Images (N, height, width, channels) → logits (N, num_classes), or with `include_top=False` the last map
-    (N, 10, 10, 2048), or with `pooling` its vector. Dropout at `drop_rate` stands before the classifier (section 4.4).
+    (N, 10, 10, 2048), or with `pooling` its vector. Dropout with `drop_rate` precedes the classifier (section 4.4).
 
-    Raises `UsageError` for an input under 71 × 71.
+    Raises `UsageError` for an input below 71 × 71.
 
-    Differences from the paper: none. What it leaves open is as in its author's code, Keras Applications: Glorot's
+    Differences from the paper: none. What it does not state is as in the author's code, Keras Applications: Glorot's
     initialisation, batch normalisation with momentum 0.99 and epsilon 1e-3.
     """
     check_images(name, input_shape, smallest=71)

@@ -59,6 +59,12 @@ class Task(abc.ABC):
         Logs what it found in one line. Raises `UsageError` or `ZooError` for data that cannot be used.
         """
 
+    @property
+    def data_fingerprint(self) -> Mapping[str, Any]:
+        """What identifies the data that `prepare` loaded, such as counts and a hash; a run resumes only on the same
+        data. Empty by default, which is not checked."""
+        return {}
+
     def shorten(self, examples: int) -> None:
         """Leaves only the first `examples` of the validation and test splits, for a dry run. `prepare` has run."""
         return None
@@ -95,9 +101,8 @@ class Task(abc.ABC):
         """The number that `loss` sums over, before the model has run: by default the sum of the mask, or the rows."""
         import tensorflow as tf
 
-        mask = batch.get("mask")
-        if mask is not None:
-            return tf.reduce_sum(mask)
+        if "mask" in batch:
+            return tf.reduce_sum(batch["mask"])
         return tf.cast(tf.shape(tf.nest.flatten(batch["inputs"])[0])[0], tf.float32)
 
     def metrics(self) -> "list[keras.metrics.Metric]":

@@ -81,10 +81,16 @@ def load_export(model: "keras.Model", folder: Path, *, head: bool = True) -> Non
 
 
 def classifier(model: "keras.Model") -> "keras.layers.Layer":
-    """The layer that makes the class scores: the last one, but for pooling and activations after it (All-CNN, NIN)."""
+    """The layer that makes the class scores: the last one, but for pooling, activation and scaling after it."""
     import keras
 
-    after = (keras.layers.GlobalAveragePooling2D, keras.layers.Activation, keras.layers.ReLU, keras.layers.Flatten)
+    after = (
+        keras.layers.GlobalAveragePooling2D,
+        keras.layers.Activation,
+        keras.layers.ReLU,
+        keras.layers.Flatten,
+        keras.layers.Rescaling,
+    )
     return next(layer for layer in reversed(model.layers) if not isinstance(layer, after))
 
 

@@ -210,4 +210,6 @@ def imagenet_preprocessing(card: Card) -> Callable[[Any], Any]:
 
     module = inspect.getmodule(getattr(keras.applications, _APPLICATIONS[card.name]))
     height, width, _ = card.input_shape
-    return lambda images: module.preprocess_input(keras.ops.image.resize(images, (height, width)))
+    return lambda images: module.preprocess_input(
+        keras.ops.image.resize(images, (height, width), data_format="channels_last"), data_format="channels_last"
+    )

@@ -78,6 +78,10 @@ class ImageClassification(Task):
             f"{len(data.classes)} classes"
         )
 
+    @property
+    def data_fingerprint(self) -> Mapping[str, Any]:
+        return self.data.fingerprint
+
     def shorten(self, examples: int) -> None:
         self.data = first_examples(self.data, examples)
 

@@ -1,0 +1,260 @@
+"""Image files to pixels: orientation, transparency, formats, damaged and oversized files; the same in the graph."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from conftest import image_recipe
+from zoo.data import views
+from zoo.data.decoding import MAX_PIXELS, decode_file, decode_image, plain_image, read_image
+from zoo.data.exif import orientation
+from zoo.errors import ZooError
+from zoo.tasks.image_classification.preprocessing import Preprocessing
+
+
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)])
+def in_graph(content):
+    return decode_image(content, 3)
+
+
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)])
+def orientation_in_graph(content):
+    return orientation(content)
+
+
+def saved(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def photograph(size=(48, 32)):
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (4, 6, 3), dtype=np.uint8))
+    return coarse.resize(size, Image.Resampling.BICUBIC)
+
+
+def exif(value, order):
+    tags = Image.Exif()
+    tags[0x010F], tags[0x0112], tags[0x0131] = "maker", value, "software"
+    tags.endian = order
+    return tags.tobytes()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("value", range(1, 9))
+def test_every_orientation_is_pillows(value, order):
+    content = saved(photograph(), "JPEG", exif=exif(value, order), quality=95)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))), int)
+    got = in_graph(content).numpy()
+    assert got.shape == expected.shape and abs(got.astype(int) - expected).mean() < 2  # two JPEG decoders
+    np.testing.assert_array_equal(decode_file(content), got)
+    np.testing.assert_array_equal(in_graph(plain_image(content)), got)
+    undecided = tf.io.decode_jpeg(content).numpy()  # what an export without EXIF sees
+    assert value == 1 or not np.array_equal(undecided, got)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_orientation_of_other_formats_is_read_by_clients(kind):
+    image = photograph()
+    content = saved(
+        image.transpose(Image.Transpose.ROTATE_90),
+        kind,
+        exif=exif(6, "<"),
+        **{"WEBP": {"lossless": True}}.get(kind, {}),
+    )
+    np.testing.assert_array_equal(decode_file(content), np.asarray(image))
+    np.testing.assert_array_equal(in_graph(plain_image(content)), np.asarray(image))
+
+
+def segment(marker, content):
+    return b"\xff" + bytes([marker]) + struct.pack(">H", len(content) + 2) + content
+
+
+def tiff(value, *, order=b"MM", offset=8, count=1, tag=0x0112, kind=3):
+    sign = ">" if order == b"MM" else "<"
+    entry = struct.pack(f"{sign}HHIHH", tag, kind, 1, value, 0)
+    return order + struct.pack(f"{sign}HIH", 42, offset, count) + entry
+
+
+@pytest.mark.parametrize(
+    ("segments", "expected"),
+    [
+        ([segment(0xE1, b"Exif\0\0" + tiff(6))], 6),
+        ([segment(0xE1, b"Exif\0\0" + tiff(8, order=b"II"))], 8),
+        ([segment(0xE0, b"JFIF\0" + bytes(9)), segment(0xE1, b"Exif\0\0" + tiff(6))], 6),
+        ([segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0x"), segment(0xE1, b"Exif\0\0" + tiff(5))], 5),
+        ([segment(0xFE, b"a comment"), segment(0xE2, bytes(40_000)), segment(0xE1, b"Exif\0\0" + tiff(3))], 3),
+        ([segment(0xE1, b"Exif\0\0" + tiff(0))], 1),
+        ([segment(0xE1, b"Exif\0\0" + tiff(9))], 1),
+        ([segment(0xE1, b"Exif\0\0" + tiff(6, tag=0x0113))], 1),
+        ([segment(0xE1, b"Exif\0\0" + tiff(6, kind=2))], 1),
+        ([segment(0xE1, b"Exif\0\0" + tiff(6, order=b"XX"))], 1),
+        ([segment(0xE1, b"Exif\0\0" + tiff(6, offset=2**32 - 1))], 1),
+        ([segment(0xE1, b"Exif\0\0" + tiff(6, offset=2**31 - 1))], 1),
+        ([segment(0xE1, b"Exif\0\0" + tiff(6, offset=0))], 1),
+        ([segment(0xE1, b"Exif\0\0" + tiff(6, count=65535))], 6),
+        ([segment(0xE1, b"Exif\0\0" + tiff(6, count=0))], 1),
+        ([segment(0xE1, b"Exif\0\0")], 1),
+        ([segment(0xE1, b"Exif\0\0MM")], 1),
+        ([b"\xff\xe0\0\0"] * 50, 1),  # segments of length zero
+        ([b"\xff\xe1\0\1"], 1),
+        ([segment(0xDB, bytes(65)), segment(0xE1, b"Exif\0\0" + tiff(6))], 1),  # after the tables it does not count
+    ],
+)
+def test_headers_that_are_odd_or_hostile(segments, expected):
+    content = b"\xff\xd8" + b"".join(segments) + b"\xff\xda"
+    assert int(orientation_in_graph(content)) == expected
+    for length in (*range(0, 40), len(content) - 5):
+        assert 1 <= int(orientation_in_graph(content[:length])) <= 8
+
+
+def test_other_files_have_no_orientation():
+    for content in (b"", b"\xff", b"GIF89a", b"Exif\0\0" + tiff(6), saved(photograph(), "PNG")):
+        assert int(orientation_in_graph(content)) == 1
+
+
+def transparent(mode):
+    """A black stroke on a transparent ground, which is black, too."""
+    stroke = Image.new("L", (12, 12), 0)
+    stroke.paste(255, (4, 2, 7, 10))
+    if mode == "RGBA":
+        image = Image.new("RGBA", (12, 12), (0, 0, 0, 0))
+        image.putalpha(stroke)
+    elif mode == "LA":
+        image = Image.merge("LA", (Image.new("L", (12, 12), 0), stroke))
+    else:
+        image = stroke.point(lambda v: 1 if v else 0).convert("P")
+        image.putpalette([0, 0, 0, 0, 0, 0])
+        return image, {"transparency": 0}
+    return image, {}
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "TIFF"])
+def test_transparency_is_white(mode, kind):
+    image, options = transparent(mode)
+    if (mode, kind) in (("P", "TIFF"), ("P", "WEBP"), ("LA", "GIF")):  # Pillow does not write these
+        image, options = image.convert("RGBA"), {}
+        image.putalpha(transparent("RGBA")[0].getchannel("A"))
+    if kind == "WEBP":
+        options["lossless"] = True
+    content = saved(image, kind, **options)
+    got = decode_file(content)
+    assert (got[2:10, 4:7] == 0).all() and (got[:, :4] == 255).all() and (got[:, 7:] == 255).all()
+    np.testing.assert_array_equal(in_graph(plain_image(content)), got)
+    if kind == "PNG":
+        np.testing.assert_array_equal(in_graph(content), got)
+        assert tf.io.decode_png(plain_image(content)).shape[2] == 3  # for exports that know nothing of transparency
+
+
+def test_half_transparent_pixels_are_mixed():
+    image = Image.new("RGBA", (2, 1))
+    image.putpixel((0, 0), (200, 100, 0, 128))
+    image.putpixel((1, 0), (9, 9, 9, 255))
+    content = saved(image, "PNG")
+    expected = Image.alpha_composite(Image.new("RGBA", (2, 1), "white"), image).convert("RGB")
+    for got in (in_graph(content).numpy(), decode_file(content), decode_file(saved(image, "TIFF"))):
+        assert abs(got.astype(int) - np.asarray(expected)).max() <= 1
+        np.testing.assert_array_equal(got[0, 1], [9, 9, 9])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "I;16", "grey with a transparent value", "2 bits"])
+def test_opaque_png_files_keep_their_pixels(mode):
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    options = {}
+    if mode == "I;16":
+        image = Image.fromarray(np.arange(256, dtype=np.uint16).reshape(16, 16) * 257)
+    elif mode == "grey with a transparent value":
+        image, options = ramp, {"transparency": 7}
+    elif mode == "2 bits":
+        image, options = ramp.quantize(4), {"bits": 2}
+    else:
+        image = ramp.convert(mode)
+    content = saved(image, "PNG", **options)
+    expected = tf.io.decode_png(content, channels=3).numpy()
+    if options.get("transparency"):
+        expected[0, 7] = 255
+    np.testing.assert_array_equal(in_graph(content), expected)
+    np.testing.assert_array_equal(decode_file(content), expected)
+
+
+def test_deep_tiff_files_are_scaled():
+    deep = Image.fromarray(np.full((5, 5), 51_400, np.uint16))
+    assert (decode_file(saved(deep, "TIFF")) == 200).all()
+
+
+def png_header(width, height):
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
+def jpeg_header(width, height):
+    content = bytearray(saved(photograph(), "JPEG"))
+    struct.pack_into(">HH", content, content.index(b"\xff\xc0") + 5, height, width)
+    return bytes(content)
+
+
+def gif_header(width, height):
+    return b"GIF89a" + struct.pack("<HH", width, height) + bytes(3) + b"\x3b"
+
+
+@pytest.mark.parametrize("header", [png_header, jpeg_header, gif_header])
+def test_images_of_too_many_pixels_are_refused_before_they_are_decoded(header):
+    content = header(60_000, 60_000)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"more than {MAX_PIXELS:,} pixels; scale it down"):
+        in_graph(content)
+    for read in (decode_file, plain_image):
+        with pytest.raises(ZooError, match=f"more than {MAX_PIXELS:,} pixels; scale it down|not an image"):
+            read(content)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_damaged_files_are_named(tmp_path, kind):
+    content = saved(photograph((200, 200)), kind)
+    path = tmp_path / f"half.{kind.lower()}"
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ZooError, match=rf"half\.{kind.lower()} cannot be decoded: it is .*damaged"):
+        read_image(path, 3)
+    with pytest.raises(ZooError, match=r"none\.png cannot be read: No such file"):
+        read_image(tmp_path / "none.png", 3)
+    path.write_bytes(b"")
+    with pytest.raises(ZooError, match="not an image that can be read"):
+        read_image(path, 1)
+
+
+def test_plain_files_are_sent_as_they_are():
+    for content in (saved(photograph(), "JPEG"), saved(photograph(), "PNG"), saved(photograph().convert("L"), "PNG")):
+        assert plain_image(content) is content
+
+
+@pytest.mark.parametrize("size", [(3000, 1), (1, 3000), (1, 1), (30_000, 2)])
+def test_strips_are_cropped_before_they_are_scaled(size):
+    strip = tf.zeros((size[1], size[0], 3), tf.uint8)
+    assert views.central_square(256, 3).take(strip, None).shape == (256, 256, 3)
+    assert views.rescaled(256, 3).take(strip, None).shape[:2].num_elements() <= 20 * 256 * 256
+    assert views.random_scale((224, 224, 3), (256, 480)).take(strip, tf.constant([1, 2])).shape == (224, 224, 3)
+    assert views.resize_shorter(strip[None], 64).shape[1:3].num_elements() <= 20 * 64 * 64
+
+
+def test_the_aspect_limit_keeps_the_centre_and_leaves_other_pictures_alone():
+    rows, columns = np.mgrid[:2, :100]
+    strip = tf.constant(np.stack([rows, columns, rows], -1).astype(np.uint8))
+    np.testing.assert_array_equal(views.rescaled(2, 3).take(strip, None), strip[:, 30:70])
+    np.testing.assert_array_equal(views.rescaled(2, 3).take(strip[:, :40], None), strip[:, :40])
+
+
+@pytest.mark.parametrize("size", [(61, 44), (44, 61), (47, 47), (300, 211)])
+@pytest.mark.parametrize("side", [41, 44])
+def test_serving_sees_what_scoring_sees(size, side):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    for crop in ("inception", "square", "scale"):
+        recipe = image_recipe(crop=crop, train_sizes=(44,), test_size=side, model_args={"input_shape": (32, 32, 3)})
+        ready = Preprocessing(recipe, (32, 32, 3))
+        scored = ready.centre(ready.test_view.take(tf.constant(pixels), None)[None])
+        np.testing.assert_array_equal(ready.served(tf.constant(pixels[None])), scored)

@@ -1,0 +1,348 @@
+"""Folders of images as people have them: splits, hidden files, links, formats, names, copies, and what is said."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from zoo.data.images import load_images
+from zoo.data.views import whole
+from zoo.errors import UsageError, ZooError, inner_error
+
+
+def picture(kind, number, size=(12, 12)):
+    """A grey picture, dark or light, a different one for each number."""
+    rng = np.random.default_rng([kind, number])
+    return Image.fromarray(rng.integers(150 * (kind % 2), 150 * (kind % 2) + 100, (*size, 3), dtype=np.uint8))
+
+
+def fill(folder, kind, count, suffix=".png", first=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        picture(kind, number).save(folder / f"{number:03}{suffix}")
+
+
+def classes(root, count=10, names=("cat", "dog"), first=0):
+    for kind, name in enumerate(names):
+        fill(root / name, kind, count, first=first)
+    return root
+
+
+def load(root, **options):
+    return load_images(f"folder:{root}", whole((8, 8, 3)), **options)
+
+
+def sizes(data):
+    return {split: len(part) for split, part in data.present.items()}
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (("train", "val"), {"train": 20, "validation": 8}),
+        (("Train", "Valid"), {"train": 20, "validation": 8}),
+        (("TRAINING", "dev"), {"train": 20, "validation": 8}),
+        (("train", "validation"), {"train": 20, "validation": 8}),
+        (("Train", "Test"), {"train": 20, "test": 8}),
+        (("training_set", "test_set"), {"train": 20, "test": 8}),
+        (("train-data", "testing"), {"train": 20, "test": 8}),
+    ],
+)
+def test_usual_names_of_splits_are_splits(tmp_path, folders, expected):
+    classes(tmp_path / folders[0], 10)
+    classes(tmp_path / folders[1], 4, first=50)
+    data = load(tmp_path)
+    assert sizes(data) == expected and data.classes == ("cat", "dog")
+    for split, folder in zip(expected, folders, strict=True):
+        assert f"{split} is {folder}" in data.found
+    assert f"cat: 10 train, 4 {list(expected)[1]}" in data.found
+
+
+def test_three_splits_are_all_used(tmp_path):
+    for number, (folder, count) in enumerate((("train", 10), ("val", 5), ("test", 3))):
+        classes(tmp_path / folder, count, first=100 * number)
+    data = load(tmp_path, validation_examples=4)
+    assert sizes(data) == {"train": 20, "validation": 10, "test": 6}
+
+
+def test_an_empty_split_is_said(tmp_path):
+    classes(tmp_path / "train", 10)
+    classes(tmp_path / "test", 10, first=50)
+    (tmp_path / "val" / "cat").mkdir(parents=True)
+    data = load(tmp_path)
+    assert sizes(data) == {"train": 20, "test": 20} and data.warnings == ("val has no images, and is not used",)
+
+
+def test_a_training_folder_alone_is_cut(tmp_path):
+    data = load(classes(tmp_path / "train", 20).parent)
+    assert sizes(data) == {"train": 32, "validation": 4, "test": 4} and "train is train" in data.found
+
+
+def test_splits_within_a_folder_of_their_own_name(tmp_path):
+    classes(tmp_path / "training_set" / "training_set", 10)
+    classes(tmp_path / "test_set" / "test_set", 4, first=50)
+    assert sizes(load(tmp_path)) == {"train": 20, "test": 8}
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        (("train", "val", "valid"), "'val' and 'valid' both look like the validation split"),
+        (("train", "Training"), "'Training' and 'train' both look like the train split"),
+        (("val", "test"), "look like splits, but there is none for training"),
+    ],
+)
+def test_ambiguous_splits_are_refused(tmp_path, folders, said):
+    for number, folder in enumerate(folders):
+        classes(tmp_path / folder, 4, first=100 * number)
+    with pytest.raises(ZooError, match=said):
+        load(tmp_path)
+
+
+def test_splits_beside_classes_are_refused(tmp_path):
+    classes(tmp_path / "train", 5)
+    classes(tmp_path / "test", 5)
+    fill(tmp_path / "owl", 1, 5)
+    with pytest.raises(ZooError, match="beside test and train, which look like splits, images are in owl"):
+        load(tmp_path)
+
+
+def test_splits_without_classes_are_named(tmp_path):
+    fill(tmp_path / "train", 0, 5)
+    fill(tmp_path / "test", 1, 5)
+    with pytest.raises(ZooError, match="test and train have images but no class folders"):
+        load(tmp_path)
+    shutil.rmtree(tmp_path / "train")
+    classes(tmp_path / "train", 5)
+    data = load(tmp_path, validation_examples=2)
+    assert sizes(data)["train"] < 10 and "test has images but no class folders, and is not used" in data.warnings
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    data = load(classes(tmp_path, 10, names=("bus", "car", "train")))
+    assert data.classes == ("bus", "car", "train")
+    assert "train: read as a class, because images lie in the folder itself" in data.warnings
+
+
+def test_a_class_that_train_lacks_is_named(tmp_path):
+    classes(tmp_path / "train", 5)
+    classes(tmp_path / "test", 5, names=("cat", "owl"))
+    with pytest.raises(ZooError, match="test has the class 'owl', which train has not"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", [".ipynb_checkpoints", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"])
+def test_hidden_and_system_folders_are_left_out(tmp_path, name):
+    classes(tmp_path, 10)
+    plain = load(tmp_path)
+    fill(tmp_path / name, 0, 5)
+    fill(tmp_path / name / "cat", 0, 5)
+    fill(tmp_path / "cat" / name, 0, 10)
+    for file in ("._000.png", "Thumbs.db", "desktop.ini", ".DS_Store"):
+        (tmp_path / "cat" / file).write_bytes(b"\0\5\x16\7")
+        (tmp_path / file).write_bytes(b"\0\5\x16\7")
+    data = load(tmp_path)
+    assert data.classes == ("cat", "dog") and data.found == plain.found and not data.warnings
+    np.testing.assert_array_equal(data.test.pictures, plain.test.pictures)
+    assert data.fingerprint == plain.fingerprint
+
+
+def test_other_files_are_named_with_their_numbers(tmp_path):
+    classes(tmp_path, 10)
+    for name in ("a.heic", "b.HEIC", "notes.txt", "README"):
+        (tmp_path / "cat" / name).write_text("x")
+    (tmp_path / "owl").mkdir()
+    for number in range(3):
+        (tmp_path / "owl" / f"{number}.heic").write_text("x")
+    (tmp_path / "labels.csv").write_text("x")
+    picture(0, 0).save(tmp_path / "loose.png")
+    data = load(tmp_path)
+    assert "cat: not read: 1 without a suffix, 2 .heic, 1 .txt" in data.found
+    assert "beside the folders, not read: 1 .csv" in data.found
+    assert "not read: 1 image beside the folders, which have no class" in data.found
+    assert "the folder owl has no images (3 .heic) and is left out" in data.warnings
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".bmp", ".gif", ".tif", ".TIFF", ".JPG", ".jfif", ".jpeg"])
+@pytest.mark.parametrize("cache_limit", [10**9, 1])
+def test_every_usual_format_is_read(tmp_path, suffix, cache_limit):
+    fill(tmp_path / "light", 1, 6)
+    (tmp_path / "dark").mkdir()
+    for number in range(6):
+        kind = {".jpg": "JPEG", ".jfif": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF"}.get(
+            suffix.lower(), suffix[1:].upper()
+        )
+        picture(0, number).save(tmp_path / "dark" / f"{number}{suffix}", format=kind)
+    data = load(tmp_path, cache_limit=cache_limit)
+    assert sizes(data) == {"train": 8, "validation": 2, "test": 2}
+    images, labels = next(iter(data.train.batches(8)))
+    np.testing.assert_array_equal(images.numpy().mean(axis=(1, 2, 3)) > 125, labels)
+
+
+def test_a_wrong_suffix_changes_nothing(tmp_path):
+    classes(tmp_path, 10)
+    for number, kind in enumerate(("WEBP", "BMP", "GIF", "TIFF", "PNG")):
+        picture(0, 90 + number).save(tmp_path / "cat" / f"is_{kind}.jpg", format=kind)
+    assert sum(sizes(load(tmp_path)).values()) == 25
+
+
+def test_links_are_followed_without_loops(tmp_path):
+    root, other = tmp_path / "root", tmp_path / "other"
+    classes(root, 10)
+    fill(other / "more", 1, 5, first=70)
+    fill(other / "owl", 1, 8, first=200)
+    os.symlink(other / "owl", root / "owl")
+    os.symlink(other / "more", root / "dog" / "more")
+    os.symlink(other / "more" / "070.png", root / "cat" / "link.png")
+    os.symlink(root, root / "dog" / "all")
+    os.symlink(root / "dog", root / "dog" / "again")
+    os.symlink("/nowhere/x.png", root / "dog" / "broken.png")
+    data = load(root)
+    counts = np.bincount(np.concatenate([part.labels for part in data.present.values()]))
+    assert data.classes == ("cat", "dog", "owl") and counts.tolist() == [11, 15, 8]
+    assert "dog: links that are broken or lead in a circle" in data.found and "and 2 more" in data.found
+
+
+def test_names_are_literal_and_may_be_any_bytes(tmp_path):
+    root = tmp_path / "a[1]*?{b}\\"
+    names = ("[x]", "a*b", "a\\b", "$0_$25", "line\nbreak", "日本語")
+    for kind, name in enumerate(names):
+        fill(root / name, kind % 2, 6, first=10 * kind)
+    os.rename(root / "[x]" / "000.png", os.path.join(os.fsencode(root / "[x]"), b"caf\xe9.png"))
+    os.rename(root / "a*b", os.path.join(os.fsencode(root), b"caf\xe9"))
+    for cache_limit in (10**9, 1):
+        data = load(root, cache_limit=cache_limit)
+        assert set(data.classes) == {"[x]", "café", "a\\b", "$0_$25", "line\nbreak", "日本語"}
+        assert sum(len(images) for images, _ in data.train.batches(7)) == len(data.train) == 24
+        data.description.encode()
+    assert "line\\nbreak: 4 train" in data.found
+
+
+def test_a_damaged_file_with_an_odd_name_is_named(tmp_path):
+    classes(tmp_path, 10)
+    (tmp_path / "cat" / "000.png").write_bytes(b"no picture")
+    os.rename(tmp_path / "cat" / "000.png", os.path.join(os.fsencode(tmp_path / "cat"), b"caf\xe9.png"))
+    with pytest.raises(ZooError, match=r"cat/caf\\xe9\.png cannot be decoded: it is not an image that can be read"):
+        load(tmp_path)
+
+
+def test_a_damaged_file_of_a_set_that_is_streamed_is_named(tmp_path):
+    classes(tmp_path, 10)
+    content = (tmp_path / "cat" / "003.png").read_bytes()
+    (tmp_path / "cat" / "003.png").write_bytes(content[: len(content) // 2])
+    data = load(tmp_path, cache_limit=1, evaluation=True)
+    with pytest.raises(tf.errors.OpError) as caught:
+        list(data.test.batches(4))
+    assert str(inner_error(caught.value)).endswith(
+        "cat/003.png cannot be decoded: it is a PNG image that is damaged or cut off"
+    )
+    assert inner_error(ValueError("something else")) is None
+
+
+def test_composed_and_decomposed_names_are_one(tmp_path):
+    data = load(classes(tmp_path / "train", 10, names=("cafe\u0301", "the\u0301")))
+    assert data.classes == ("caf\u00e9", "th\u00e9")
+    fill(tmp_path / "train" / "caf\u00e9", 1, 5)
+    with pytest.raises(ZooError, match="two folders have the name 'café'"):
+        load(tmp_path / "train")
+
+
+def test_one_level_too_high_is_recognised(tmp_path):
+    classes(tmp_path / "a" / "dataset", 5)
+    with pytest.raises(ZooError, match="one level too high.*dataset has the folders cat, dog; use folder:.*a/dataset"):
+        load(tmp_path / "a")
+    classes(tmp_path / "b" / "data" / "train", 5)
+    classes(tmp_path / "b" / "data" / "val", 5)
+    fill(tmp_path / "b" / "docs", 1, 5)
+    with pytest.raises(ZooError, match="one level too high.*data has the folders train, val"):
+        load(tmp_path / "b")
+    for name in ("first", "second"):
+        classes(tmp_path / "c" / name, 5)
+    with pytest.raises(ZooError, match="each of its folders .first, second. has the same folders"):
+        load(tmp_path / "c")
+    classes(tmp_path / "d" / "photos", 5)
+    fill(tmp_path / "d" / "docs", 1, 5)
+    data = load(tmp_path / "d")
+    assert "photos has no images of its own but 2 folders of images (cat, dog); if those are the classes" in str(
+        data.warnings
+    )
+
+
+def test_identical_files_are_in_one_split(tmp_path):
+    classes(tmp_path, 20)
+    for number in range(20):
+        shutil.copy(tmp_path / "cat" / f"{number:03}.png", tmp_path / "cat" / f"copy{number:03}.png")
+    data = load(tmp_path)
+    contents = {split: {bytes(image) for image in part.pictures} for split, part in data.present.items()}
+    assert not contents["train"] & contents["test"] and not contents["train"] & contents["validation"]
+    assert len(data.test) == 4 + 2 and "20 files are copies of others" in data.found and not data.warnings
+
+
+def test_without_copies_the_cut_is_the_seeds(tmp_path):
+    classes(tmp_path, 20)
+    data = load(tmp_path, seed=3)
+    for number, name in enumerate(("cat", "dog")):
+        order = np.random.default_rng([3, number]).permutation(20)
+        held = [np.asarray(Image.open(tmp_path / name / f"{i:03}.png").resize((12, 12))) for i in sorted(order[2:4])]
+        for ours, theirs in zip(data.test.pictures[2 * number :], held, strict=False):
+            assert abs(ours.mean() - theirs.mean()) < 1
+
+
+def test_copies_across_splits_and_rare_classes_are_said(tmp_path):
+    classes(tmp_path / "train", 30)
+    classes(tmp_path / "test", 4, first=90)
+    for number in range(3):
+        shutil.copy(tmp_path / "train" / "cat" / f"{number:03}.png", tmp_path / "test" / "cat" / f"copy{number}.png")
+    fill(tmp_path / "train" / "owl", 1, 1, first=500)
+    warnings = "\n".join(load(tmp_path).warnings)
+    assert "3 of 11 test images are in the training split, too, for example" in warnings
+    assert "owl has fewer than two training examples" in warnings
+    assert "30 training examples of cat, 1 of owl; always answering the first is right for 49%" in warnings
+    assert "the test split has no example of owl" in warnings
+    shutil.copy(tmp_path / "train" / "cat" / "000.png", tmp_path / "train" / "dog" / "x.png")
+    assert "the same image is in two classes" in "\n".join(load(tmp_path).warnings)
+
+
+def test_the_fingerprint_changes_with_the_data(tmp_path):
+    classes(tmp_path, 10)
+    before = load(tmp_path).fingerprint
+    assert before == load(tmp_path, seed=5).fingerprint
+    assert (before["files"], before["examples"]) == (20, 20) and len(before["sha256"]) == 64
+    seen = [before["sha256"]]
+    fill(tmp_path / "cat", 0, 5, first=80)
+    seen.append(load(tmp_path).fingerprint["sha256"])
+    assert load(tmp_path).fingerprint["examples"] == 25
+    (tmp_path / "cat").rename(tmp_path / "zcat")
+    seen.append(load(tmp_path).fingerprint["sha256"])
+    shutil.copy(tmp_path / "dog" / "001.png", tmp_path / "dog" / "000.png")
+    seen.append(load(tmp_path).fingerprint["sha256"])
+    assert len(set(seen)) == 4
+
+
+def test_for_evaluation_a_folder_is_the_test_split(tmp_path):
+    classes(tmp_path / "new", 10)
+    data = load(tmp_path / "new", evaluation=True, validation_examples=3)
+    assert sizes(data) == {"test": 20} and data.train is None
+    classes(tmp_path / "cut" / "test", 4)
+    assert sizes(load(tmp_path / "cut", evaluation=True)) == {"test": 8}
+    fill(tmp_path / "one" / "cat", 0, 3)
+    assert sizes(load(tmp_path / "one", evaluation=True)) == {"test": 3}
+
+
+def test_many_classes_are_summed_up(tmp_path):
+    for number in range(23):
+        fill(tmp_path / f"c{number:02}", number % 2, 4 + number % 3, first=10 * number)
+    found = load(tmp_path).found
+    assert "c19: " in found and "c20: " not in found and "and 3 more classes of 4 to 6 examples each" in found
+
+
+def test_unknown_folders_are_named(tmp_path):
+    with pytest.raises(UsageError, match="no such folder"):
+        load(tmp_path / "none")
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "a.heic").write_text("x")
+    with pytest.raises(ZooError, match=r"no images \(the folder cat has no images \(1 \.heic\) and is left out\)"):
+        load(tmp_path)

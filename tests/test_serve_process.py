@@ -1,0 +1,305 @@
+"""The command: how it starts, how it ends, and clients that misbehave on a real connection."""
+
+import ast
+import contextlib
+import json
+import signal
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+import zoo.serve
+from conftest import run_python
+from conftest import zoo as zoo_command
+from serving import LENET, save_small, serving
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    base = tmp_path_factory.mktemp("models") / "small"
+    save_small(base, 1)
+    return base
+
+
+@pytest.fixture(scope="module")
+def server(small, tmp_path_factory):
+    with serving(
+        tmp_path_factory.mktemp("log"), small, "--request-seconds", "3", "--max-body-bytes", "100000"
+    ) as server:
+        yield server
+
+
+def ask(server, body, path="/v1/models/small:predict", timeout=30):
+    request = urllib.request.Request(server.url + path, json.dumps(body).encode())
+    with urllib.request.urlopen(request, timeout=timeout) as response:
+        return json.load(response)
+
+
+def test_serve_imports_neither_keras_nor_model_code():
+    allowed = {"zoo.errors", "zoo.serve", "zoo.exports.read"}
+    packages = {"starlette", "uvicorn", "grpc", "grpc_health", "tensorflow_serving", "prometheus_client", "httptools"}
+    packages |= {"tensorflow", "numpy", "google"}
+    import sys
+
+    for path in Path(zoo.serve.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                if name.startswith("zoo"):
+                    assert any(name == known or name.startswith(known + ".") for known in allowed), (path, name)
+                else:
+                    assert name.partition(".")[0] in packages | set(sys.stdlib_module_names), (path, name)
+    assert not {"keras"} & packages
+
+
+def test_a_model_is_served_where_keras_and_the_rest_of_the_zoo_cannot_be_imported():
+    code = f"""
+import sys
+for name in ("keras", "zoo.models", "zoo.layers", "zoo.tasks", "zoo.registry", "zoo.recipe"):
+    sys.modules[name] = None
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from serving import Client, LENET, make_service
+client = Client(make_service([LENET]))
+print(client.json("POST", "/v1/models/lenet5_mnist:predict", {{"instances": [[[[0]] * 28] * 28]}})[0])
+client.service.manager.stop()
+"""
+    assert run_python(code=code).stdout.strip().endswith("200")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["FOLDER/none"], 2, "There is no folder"),
+        (["FOLDER/empty"], 1, "holds no SavedModel"),
+        (["FOLDER/broken"], 1, "version 1 cannot be loaded"),
+        (["FOLDER/small", "--host", "0.0.0.0"], 2, "--allow-remote"),
+        (["FOLDER/small", "--host", "no.such.host.invalid"], 2, "is no address of this machine"),
+        (["FOLDER/small", "--port", "PORT"], 1, "choose another port with --port"),
+        (["FOLDER/small", "--port", "0", "--grpc-port", "PORT"], 1, "choose another port with --grpc-port"),
+        (["FOLDER/small", "--version-policy", "newest"], 2, "none of latest:N"),
+        (["FOLDER/small", "--version-policy", "specific:4"], 1, "no version to serve"),
+        (["FOLDER/small", "--version-label", "stable"], 2, "MODEL:LABEL=N"),
+        (["FOLDER/small", "--max-batch-size", "0"], 2, "must be 1 or more"),
+        (["FOLDER/small", "--max-rows", "0"], 2, "--max-rows is 0; the least is 1"),
+        (["FOLDER/small", "--port", "70000"], 2, "--port is 70000"),
+        (["FOLDER/small", "--api-key-file", "FOLDER/none"], 1, "API keys cannot be read"),
+        (["FOLDER/small", "--api-key-file", "FOLDER/keys"], 1, "holds no API key"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line(small, tmp_path, arguments, status, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "keys").write_text("\n\n")
+    (tmp_path / "small").symlink_to(small)
+    broken = tmp_path / "broken" / "1"
+    broken.mkdir(parents=True)
+    (broken / "saved_model.pb").write_bytes(b"broken")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        values = {"FOLDER": str(tmp_path), "PORT": str(taken.getsockname()[1])}
+        for key, value in values.items():
+            arguments = [argument.replace(key, value) for argument in arguments]
+        free = [flag for flag in ("--port", "--grpc-port") if flag not in arguments]
+        done = zoo_command("serve", *arguments, *(word for flag in free for word in (flag, 0)))
+    assert done.returncode == status and done.stdout == ""
+    assert done.stderr.startswith("error: ") and message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_sigterm_finishes_what_runs_and_exits_with_0(small, tmp_path):
+    with serving(tmp_path, small) as server:
+        begin = time.monotonic()
+        ask(server, {"signature_name": "slow", "instances": [20_000]})
+        steps = int(20_000 * max(2.0, 2.0 / (time.monotonic() - begin)))  # two seconds and more
+        answers = []
+        rest = threading.Thread(
+            target=lambda: answers.append(ask(server, {"signature_name": "slow", "inputs": [steps]}))
+        )
+
+        def call():
+            with grpc.insecure_channel(server.grpc) as channel:
+                request = predict_pb2.PredictRequest()
+                request.model_spec.name, request.model_spec.signature_name = "small", "slow"
+                request.inputs["steps"].CopyFrom(tf.make_tensor_proto(np.array([steps], np.int32)))
+                stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+                answers.append({"outputs": tf.make_ndarray(stub.Predict(request).outputs["done"]).tolist()})
+
+        remote = threading.Thread(target=call)
+        idle = socket.create_connection(("127.0.0.1", server.port))  # does not hold the server up
+        for thread in (rest, remote):
+            thread.start()
+        time.sleep(0.7)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.7)
+        assert server.process.poll() is None
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", server.port)).close()
+        for thread in (rest, remote):
+            thread.join()
+        assert answers == [{"outputs": [steps]}] * 2
+        assert server.process.wait(10) == 0
+        idle.close()
+        assert "Traceback" not in server.output()
+
+
+def test_sigterm_does_not_wait_longer_than_it_may(small, tmp_path):
+    with serving(tmp_path, small, "--drain-seconds", "1") as server:
+        slow = threading.Thread(
+            target=lambda: pytest.raises(OSError, ask, server, {"signature_name": "slow", "inputs": [10**9]})
+        )
+        slow.start()
+        time.sleep(1)
+        begin = time.monotonic()
+        assert server.stop(20) == 0
+        assert time.monotonic() - begin < 10
+        slow.join()
+
+
+def test_a_new_version_is_picked_up_by_the_running_server(tmp_path):
+    save_small(tmp_path / "small", 1)
+    with serving(tmp_path, tmp_path / "small", "--poll-seconds", "0.2") as server:
+        assert ask(server, {"instances": [0]}) == {"predictions": [1.0]}
+        save_small(tmp_path / "small", 2)
+        ends = time.monotonic() + 20
+        while ask(server, {"instances": [0]}) != {"predictions": [2.0]}:
+            assert time.monotonic() < ends
+        broken = tmp_path / "small" / "3"
+        broken.mkdir()
+        (broken / "saved_model.pb").write_bytes(b"broken")
+        while "version 3 cannot be loaded" not in server.output():
+            assert time.monotonic() < ends
+        assert ask(server, {"instances": [0]}) == {"predictions": [2.0]}
+
+
+@contextlib.contextmanager
+def connect(server):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=40) as connection:
+        yield connection
+
+
+HEAD = b"POST /v1/models/small:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n"
+
+
+def rest_of(connection):
+    parts = []
+    try:
+        while part := connection.recv(65536):
+            parts.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
+
+
+def test_a_client_that_stops_half_way_is_cut_off(server):
+    with connect(server) as silent, connect(server) as header, connect(server) as body:
+        header.sendall(HEAD)
+        body.sendall(HEAD + b"\r\n{")
+        begin = time.monotonic()
+        assert rest_of(body).startswith(b"HTTP/1.1 408 ")
+        assert 2 < time.monotonic() - begin < 9
+        assert rest_of(silent) == rest_of(header) == b""
+        assert time.monotonic() - begin < 30
+
+
+def test_a_byte_a_second_does_not_keep_a_connection(server):
+    begin = time.monotonic()
+    with pytest.raises(OSError), connect(server) as connection:
+        connection.sendall(HEAD + b"\r\n")
+        while time.monotonic() - begin < 30:
+            connection.sendall(b" ")
+            time.sleep(0.2)
+    assert time.monotonic() - begin < 20
+
+
+def test_headers_without_end_are_refused(server):
+    with pytest.raises(OSError), connect(server) as connection:
+        connection.sendall(HEAD + b"X: ")
+        for _ in range(1000):
+            connection.sendall(b"x" * 10_000)
+    assert ask(server, {"instances": [0]}) == {"predictions": [1.0]}
+
+
+def test_a_body_that_is_too_large_is_answered(server):
+    with connect(server) as connection:
+        connection.sendall(HEAD.replace(b"50", b"300000") + b"\r\n" + b" " * 300_000)
+        assert rest_of(connection).startswith(b"HTTP/1.1 413 ")
+
+
+def test_clients_that_leave_early_cost_nothing(server):
+    for _ in range(200):
+        with connect(server) as connection:
+            body = b'{"signature_name": "slow", "instances": [1000], "a": 1}'
+            connection.sendall(HEAD.replace(b"50", b"%d" % len(body)) + b"\r\n" + body)
+    begin = time.monotonic()
+    while ask(server, {"instances": [0]}) != {"predictions": [1.0]}:
+        pass
+    assert time.monotonic() - begin < 20
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00\x01\x02\x03" * 100 + b"\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\n\r\n",
+        b"GET /v1/models/%ff%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /../../../etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /page/..%2f..%2fmanager.py HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"POST /v1/models/small:predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /v1/models/small:predict HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+def test_bytes_that_are_no_request(server, data):
+    with connect(server) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        answer = rest_of(connection)
+    assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 404", b"") and b"root:" not in answer and b"import" not in answer
+    assert ask(server, {"instances": [0]}) == {"predictions": [1.0]}
+
+
+def test_a_stream_that_is_left_early_ends(tmp_path):
+    from serving import CHAR_RNN
+
+    with serving(tmp_path, CHAR_RNN, "--max-concurrent", "2") as server:
+        body = json.dumps({"prompt": "a", "length": 2000}).encode()
+        head = f"POST /v1/models/{CHAR_RNN.name}:generate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        for _ in range(6):  # more than may run at a time: each must have let go
+            with connect(server) as connection:
+                connection.sendall(head.encode() + body)
+                assert connection.recv(20).startswith(b"HTTP/1.1 200")
+            time.sleep(1)
+        ask(
+            server,
+            {"instances": [{"prompt": "", "length": 1, "temperature": 1.0, "seed": 0}]},
+            f"/v1/models/{CHAR_RNN.name}:predict",
+        )
+
+
+def test_serve_config_writes_what_tensorflow_serving_reads(tmp_path):
+    from google.protobuf import text_format
+    from tensorflow_serving.config import model_server_config_pb2
+
+    arguments = ("--version-policy", "latest:2", "--version-label", "stable=1", "--max-batch-size", "16")
+    done = zoo_command("serve-config", LENET, "--output", tmp_path / "out", *arguments)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 3
+    config = model_server_config_pb2.ModelServerConfig()
+    text_format.Parse((tmp_path / "out" / "models.config").read_text(), config)
+    (model,) = config.model_config_list.config
+    assert (model.name, model.base_path, model.model_platform) == ("lenet5_mnist", "/models/lenet5_mnist", "tensorflow")
+    assert model.model_version_policy.latest.num_versions == 2 and dict(model.version_labels) == {"stable": 1}
+    assert "max_batch_size { value: 16 }" in (tmp_path / "out" / "batching.config").read_text()
+    assert "enable: true" in (tmp_path / "out" / "monitoring.config").read_text()
+
+
+def test_a_missing_package_is_named(tmp_path):
+    code = "import sys; sys.modules['prometheus_client'] = None; from zoo.cli import console; console()"
+    done = run_python("serve", LENET, code=code)
+    assert done.returncode == 2 and "pip install 'reference-zoo[serve]'" in done.stderr

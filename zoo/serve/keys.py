@@ -1,0 +1,35 @@
+"""API keys: which clients are let in."""
+
+import hmac
+from collections.abc import Sequence
+from pathlib import Path
+
+from zoo.errors import ZooError, reason
+from zoo.serve.errors import Code, RequestError
+
+
+class Keys:
+    """The keys that clients must show; without any, everyone is let in."""
+
+    def __init__(self, keys: Sequence[str] = ()):
+        self._keys = [key.encode() for key in keys]
+
+    @classmethod
+    def read(cls, path: str) -> "Keys":
+        """One key a line. Raises `ZooError` where the file cannot be read or holds none."""
+        try:
+            keys = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise ZooError(f"The API keys cannot be read from {path}: {reason(error)}.") from error
+        if not keys:
+            raise ZooError(f"{path} holds no API key; write one a line.")
+        return cls(keys)
+
+    def check(self, authorization: str | None, key: str | None = None) -> None:
+        """`authorization` is `Bearer KEY`; `key` the key alone. Raises `RequestError` where neither is right."""
+        if not self._keys:
+            return
+        scheme, _, token = (authorization or "").partition(" ")
+        shown = (token.strip() if scheme.lower() == "bearer" else key or "").encode(errors="replace")
+        if not any([hmac.compare_digest(shown, known) for known in self._keys]):  # all of them: no early end
+            raise RequestError(Code.UNAUTHENTICATED, "An API key is required: send 'Authorization: Bearer KEY'.")

@@ -1,0 +1,221 @@
+"""Which versions of which models are served: finding, loading, switching and unloading them."""
+
+import contextlib
+import gc
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow_serving.apis import get_model_status_pb2
+
+from zoo.errors import ZooError, reason
+from zoo.serve.errors import Code, RequestError, public_message
+from zoo.serve.folders import Base, card_of, fingerprint, verify
+from zoo.serve.servable import Servable
+from zoo.serve.settings import Batching, VersionPolicy
+from zoo.serve.warmup import warm_up
+
+State = get_model_status_pb2.ModelVersionStatus.State
+
+
+@dataclass
+class Version:
+    """A version folder as the server sees it. `users` counts the requests that are being answered by it."""
+
+    number: int
+    folder: Path
+    state: int = State.START
+    error: str = ""
+    servable: Servable | None = None
+    card: Mapping | None = None
+    seen: tuple = ()
+    users: int = 0
+    idle: threading.Event = field(default_factory=threading.Event)
+
+
+class Model:
+    """A folder of versions under one name."""
+
+    def __init__(self, name: str, base: Base, policy: VersionPolicy, labels: Mapping[str, int], batching: Batching):
+        self.name, self.base, self.policy, self.labels, self.batching = name, base, policy, labels, batching
+        self.versions: dict[int, Version] = {}
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def use(self, number: int | None = None, label: str | None = None) -> Iterator[Version]:
+        """The version asked for, the newest available one for none, kept loaded while the block runs.
+
+        Raises `RequestError` where it is not served.
+        """
+        with self._lock:
+            version = self._find(number, label)
+            version.users += 1
+        try:
+            yield version
+        finally:
+            with self._lock:
+                version.users -= 1
+                if not version.users:
+                    version.idle.set()
+
+    def _find(self, number: int | None, label: str | None) -> Version:
+        if label is not None:
+            if label not in self.labels:
+                raise RequestError(Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {label[:100]}")
+            number = self.labels[label]
+        available = [n for n, version in self.versions.items() if version.state == State.AVAILABLE]
+        if number is None and available:
+            return self.versions[max(available)]
+        if number in available:
+            return self.versions[number]
+        wanted = f"Latest({self.name})" if number is None else f"Specific({self.name}, {number})"
+        raise RequestError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
+
+    def newest(self) -> Version | None:
+        """The version that answers a request which names none; None where there is none."""
+        with self._lock:
+            available = [n for n, version in self.versions.items() if version.state == State.AVAILABLE]
+            return self.versions[max(available)] if available else None
+
+    def statuses(self, number: int | None = None, label: str | None = None):
+        """`GetModelStatusResponse`, newest version first. Raises `RequestError` where no such version is known."""
+        if label is not None:
+            if label not in self.labels:
+                raise RequestError(Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {label[:100]}")
+            number = self.labels[label]
+        response = get_model_status_pb2.GetModelStatusResponse()
+        with self._lock:
+            for version in sorted(self.versions.values(), key=lambda version: -version.number):
+                if number is None or version.number == number:
+                    status = response.model_version_status.add(version=version.number, state=version.state)
+                    if version.error:
+                        status.status.error_code = Code.UNKNOWN.number
+                        status.status.error_message = version.error
+                    else:
+                        status.status.SetInParent()
+        if not response.model_version_status:
+            which = f"version {number} of model" if number is not None else "any versions of model"
+            raise RequestError(Code.NOT_FOUND, f"Could not find {which} {self.name}")
+        return response
+
+    def poll(self, log: Callable[[str], None]) -> None:
+        """Loads what the policy chooses and unloads the rest, new versions first.
+
+        A version that cannot be loaded is tried again when its files change. Where nothing would be left to serve,
+        what is served stays.
+        """
+        folders = self.base.versions()
+        chosen = self.policy.choose(list(folders))
+        for number in chosen:
+            known = self.versions.get(number)
+            ended = known is not None and known.state == State.END
+            if known is None or (ended and not (known.error and fingerprint(folders[number]) == known.seen)):
+                self._load(number, folders[number], log)
+        failed = [n for n in chosen if self.versions[n].state != State.AVAILABLE]
+        serving = [n for n, version in self.versions.items() if version.state == State.AVAILABLE]
+        surplus = sorted(n for n in serving if n not in chosen)
+        # For each new version that cannot be served, the newest of the old ones stays.
+        keep = len(failed) if chosen else len(surplus)
+        for number in surplus[: max(0, len(surplus) - keep)]:
+            self._unload(self.versions[number], log)
+        with self._lock:
+            for number in [n for n, version in self.versions.items() if version.state == State.END]:
+                if number not in folders:
+                    del self.versions[number]
+
+    def _load(self, number: int, folder: Path, log: Callable[[str], None]) -> None:
+        version = Version(number, folder, State.LOADING, seen=fingerprint(folder))
+        with self._lock:
+            self.versions[number] = version
+        servable = None
+        try:
+            verify(folder)
+            servable = Servable(folder, self.batching)
+            count = warm_up(servable, folder)
+            version.card = card_of(folder)
+        except Exception as error:  # whatever a broken folder raises, the server goes on
+            if servable is not None:
+                servable.close()
+            message = getattr(error, "message", None) or reason(error)
+            # Paths stay on this machine: what a client may read is the message without them.
+            with self._lock:
+                version.state, version.error = State.END, f"cannot be loaded: {public_message(str(message))}"
+            log(f"error: {self.name} version {number} cannot be loaded: {reason(error)}")
+            return
+        with self._lock:
+            version.servable, version.state = servable, State.AVAILABLE
+        log(f"{self.name} version {number} is available" + (f" ({count} warm-up requests)" if count else ""))
+
+    def _unload(self, version: Version, log: Callable[[str], None], seconds: float = 60.0) -> None:
+        with self._lock:
+            version.state = State.UNLOADING
+            busy = version.users > 0
+            version.idle.clear()
+        if busy:
+            version.idle.wait(seconds)
+        servable, version.servable = version.servable, None
+        with self._lock:
+            version.state = State.END
+        servable.close()
+        del servable
+        gc.collect()  # a graph refers to itself
+        log(f"{self.name} version {version.number} is unloaded")
+
+    def close(self) -> None:
+        """Unloads every version, cancelling what still runs."""
+        for version in self.versions.values():
+            if version.servable is not None:
+                version.servable.close()
+
+
+class Manager:
+    """All models, and the thread that looks for new versions."""
+
+    def __init__(self, models: Mapping[str, Model], poll_seconds: float, log: Callable[[str], None] | None = None):
+        self.models = dict(models)
+        self.poll_seconds = poll_seconds
+        self.log = log or (lambda text: print(text, file=sys.stderr, flush=True))
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Loads every model, then looks for changes every `poll_seconds`; never again where that is 0.
+
+        Raises `ZooError` where a model has no version that can be served.
+        """
+        for model in self.models.values():
+            model.poll(lambda text: None)
+            if model.newest() is None:
+                errors = [f"version {v.number} {v.error}" for v in model.versions.values()] or ["no version to serve"]
+                self.stop()
+                raise ZooError(f"{model.base.folder}: {errors[-1]}")
+        if self.poll_seconds > 0:
+            self._thread = threading.Thread(target=self._poll, name="versions", daemon=True)
+            self._thread.start()
+
+    def _poll(self) -> None:
+        while not self._stop.wait(self.poll_seconds):
+            for model in self.models.values():
+                try:
+                    model.poll(self.log)
+                except (OSError, tf.errors.OpError) as error:  # such as a folder that is away for a moment
+                    self.log(f"error: {model.name}: {reason(error)}")
+
+    def stop(self) -> None:
+        """Stops looking for versions and closes all sessions."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(5)
+        for model in self.models.values():
+            model.close()
+
+    def model(self, name: str) -> Model:
+        """The model of that name. Raises `RequestError` where there is none."""
+        if not name:
+            raise RequestError(Code.INVALID_ARGUMENT, "Missing model name in request.")
+        if name not in self.models:
+            raise RequestError(Code.NOT_FOUND, f"Servable not found for request: Latest({name[:100]})")
+        return self.models[name]

@@ -1,0 +1,157 @@
+"""One loaded version of a model: a graph with its session, and what runs in it."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2
+
+from zoo.serve.batching import batched_function
+from zoo.serve.errors import Code, RequestError, from_tensorflow
+from zoo.serve.settings import Batching
+from zoo.serve.signatures import Signature
+
+v1 = tf.compat.v1
+
+FILTERS = 32  # how many choices of outputs have a callable of their own
+SHAPES = 8  # how many shapes of rows have a batching queue of their own
+
+
+class Servable:
+    """A SavedModel in a session of its own, as TensorFlow Serving runs it.
+
+    Closing the session frees the graph and its variables, and a run that takes too long is cancelled, neither of
+    which eager functions offer. Raises TensorFlow's errors and `OSError` where the folder cannot be loaded.
+    """
+
+    def __init__(self, folder: Path, batching: Batching):
+        self.batching = batching
+        self.graph = tf.Graph()
+        config = v1.ConfigProto(gpu_options=v1.GPUOptions(allow_growth=True))
+        self._session = v1.Session(graph=self.graph, config=config)
+        self._lock = threading.Lock()  # around changes of the graph
+        self._callables: dict[tuple, object] = {}
+        try:
+            with self.graph.as_default():
+                meta_graph = v1.saved_model.loader.load(self._session, [tf.saved_model.SERVING], str(folder))
+        except BaseException:
+            self._session.close()
+            raise
+        self.signature_defs: Mapping[str, meta_graph_pb2.SignatureDef] = meta_graph.signature_def
+        found = {name: Signature.of(name, definition) for name, definition in self.signature_defs.items()}
+        self.signatures = {name: signature for name, signature in found.items() if signature and signature.inputs}
+        self.string_constants = _string_constants(meta_graph.graph_def)
+        self.weights = _count_weights(meta_graph.graph_def)
+
+    def signature(self, name: str | None) -> Signature:
+        """The signature of that name, `serving_default` for none. Raises `RequestError` where there is none."""
+        name = name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+        if name not in self.signatures:
+            raise RequestError(
+                Code.FAILED_PRECONDITION, f'Serving signature name: "{name[:100]}" not found in signature def'
+            )
+        return self.signatures[name]
+
+    def run(
+        self,
+        signature: Signature,
+        arrays: Mapping[str, np.ndarray],
+        outputs: Sequence[str] = (),
+        seconds: float | None = None,
+    ) -> dict[str, np.ndarray]:
+        """The outputs of that name, all for none. `arrays` are those of `Signature.complete`.
+
+        Raises `RequestError` where the graph refuses them and where it takes longer than `seconds`.
+        """
+        wanted = tuple(sorted(outputs or signature.outputs))
+        options = v1.RunOptions(timeout_in_ms=max(1, int(seconds * 1000)) if seconds is not None else 0)
+        feeds = list(arrays.values())
+        try:
+            key = self._batch_key(signature, arrays)
+            if key is not None:
+                try:
+                    return self._pick(self._call(key, signature), feeds, options, signature, wanted)
+                except tf.errors.OpError as error:
+                    if isinstance(error, (tf.errors.UnavailableError, tf.errors.DeadlineExceededError)):
+                        raise
+                    # Another request of the batch may be at fault: this one is answered by itself.
+            name = (signature.name, wanted)
+            if name not in self._callables and len(self._callables) >= FILTERS:
+                name = (signature.name, tuple(signature.outputs))
+            return self._pick(self._call(name, signature), feeds, options, signature, wanted, name[1])
+        except tf.errors.OpError as error:
+            raise from_tensorflow(error) from error
+
+    def close(self) -> None:
+        """Cancels what runs and frees the memory."""
+        self._session.close()
+        self._callables.clear()
+
+    @staticmethod
+    def _pick(call, feeds, options, signature, wanted, given=None) -> dict[str, np.ndarray]:
+        values = dict(zip(given or signature.outputs, call(*feeds, options=options), strict=True))
+        return {name: values[name] for name in wanted}
+
+    def _batch_key(self, signature: Signature, arrays: Mapping[str, np.ndarray]) -> tuple | None:
+        """The batching queue of a request: one for each signature and shape of a row; None where it runs alone.
+
+        An output with more than one open dimension is padded to the longest row of its batch, so that its shape
+        would depend on other requests: such signatures are not batched. Nor are requests of more rows than a batch.
+        """
+        if self.batching.max_batch_size == 1 or not all(out.rows_vary_alone for out in signature.outputs.values()):
+            return None
+        if any(
+            tensor.shape is None or not tensor.shape or tensor.shape[0] is not None
+            for tensor in signature.inputs.values()
+        ):
+            return None
+        rows = {array.shape[0] for array in arrays.values()}
+        if len(rows) != 1 or not 1 <= max(rows) <= self.batching.max_batch_size:
+            return None
+        key = (signature.name, "batched", tuple(array.shape[1:] for array in arrays.values()))
+        if key not in self._callables:
+            with self._lock:
+                if sum(known[:2] == key[:2] for known in self._callables) >= SHAPES:
+                    return None
+        return key
+
+    def _call(self, key: tuple, signature: Signature):
+        call = self._callables.get(key)
+        if call is None:
+            with self._lock:
+                call = self._callables.get(key) or self._build(key, signature)
+                self._callables[key] = call
+        return call
+
+    def _build(self, key: tuple, signature: Signature):
+        if key[1] == "batched":
+            feeds, fetches = batched_function(self.graph, signature, key[2], self.batching)
+        else:
+            tensor = self.graph.get_tensor_by_name
+            feeds = [tensor(signature.inputs[name].graph_name) for name in signature.inputs]
+            fetches = [tensor(signature.outputs[name].graph_name) for name in key[1]]
+        return self._session.make_callable(fetches, feed_list=feeds, accept_options=True)
+
+
+def _string_constants(definition: Any) -> set[tuple[str, ...]]:
+    """The different lists of strings that a `GraphDef` and its functions hold."""
+    found = set()
+    for nodes in (definition.node, *(function.node_def for function in definition.library.function)):
+        for node in nodes:
+            value = node.attr["value"].tensor if node.op == "Const" else None
+            if value is not None and value.dtype == tf.string.as_datatype_enum and 1 < len(value.string_val) < 10_000:
+                found.add(tuple(text.decode(errors="replace") for text in value.string_val))
+    return found
+
+
+def _count_weights(definition: Any) -> int:
+    """How many numbers the variables of a `GraphDef` hold."""
+    shapes = {
+        node.attr["shared_name"].s or node.name: [dim.size for dim in node.attr["shape"].shape.dim]
+        for node in definition.node
+        if node.op in ("VarHandleOp", "VariableV2")
+    }
+    return sum(int(np.prod(shape)) for shape in shapes.values())
