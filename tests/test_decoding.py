@@ -14,7 +14,7 @@ from zoo.data import views
 from zoo.data.decoding import MAX_PIXELS, decode_file, decode_image, plain_image, read_image
 from zoo.data.exif import orientation
 from zoo.errors import ZooError
-from zoo.tasks.classification import Preprocessing
+from zoo.tasks.image_classification.preprocessing import Preprocessing
 
 
 @tf.function(input_signature=[tf.TensorSpec((), tf.string)])

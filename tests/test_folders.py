@@ -5,11 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from zoo.data.images import load_images
 from zoo.data.views import whole
-from zoo.errors import UsageError, ZooError
+from zoo.errors import UsageError, ZooError, inner_error
 
 
 def picture(kind, number, size=(12, 12)):
@@ -65,6 +66,14 @@ def test_three_splits_are_all_used(tmp_path):
         classes(tmp_path / folder, count, first=100 * number)
     data = load(tmp_path, validation_examples=4)
     assert sizes(data) == {"train": 20, "validation": 10, "test": 6}
+
+
+def test_an_empty_split_is_said(tmp_path):
+    classes(tmp_path / "train", 10)
+    classes(tmp_path / "test", 10, first=50)
+    (tmp_path / "val" / "cat").mkdir(parents=True)
+    data = load(tmp_path)
+    assert sizes(data) == {"train": 20, "test": 20} and data.warnings == ("val has no images, and is not used",)
 
 
 def test_a_training_folder_alone_is_cut(tmp_path):
@@ -220,6 +229,19 @@ def test_a_damaged_file_with_an_odd_name_is_named(tmp_path):
         load(tmp_path)
 
 
+def test_a_damaged_file_of_a_set_that_is_streamed_is_named(tmp_path):
+    classes(tmp_path, 10)
+    content = (tmp_path / "cat" / "003.png").read_bytes()
+    (tmp_path / "cat" / "003.png").write_bytes(content[: len(content) // 2])
+    data = load(tmp_path, cache_limit=1, evaluation=True)
+    with pytest.raises(tf.errors.OpError) as caught:
+        list(data.test.batches(4))
+    assert str(inner_error(caught.value)).endswith(
+        "cat/003.png cannot be decoded: it is a PNG image that is damaged or cut off"
+    )
+    assert inner_error(ValueError("something else")) is None
+
+
 def test_composed_and_decomposed_names_are_one(tmp_path):
     data = load(classes(tmp_path / "train", 10, names=("cafe\u0301", "the\u0301")))
     assert data.classes == ("caf\u00e9", "th\u00e9")
@@ -306,6 +328,8 @@ def test_for_evaluation_a_folder_is_the_test_split(tmp_path):
     assert sizes(data) == {"test": 20} and data.train is None
     classes(tmp_path / "cut" / "test", 4)
     assert sizes(load(tmp_path / "cut", evaluation=True)) == {"test": 8}
+    fill(tmp_path / "one" / "cat", 0, 3)
+    assert sizes(load(tmp_path / "one", evaluation=True)) == {"test": 3}
 
 
 def test_many_classes_are_summed_up(tmp_path):
