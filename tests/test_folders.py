@@ -229,15 +229,17 @@ def test_a_damaged_file_with_an_odd_name_is_named(tmp_path):
         load(tmp_path)
 
 
-def test_a_damaged_file_of_a_set_that_is_streamed_is_named(tmp_path):
-    classes(tmp_path, 10)
-    content = (tmp_path / "cat" / "003.png").read_bytes()
-    (tmp_path / "cat" / "003.png").write_bytes(content[: len(content) // 2])
+@pytest.mark.parametrize(("suffix", "kind"), [(".png", "PNG"), (".jpg", "JPEG")])
+def test_a_damaged_file_of_a_set_that_is_streamed_is_named(tmp_path, suffix, kind):
+    for number, name in enumerate(("cat", "dog")):
+        fill(tmp_path / name, number, 10, suffix)
+    path = tmp_path / "cat" / f"003{suffix}"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     data = load(tmp_path, cache_limit=1, evaluation=True)
     with pytest.raises(tf.errors.OpError) as caught:
         list(data.test.batches(4))
     assert str(inner_error(caught.value)).endswith(
-        "cat/003.png cannot be decoded: it is a PNG image that is damaged or cut off"
+        f"cat/003{suffix} cannot be decoded: it is a {kind} image that is damaged or cut off"
     )
     assert inner_error(ValueError("something else")) is None
 
