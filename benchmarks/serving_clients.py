@@ -52,6 +52,9 @@ def server(*arguments: object, cwd: Path = ROOT) -> Iterator[tuple[subprocess.Po
         finally:
             process.terminate()
             process.wait(60)
+            log.seek(0)
+            if "Traceback" in (text := log.read().decode()):
+                print(f"the server wrote:\n{text[-5000:]}")
 
 
 def rest_request(path: str, body: object) -> bytes:

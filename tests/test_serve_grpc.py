@@ -121,6 +121,16 @@ def test_content_that_does_not_fill_its_shape(stub):
         stub.Predict(predict(x=short))
 
 
+def test_values_that_are_missing_are_empty(stub):
+    texts = tf.make_tensor_proto(np.array([b"a", b"b"], object))
+    del texts.string_val[:]
+    response = stub.Predict(predict("strings", text=texts))
+    assert tf.make_ndarray(response.outputs["text"]).tolist() == [b"", b""]
+    numbers = tf.make_tensor_proto(FLOATS)
+    numbers.tensor_content = b""
+    np.testing.assert_array_equal(tf.make_ndarray(stub.Predict(predict(x=numbers)).outputs["y"]), [7.0, 7.0])
+
+
 def test_deadlines_end_the_computation(stub):
     with pytest.raises(grpc.RpcError) as caught:
         stub.Predict(predict("slow", steps=np.array([10**9], np.int32)), timeout=0.5)

@@ -226,6 +226,12 @@ def test_headers_without_end_are_refused(server):
     assert ask(server, {"instances": [0]}) == {"predictions": [1.0]}
 
 
+def test_a_body_that_is_too_large_is_answered(server):
+    with connect(server) as connection:
+        connection.sendall(HEAD.replace(b"50", b"300000") + b"\r\n" + b" " * 300_000)
+        assert rest_of(connection).startswith(b"HTTP/1.1 413 ")
+
+
 def test_clients_that_leave_early_cost_nothing(server):
     for _ in range(200):
         with connect(server) as connection:

@@ -72,6 +72,17 @@ def test_an_older_version_returns_when_the_newest_is_taken_away(base):
     client.service.manager.stop()
 
 
+def test_a_version_that_was_unloaded_can_return(base):
+    client = Client(make_service([base]))
+    save_small(base, 2)
+    poll(client.service)
+    assert (states(client), offset(client)) == ({2: "AVAILABLE", 1: "END"}, 2.0)
+    shutil.rmtree(base / "2")
+    poll(client.service)
+    assert (states(client), offset(client)) == ({1: "AVAILABLE"}, 1.0)
+    client.service.manager.stop()
+
+
 def test_requests_are_answered_while_versions_change(base):
     service = make_service([base], poll_seconds=0.05)
     client, stop, answers = Client(service), threading.Event(), []

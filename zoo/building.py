@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UsageError, nearest
@@ -15,12 +15,17 @@ from zoo.weights.exports import export_folder, load_export
 if TYPE_CHECKING:
     import keras
 
+OWN_ARGUMENTS = ("weights", "pretrained", "dtype", "classifier_activation", "features")
+
 
 def build(
     name: str,
     *,
     weights: str | os.PathLike[str] | None = None,
+    pretrained: bool = False,
     dtype: str | None = None,
+    classifier_activation: str | None = None,
+    features: Sequence[str] = (),
     **config: Any,
 ) -> "keras.Model":
     """Builds a model by its name.
@@ -29,7 +34,10 @@ def build(
       name: a model (`list_models()` has them all) or a family, which stands for its default variant.
       weights: `None` for a fresh initialisation, a tag of the card, `"default"` for the card's first tag, or the
         path of an export. With another `num_classes` than the weights have, everything but the head is loaded.
+      pretrained: the same as `weights="default"`.
       dtype: a Keras dtype policy for every layer, such as `"mixed_bfloat16"` or `"float64"`.
+      classifier_activation: an activation after the logits, such as "softmax"; by default none.
+      features: names of layers; the model then returns a dict of their outputs instead of logits.
       **config: the builder's own arguments: `num_classes`, `input_shape` (height, width, channels), `include_top`…
 
     Returns:
@@ -44,10 +52,15 @@ def build(
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     for key in config:
         if key not in parameters and not takes_any:
-            raise UsageError(
-                f"{card.name!r} takes no argument {key!r}. {nearest(key, [*parameters, 'weights', 'dtype'])}"
-            )
+            raise UsageError(f"{card.name!r} takes no argument {key!r}. {nearest(key, [*parameters, *OWN_ARGUMENTS])}")
     _check_common_arguments(card.name, config)
+    if pretrained and weights is not None:
+        raise UsageError(
+            f"{card.name}: pretrained=True loads the default weights; leave it out with weights={weights!r}."
+        )
+    if classifier_activation is not None and features:
+        raise UsageError(f"{card.name}: features are taken before the logits; leave out classifier_activation.")
+    weights = "default" if pretrained else weights
     if "name" in parameters:
         config.setdefault("name", card.name)
 
@@ -55,8 +68,18 @@ def build(
 
     with _dtype_policy(keras, dtype):
         if weights is None:
-            return builder(**{**card.arguments, **config})
-        return _build_with_weights(card, builder, weights, config)
+            model = builder(**{**card.arguments, **config})
+        else:
+            model = _build_with_weights(card, builder, weights, config)
+        if classifier_activation is not None:
+            from zoo.models.outputs import with_activation
+
+            model = with_activation(model, classifier_activation)
+        if features:
+            from zoo.models.outputs import with_features
+
+            model = with_features(model, features)
+    return model
 
 
 def _build_with_weights(
@@ -100,20 +123,59 @@ def _tag(card: Card, weights: str | os.PathLike[str]) -> str | os.PathLike[str]:
 def preprocessing(name: str, weights: str | os.PathLike[str] = "default") -> Callable[[Any], Any]:
     """What the weights of a model expect to be done to images.
 
-    Returns a function from uint8 images (N, any height, any width, C) to the numbers (N, height, width, C) that
-    `zoo.build(name, weights=weights)` takes. Raises `UsageError` as `build` does.
+    Returns a function from uint8 images (N, any height, any width, C), or one image (height, width, C), to the numbers
+    (N, height, width, C), or (height, width, C), that `zoo.build(name, weights=weights)` takes. Grey images, with one
+    channel or none, are repeated for a model of colour images. It can be used in `tf.data.Dataset.map`.
+
+    Raises `UsageError` as `build` does and for a model that does not take images; the function raises it for images
+    that are not uint8 or have another number of channels.
     """
     card = describe(name)
+    if card.task != "image_classification":
+        raise UsageError(
+            f"{card.name} is a model for {card.task}; its exports take text, and there is no preprocessing."
+        )
     tag = _tag(card, weights)
     if card.weights.get(tag) == "keras-applications":
         from zoo.weights.keras_applications import imagenet_preprocessing
 
-        return imagenet_preprocessing(card)
+        return _of_images(card.name, card.input_shape[-1], imagenet_preprocessing(card))
     folder = export_folder(card, tag)
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(literal_path(folder)))
-    return lambda images: loaded.signatures["preprocess"](images=images)["inputs"]
+    signature = tf.saved_model.load(str(literal_path(folder))).signatures["preprocess"]
+    channels = signature.structured_input_signature[1]["images"].shape[-1]
+    return _of_images(card.name, channels, lambda images: signature(images=images)["inputs"])
+
+
+def _of_images(name: str, channels: int, transform: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`transform`, from uint8 (N, height, width, channels), for one image or several, grey or in colour."""
+
+    def preprocess(images: Any) -> Any:
+        import tensorflow as tf
+
+        images = tf.convert_to_tensor(images)
+        if images.dtype != tf.uint8:
+            raise UsageError(
+                f"{name}: the images are {images.dtype.name}; they must be uint8, with values from 0 to 255. Multiply "
+                "values from 0 to 1 by 255 and convert them with tf.cast(…, tf.uint8)."
+            )
+        rank = images.shape.rank
+        grey = rank == 2 or (rank == 3 and images.shape[-1] not in (1, 3))
+        images = images[..., None] if grey else images
+        single = images.shape.rank == 3
+        images = images[None] if single else images
+        if images.shape.rank != 4 or images.shape[-1] not in (1, channels):
+            raise UsageError(
+                f"{name}: the images have shape {tuple(images.shape)}; it must be (N, height, width, {channels}), or "
+                f"(height, width, {channels}) for one image."
+            )
+        if images.shape[-1] < channels:
+            images = tf.repeat(images, channels, axis=-1)
+        inputs = transform(images)
+        return inputs[0] if single else inputs
+
+    return preprocess
 
 
 def _check_common_arguments(model: str, config: Mapping[str, Any]) -> None:

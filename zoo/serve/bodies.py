@@ -1,12 +1,15 @@
 """Request bodies: read within limits of size, time and memory, and decompressed within the same size."""
 
 import asyncio
+import contextlib
 import zlib
 
 from starlette.requests import ClientDisconnect, Request
 
 from zoo.serve.errors import Code, RequestError, invalid
 from zoo.serve.settings import Limits
+
+DISCARD_SECONDS = 5.0
 
 
 class Bodies:
@@ -21,6 +24,7 @@ class Bodies:
         most = self._limits.body_bytes
         length = request.headers.get("content-length", "0")
         if length.isdigit() and int(length[:20]) > most:
+            await self._discard(request)
             raise _too_large(most)
         chunks: list[bytes] = []
         size = 0
@@ -30,6 +34,8 @@ class Bodies:
                     size += len(chunk)
                     self._held += len(chunk)
                     if size > most:
+                        chunks.clear()
+                        await self._discard(request)
                         raise _too_large(most)
                     if self._held > 8 * most:
                         raise RequestError(Code.UNAVAILABLE, "Too many large requests are arriving; try again.")
@@ -41,6 +47,16 @@ class Bodies:
         finally:
             self._held -= size
         return b"".join(chunks)
+
+    async def _discard(self, request: Request) -> None:
+        """Reads on for a while: a client whose connection is closed while it sends would not see the answer."""
+        left = 4 * self._limits.body_bytes
+        with contextlib.suppress(TimeoutError, ClientDisconnect):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                async for chunk in request.stream():
+                    left -= len(chunk)
+                    if left < 0:
+                        return
 
     def decompress(self, body: bytes, encoding: str) -> bytes:
         """The body as it was before `Content-Encoding`. Raises `RequestError` for damaged data, and where it grows

@@ -7,7 +7,7 @@ on the seed, the position and the text before it alone, as in the zoo's exports.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -18,47 +18,40 @@ from starlette.responses import StreamingResponse
 from zoo.serve import json_format
 from zoo.serve.errors import RequestError, invalid
 from zoo.serve.service import Service
+from zoo.serve.signatures import Signature
 
 DEFAULTS = {"prompt": "", "length": 200, "temperature": 0.7, "seed": 0}
 FIRST = 16  # characters of the first piece
 
 
 async def event_stream(
-    service: Service, pool: ThreadPoolExecutor, found: re.Match, body: bytes, deadline: float
+    service: Service,
+    pool: ThreadPoolExecutor,
+    found: re.Match,
+    parse: Callable[[], Mapping[str, Any]],
+    deadline: float,
 ) -> StreamingResponse:
-    """The response to a request of `prompt`, `length`, `temperature` and `seed`.
+    """The response to a request of `prompt`, `length`, `temperature` and `seed`, which `parse` gives.
 
     Each event is `data: {"text": …}`, the last `event: end` with the whole text; an error after the first event is
     `event: error`. Raises `RequestError` where the request or the model is not fit for it.
     """
-    request = json_format.parse(body)
-    name = found["name"]
+    name, loop = found["name"], asyncio.get_running_loop()
     with ExitStack() as opening:
         opening.enter_context(service.counted(name, "Generate", "REST"))
         stack = opening.enter_context(ExitStack())
         stack.enter_context(service.admitted())
+        request = await loop.run_in_executor(pool, parse)
         number = int(found["version"]) if found["version"] else None
         version = stack.enter_context(service.manager.model(name).use(number, found["label"]))
         signature = version.servable.signature(json_format.signature_name(request))
-        if set(signature.inputs) != set(DEFAULTS) or "text" not in signature.outputs:
-            raise invalid(
-                f"{name} does not generate text: it needs the inputs {', '.join(DEFAULTS)} and the output text."
-            )
-        values = {**DEFAULTS, **{key: value for key, value in request.items() if key != "signature_name"}}
-        if set(values) != set(DEFAULTS):
-            unknown = sorted(set(values) - set(DEFAULTS))[0]
-            raise invalid(f"Unknown key {unknown[:100]!r}; a request has {', '.join(DEFAULTS)}.")
-        rows = {key: json_format.to_array(key, [value], signature.inputs[key]) for key, value in values.items()}
-        service.prepare(signature, rows)
+        rows = await loop.run_in_executor(pool, _rows, service, name, signature, request)
         length = int(rows["length"][0])
 
         def continued(text: str, count: int) -> str:
             prompt = np.array([rows["prompt"][0] + text.encode()], object)
-            arrays = {key: rows[key] for key in signature.inputs}
-            arrays |= {"prompt": prompt, "length": np.array([count], rows["length"].dtype)}
+            arrays = {**rows, "prompt": prompt, "length": np.array([count], rows["length"].dtype)}
             return service.run(name, version, signature, arrays, deadline, "Generate", ["text"])["text"][0].decode()
-
-        loop = asyncio.get_running_loop()
 
         async def piece(text: str) -> str:
             # Pieces grow with the text, so that reading it again and again costs a constant factor.
@@ -82,6 +75,18 @@ async def event_stream(
             yield _event({"error": error.message}, "error")
 
     return EventStream(events(), opened)
+
+
+def _rows(service: Service, name: str, signature: Signature, request: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The signature's inputs, a row of each. Raises `RequestError` where the request or the model is not fit for it."""
+    if set(signature.inputs) != set(DEFAULTS) or "text" not in signature.outputs:
+        raise invalid(f"{name} does not generate text: it needs the inputs {', '.join(DEFAULTS)} and the output text.")
+    values = {**DEFAULTS, **{key: value for key, value in request.items() if key != "signature_name"}}
+    if set(values) != set(DEFAULTS):
+        unknown = sorted(set(values) - set(DEFAULTS))[0]
+        raise invalid(f"Unknown key {unknown[:100]!r}; a request has {', '.join(DEFAULTS)}.")
+    rows = {key: json_format.to_array(key, [values[key]], signature.inputs[key]) for key in signature.inputs}
+    return service.prepare(signature, rows)
 
 
 class EventStream(StreamingResponse):

@@ -218,6 +218,9 @@ def decode(name: str, value: Any, tensor: Tensor, most: int) -> np.ndarray:
         array = tf.make_ndarray(value)
     except (ValueError, TypeError) as error:
         raise invalid(f"Input {name!r} holds another number of values than its shape {sizes[:8]}.") from error
+    if array.dtype == object:  # where values are missing, TensorFlow fills in a text that is not bytes
+        for index, text in np.ndenumerate(array):
+            array[index] = text if isinstance(text, bytes) else str(text).encode()
     return array
 
 

@@ -137,7 +137,7 @@ def _bytes(name: str, value: Any) -> bytes:
         if isinstance(value, str):
             return value.encode()
         if _is_base64(value):
-            return base64.b64decode(value["b64"], validate=True)
+            return binascii.a2b_base64(value["b64"], strict_mode=True)
     except (UnicodeEncodeError, binascii.Error, ValueError, TypeError) as error:
         raise invalid(f"Input {name!r} holds a string that is not valid Unicode or base64.") from error
     raise invalid(f"Input {name!r} expects strings; found {type_name(value)}.")

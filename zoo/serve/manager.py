@@ -111,7 +111,8 @@ class Model:
         chosen = self.policy.choose(list(folders))
         for number in chosen:
             known = self.versions.get(number)
-            if known is None or (known.state == State.END and fingerprint(folders[number]) != known.seen):
+            ended = known is not None and known.state == State.END
+            if known is None or (ended and not (known.error and fingerprint(folders[number]) == known.seen)):
                 self._load(number, folders[number], log)
         failed = [n for n in chosen if self.versions[n].state != State.AVAILABLE]
         serving = [n for n, version in self.versions.items() if version.state == State.AVAILABLE]

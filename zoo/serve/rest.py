@@ -100,7 +100,8 @@ class Rest:
         body = await self.bodies.read(request)
         encoding = request.headers.get("content-encoding", "").strip().lower()
         if verb == "generate":
-            return await event_stream(service, self.pool, found, self.bodies.decompress(body, encoding), deadline)
+            parse = lambda: json_format.parse(self.bodies.decompress(body, encoding))  # noqa: E731
+            return await event_stream(service, self.pool, found, parse, deadline)
         loop = asyncio.get_running_loop()
         with service.counted(name, verb.capitalize(), "REST"), service.admitted():
             try:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -19,10 +18,11 @@ from zoo.building import build
 from zoo.distribute.strategy import Devices, Placement, choose_strategy, hardware
 from zoo.errors import UsageError, ZooError, inner_error, reason
 from zoo.exports import write
-from zoo.recipe import GradientRecipe, Recipe, list_recipes, load_recipe
-from zoo.report import console, plots
+from zoo.recipe import GradientRecipe, Recipe, load_recipe
+from zoo.report import plots
 from zoo.tasks.base import Task, create_task
-from zoo.training import run_folder
+from zoo.training import memory, outcome, run_folder
+from zoo.training.descent import divide_epoch
 from zoo.training.training import SAVE_SECONDS, Training
 
 
@@ -88,39 +88,13 @@ def run(
     folder = Path(run_dir or own / f"seed{recipe.seed}-{recipe.fingerprint()}")
     job = Run(recipe, folder, devices, restart=restart, **options)
     if not run_dir and job.placement.chief:
-        _mention_finished(recipe, own, folder)
+        run_folder.mention_finished(recipe, own, folder, job.log)
     result = job.go()
     if result.export:
         if not run_dir:
-            _link_latest(own / "latest", folder)
+            run_folder.link_latest(own / "latest", folder)
         job.log(f"run:    {folder}\nexport: {result.export}")
     return result
-
-
-def _mention_finished(recipe: Recipe, runs: Path, folder: Path) -> None:
-    """Says what to do where a finished run differs only in how long it trained."""
-    if folder.exists() or not runs.is_dir():
-        return
-    here = recipe.to_dict()
-    for other in sorted(runs.iterdir()):
-        if other.is_symlink() or not (other / "result.json").exists():
-            continue
-        there = run_folder.read_json(other / "recipe.json")
-        if {key for key in here if there.get(key) != here[key]} == {"epochs"}:
-            _log(
-                f"note: {other} holds a finished run with epochs={there['epochs']}. This run starts from the "
-                f"beginning, as its schedule differs. To continue from those weights: zoo finetune {other}"
-            )
-
-
-def _link_latest(link: Path, folder: Path) -> None:
-    """Makes `link` a symbolic link to the last finished run, where the file system has them."""
-    scratch = link.with_name(f".{link.name}.{os.getpid()}")
-    try:
-        scratch.symlink_to(folder.name, target_is_directory=True)
-        scratch.replace(link)
-    except OSError:
-        scratch.unlink(missing_ok=True)
 
 
 def _log(text: str) -> None:
@@ -202,6 +176,7 @@ class Run:
             self.log(placement.share_of(recipe.batch_size))
         if self.precision == "float16" and not tf.config.list_physical_devices("GPU"):
             self.log("warning: float16 is slow on a CPU, which computes in float32 and converts; omit --precision")
+        self._check_resources(model)
         training = self.training(model)
         self.task.fit(training)
         result = self._finish(model, training) if placement.chief else Result(self.folder, {}, None)
@@ -227,22 +202,41 @@ class Run:
                 f"must be at least {replicas * parts}."
             )
 
+    def _check_resources(self, model: keras.Model) -> None:
+        """Warns of settings that cannot work on this data; raises `ZooError` where training does not fit in memory."""
+        recipe = self.recipe
+        if not isinstance(recipe, GradientRecipe):
+            return
+        steps = recipe.limit_steps or recipe.epochs * divide_epoch(recipe, self.task.train_examples)[0]
+        span = 1 / (1 - recipe.average_momentum)
+        if recipe.keep == "average" and steps < 3 * span and not self.short:
+            self.log(
+                f"warning: keep=average spans about {span:,.0f} steps and the run has {steps:,}, so that the average "
+                f"still holds the initial weights; use --average-momentum {max(0.0, 1 - 5 / steps):.3f} or --keep last"
+            )
+        share = -(-recipe.batch_size // (self.placement.replicas * recipe.accumulate_steps))
+        memory.check(model, recipe, share, bytes_per_value=2 if self.precision in ("bfloat16", "float16") else 4)
+
     def prepare(self) -> keras.Model:
         """Loads the task's data and builds the model that it trains."""
         self.task.prepare()
+        if self.placement.chief and self.folder.exists():
+            run_folder.check_data(self.folder, self.task.data_fingerprint)
         if self.short:
             self.task.shorten(DRY_RUN_EXAMPLES)
         model = self._build()
+        self.task.load_parent(model)
         recipe = self.recipe
         if isinstance(recipe, GradientRecipe):
             if recipe.sync_batch_norm and self.placement.replicas > 1:
                 for layer in model.layers:
                     if isinstance(layer, keras.layers.BatchNormalization):
                         layer.synchronized = True
-            if recipe.keep == "best" and self.task.validation_batches() is None:
-                raise UsageError(
-                    f"{recipe.name}: keep is 'best', but there is no validation split; set validation_examples."
-                )
+            for key, value in (("keep", recipe.keep), ("early_stopping", recipe.early_stopping)):
+                if value not in ("last", "average", None) and self.task.validation_batches() is None:
+                    raise UsageError(
+                        f"{recipe.name}: {key} is {value!r}, but there is no validation split; set validation_examples."
+                    )
         return model
 
     def training(self, model: keras.Model) -> Training:
@@ -283,11 +277,12 @@ class Run:
             metrics,
             {**self.recipe.model_args, **self.task.model_args()},
             labels=self.task.labels(),
+            parent=self.task.parent.origin() if self.task.parent else None,
             check=self.check_export,
         )
         self._draw(training)
-        self._write_result(metrics, training, exported)
-        self._print(metrics)
+        outcome.write(self, metrics, training, exported)
+        outcome.show(self.recipe, metrics)
         return Result(self.folder, MappingProxyType(metrics), exported, model)
 
     def _draw(self, training: Training) -> None:
@@ -300,65 +295,19 @@ class Run:
                 self.log(f"warning: the picture {name} could not be drawn ({reason(error)})")
 
     def _finished(self) -> Result:
+        if (self.folder / "data.json").exists() and ":" in self.recipe.dataset:  # own files, which may have changed
+            self.task.log = lambda text: None
+            self.task.prepare()
+            run_folder.check_data(self.folder, self.task.data_fingerprint)
         result = run_folder.read_json(self.folder / "result.json")
         exported = self.folder / result["export"]
         self.log(f"{self.folder} holds this run, which is finished. To train again: --restart.")
         if self.placement.chief:
-            self._print(result["metrics"])
+            outcome.show(self.recipe, result["metrics"])
         self.placement.done()
         return Result(self.folder, MappingProxyType(result["metrics"]), exported)
-
-    def _write_result(self, metrics: dict[str, float], training: Training, exported: Path) -> None:
-        recipe, setting = self.recipe, run_folder.environment()
-        versions = setting["versions"]
-        common = {
-            "recipe": recipe.name,
-            "model": _call(recipe),
-            "seed": recipe.seed,
-            "dataset": recipe.data,
-            "steps": training.step,
-            "planned_steps": training.planned_steps or training.step,
-            "seconds": round(training.seconds, 1),
-            "precision": self.precision,
-            "strategy": self.placement.summary,
-            "trained_on": setting["hardware"],
-            "evaluated_on": setting["hardware"],
-            "versions": " ".join(f"{key}-{versions[key]}" for key in ("python", "tensorflow", "keras")),
-            "commit": setting["commit"],
-            "command": setting["command"],
-        }
-        rows = [
-            {**common, "metric": metric, "value": value, "paper": self._paper().get(metric)}
-            for metric, value in metrics.items()
-            if not metric.endswith("loss")
-        ]
-        result = {"metrics": metrics, "export": str(exported.relative_to(self.folder)), "rows": rows}
-        run_folder.write_json(self.folder / "result.json", result)
-
-    def _paper(self) -> Mapping[str, float]:
-        """The published results, where the run used the data set that they are for."""
-        if self.recipe.name in list_recipes() and load_recipe(self.recipe.name).dataset != self.recipe.dataset:
-            return {}
-        return self.recipe.paper
-
-    def _print(self, metrics: Mapping[str, float]) -> None:
-        rows = [
-            (
-                metric.replace("_", " "),
-                console.format_metric(metric, value),
-                console.format_metric(metric, self._paper().get(metric)),
-            )
-            for metric, value in metrics.items()
-        ]
-        console.table(f"{self.recipe.name} (seed {self.recipe.seed})", ("metric", "ours", "paper"), rows)
 
 
 def resolve_precision(recipe: Recipe, kind: str) -> str:
     """The type that a recipe's model computes in under a kind of strategy, such as "tpu"."""
     return recipe.precision or ("bfloat16" if kind == "tpu" else "float32")
-
-
-def _call(recipe: Recipe) -> str:
-    """The model with the arguments that the recipe gives it, written as a call."""
-    arguments: Any = ", ".join(f"{key}={value!r}" for key, value in recipe.model_args.items())
-    return f"{recipe.model}({arguments})" if arguments else recipe.model

@@ -2,11 +2,13 @@
 
 import importlib
 import json
+import os
 import platform
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,52 @@ def claim(folder: Path, recipe: Recipe, strategy: str) -> None:
         write_json(folder / "environment.json", {**environment(), "strategy": strategy})
     except OSError as error:
         raise ZooError(f"The run directory {folder} cannot be written: {reason(error)}.") from error
+
+
+def check_data(folder: Path, fingerprint: Mapping[str, Any]) -> None:
+    """Records what identifies a run's data, or checks that it is the same as when the run began.
+
+    Raises `ZooError` that names what differs where the data changed since then.
+    """
+    path = folder / "data.json"
+    if not path.exists():
+        write_json(path, dict(fingerprint))
+        return
+    there = read_json(path)
+    here = json.loads(json.dumps(dict(fingerprint)))
+    if there != here:
+        keys = [key for key in here if there.get(key) != here[key] and key != "sha256"]
+        counts = "; ".join(f"{here[key]} {key} now, {there.get(key)} when the run began" for key in keys)
+        raise ZooError(
+            f"The data of {folder} changed ({counts or 'as many files and examples, but other content'}). Restore it, "
+            "choose another --run-dir, or start again with --restart."
+        )
+
+
+def mention_finished(recipe: Recipe, runs: Path, folder: Path, log: Callable[[str], None]) -> None:
+    """Says what to do where a finished run differs only in how long it trained."""
+    if folder.exists() or not runs.is_dir():
+        return
+    here = recipe.to_dict()
+    for other in sorted(runs.iterdir()):
+        if other.is_symlink() or not (other / "result.json").exists():
+            continue
+        there = read_json(other / "recipe.json")
+        if {key for key in here if there.get(key) != here[key]} == {"epochs"}:
+            log(
+                f"note: {other} holds a finished run with epochs={there['epochs']}. This run starts from the "
+                f"beginning, as its schedule differs. To continue from those weights: zoo finetune {other}"
+            )
+
+
+def link_latest(link: Path, folder: Path) -> None:
+    """Makes `link` a symbolic link to the last finished run, where the file system has them."""
+    scratch = link.with_name(f".{link.name}.{os.getpid()}")
+    try:
+        scratch.symlink_to(folder.name, target_is_directory=True)
+        scratch.replace(link)
+    except OSError:
+        scratch.unlink(missing_ok=True)
 
 
 def environment() -> dict[str, Any]:

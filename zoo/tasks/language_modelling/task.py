@@ -1,5 +1,6 @@
 """Training and evaluation of language models."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,10 @@ class LanguageModelling(Task):
         parts = [("training", self.data.train), ("validation", self.data.validation), ("test", self.data.test)]
         counts = [f"{len(part) * part.length:,} {name}" for name, part in parts if part]
         return f"{self.data.name}: {', '.join(counts)} characters, {len(self.vocabulary) - 1} different ones"
+
+    @property
+    def data_fingerprint(self) -> Mapping[str, Any]:
+        return self.data.fingerprint
 
     def shorten(self, examples: int) -> None:
         self.data = replace(

@@ -49,6 +49,10 @@ class Tagging(SequenceTask):
             f"{len(data.classes)} tags, {len(self.encoder.words) - 2:,} words"
         )
 
+    @property
+    def data_fingerprint(self) -> Mapping[str, Any]:
+        return self.data.fingerprint
+
     def shorten(self, examples: int) -> None:
         self.data = first_examples(self.data, examples)
 

@@ -11,6 +11,8 @@ class TextClassificationRecipe(GradientRecipe):
     """A recipe of classifying texts."""
 
     task: ClassVar[str] = "text_classification"
+    preprocessing_fields: ClassVar[tuple[str, ...]] = ("lower_case", "max_length")
+    data_fields: ClassVar[tuple[str, ...]] = ("validation_examples",)
 
     lower_case: bool = False
     """Convert texts to lower case."""

@@ -1,7 +1,7 @@
 """Training and evaluation of text classifiers."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,10 @@ class TextClassification(SequenceTask):
             f"{data.name}: {describe_counts(sizes, 'texts')}, {len(data.classes)} classes, "
             f"{len(self.encoder.words) - 2:,} words"
         )
+
+    @property
+    def data_fingerprint(self) -> Mapping[str, Any]:
+        return self.data.fingerprint
 
     def shorten(self, examples: int) -> None:
         self.data = first_examples(self.data, examples)

@@ -1,7 +1,7 @@
 """Training and evaluation of translators."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,10 @@ class Translation(SequenceTask):
             f"{data.name}: {describe_counts(sizes, 'pairs')}, "
             f"{len(self.source_words):,} and {len(self.target_words):,} {unit}"
         )
+
+    @property
+    def data_fingerprint(self) -> Mapping[str, Any]:
+        return self.data.fingerprint
 
     def shorten(self, examples: int) -> None:
         self.data = first_examples(self.data, examples)

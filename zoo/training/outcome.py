@@ -1,0 +1,69 @@
+"""What a finished run writes down and prints."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.recipe import Recipe, list_recipes, load_recipe
+from zoo.report import console
+from zoo.training import run_folder
+from zoo.training.training import Training
+
+if TYPE_CHECKING:
+    from zoo.training.run import Run
+
+
+def write(run: "Run", metrics: Mapping[str, float], training: Training, exported: Path) -> None:
+    """Writes result.json, which marks a run as finished: metrics, export, and rows for a table of results."""
+    recipe, setting = run.recipe, run_folder.environment()
+    versions, paper = setting["versions"], _paper(recipe)
+    common = {
+        "recipe": recipe.name,
+        "model": _call(recipe),
+        "seed": recipe.seed,
+        "dataset": recipe.data,
+        "steps": training.step,
+        "planned_steps": training.planned_steps or training.step,
+        "seconds": round(training.seconds, 1),
+        "precision": run.precision,
+        "strategy": run.placement.summary,
+        "trained_on": setting["hardware"],
+        "evaluated_on": setting["hardware"],
+        "versions": " ".join(f"{key}-{versions[key]}" for key in ("python", "tensorflow", "keras")),
+        "commit": setting["commit"],
+        "command": setting["command"],
+    }
+    rows = [
+        {**common, "metric": metric, "value": value, "paper": paper.get(metric)}
+        for metric, value in metrics.items()
+        if not metric.endswith("loss")
+    ]
+    result = {"metrics": metrics, "export": str(exported.relative_to(run.folder)), "rows": rows}
+    run_folder.write_json(run.folder / "result.json", result)
+
+
+def show(recipe: Recipe, metrics: Mapping[str, float]) -> None:
+    """Prints the metrics beside the published ones."""
+    paper = _paper(recipe)
+    rows = [
+        (
+            metric.replace("_", " "),
+            console.format_metric(metric, value),
+            console.format_metric(metric, paper.get(metric)),
+        )
+        for metric, value in metrics.items()
+    ]
+    console.table(f"{recipe.name} (seed {recipe.seed})", ("metric", "ours", "paper"), rows)
+
+
+def _paper(recipe: Recipe) -> Mapping[str, float]:
+    """The published results, where the run used the data set that they are for."""
+    if recipe.name in list_recipes() and load_recipe(recipe.name).dataset != recipe.dataset:
+        return {}
+    return recipe.paper
+
+
+def _call(recipe: Recipe) -> str:
+    """The model with the arguments that the recipe gives it, written as a call."""
+    arguments = ", ".join(f"{key}={value!r}" for key, value in recipe.model_args.items())
+    return f"{recipe.model}({arguments})" if arguments else recipe.model
