@@ -1,6 +1,7 @@
 """Folders of images as people have them: splits, hidden files, links, formats, names, copies, and what is said."""
 
 import os
+import re
 import shutil
 
 import numpy as np
@@ -8,7 +9,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from conftest import ROOT
+from zoo.data import file_hashes, views
+from zoo.data.decoding import MAX_PIXELS, SUFFIXES
 from zoo.data.images import load_images
+from zoo.data.stream import EpochShuffle
 from zoo.data.views import whole
 from zoo.errors import UsageError, ZooError, inner_error
 
@@ -229,15 +234,17 @@ def test_a_damaged_file_with_an_odd_name_is_named(tmp_path):
         load(tmp_path)
 
 
-def test_a_damaged_file_of_a_set_that_is_streamed_is_named(tmp_path):
-    classes(tmp_path, 10)
-    content = (tmp_path / "cat" / "003.png").read_bytes()
-    (tmp_path / "cat" / "003.png").write_bytes(content[: len(content) // 2])
+@pytest.mark.parametrize(("suffix", "kind"), [(".png", "PNG"), (".jpg", "JPEG")])
+def test_a_damaged_file_of_a_set_that_is_streamed_is_named(tmp_path, suffix, kind):
+    for number, name in enumerate(("cat", "dog")):
+        fill(tmp_path / name, number, 10, suffix)
+    path = tmp_path / "cat" / f"003{suffix}"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     data = load(tmp_path, cache_limit=1, evaluation=True)
     with pytest.raises(tf.errors.OpError) as caught:
         list(data.test.batches(4))
     assert str(inner_error(caught.value)).endswith(
-        "cat/003.png cannot be decoded: it is a PNG image that is damaged or cut off"
+        f"cat/003{suffix} cannot be decoded: it is a {kind} image that is damaged or cut off"
     )
     assert inner_error(ValueError("something else")) is None
 
@@ -279,6 +286,29 @@ def test_identical_files_are_in_one_split(tmp_path):
     contents = {split: {bytes(image) for image in part.pictures} for split, part in data.present.items()}
     assert not contents["train"] & contents["test"] and not contents["train"] & contents["validation"]
     assert len(data.test) == 4 + 2 and "20 files are copies of others" in data.found and not data.warnings
+
+
+def test_photographs_are_streamed_as_they_are_decoded(tmp_path):
+    for kind, name in enumerate(("dark", "light")):
+        (tmp_path / name).mkdir()
+        for number in range(40):
+            picture(kind, number, (60, 50)).resize((500, 375)).save(tmp_path / name / f"{number:02}.jpg")
+    view = views.central_square(64, 3)
+    held, streamed = (load_images(f"folder:{tmp_path}", view, cache_limit=limit) for limit in (10**9, 1))
+    for ours, theirs in zip(streamed.train.batches(50), held.train.batches(50), strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+    order = EpochShuffle(len(held.train), 16, seed=1)
+    ours, theirs = (data.train.training_batches(order, 3, lambda images, rng: images) for data in (streamed, held))
+    for one, other in zip(ours.take(12), theirs.take(12), strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
+
+
+def test_the_documentation_names_what_is_read():
+    text = (ROOT / "docs" / "data-formats.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\.(?:png|jp\w+|jfif|webp|bmp|gif|tiff?)\b", text)) == SUFFIXES | {".webp", ".jpg", ".png"}
+    assert f"at most {MAX_PIXELS:,} pixels" in text and f"more than {views.MAX_ASPECT} times as long" in text
+    assert f"more than {file_hashes.MAX_FILES:,} files" in text
 
 
 def test_without_copies_the_cut_is_the_seeds(tmp_path):

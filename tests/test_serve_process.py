@@ -1,6 +1,5 @@
-"""The command: how it starts, how it ends, and clients that misbehave on a real connection."""
+"""The running server: how it ends, and clients that misbehave on a real connection."""
 
-import ast
 import contextlib
 import json
 import signal
@@ -9,7 +8,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -17,10 +15,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-import zoo.serve
-from conftest import run_python
-from conftest import zoo as zoo_command
-from serving import LENET, save_small, serving
+from serving import save_small, serving
 
 
 @pytest.fixture(scope="module")
@@ -42,75 +37,6 @@ def ask(server, body, path="/v1/models/small:predict", timeout=30):
     request = urllib.request.Request(server.url + path, json.dumps(body).encode())
     with urllib.request.urlopen(request, timeout=timeout) as response:
         return json.load(response)
-
-
-def test_serve_imports_neither_keras_nor_model_code():
-    allowed = {"zoo.errors", "zoo.serve", "zoo.exports.read"}
-    packages = {"starlette", "uvicorn", "grpc", "grpc_health", "tensorflow_serving", "prometheus_client", "httptools"}
-    packages |= {"tensorflow", "numpy", "google"}
-    import sys
-
-    for path in Path(zoo.serve.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            for name in names:
-                if name.startswith("zoo"):
-                    assert any(name == known or name.startswith(known + ".") for known in allowed), (path, name)
-                else:
-                    assert name.partition(".")[0] in packages | set(sys.stdlib_module_names), (path, name)
-    assert not {"keras"} & packages
-
-
-def test_a_model_is_served_where_keras_and_the_rest_of_the_zoo_cannot_be_imported():
-    code = f"""
-import sys
-for name in ("keras", "zoo.models", "zoo.layers", "zoo.tasks", "zoo.registry", "zoo.recipe"):
-    sys.modules[name] = None
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from serving import Client, LENET, make_service
-client = Client(make_service([LENET]))
-print(client.json("POST", "/v1/models/lenet5_mnist:predict", {{"instances": [[[[0]] * 28] * 28]}})[0])
-client.service.manager.stop()
-"""
-    assert run_python(code=code).stdout.strip().endswith("200")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "message"),
-    [
-        (["FOLDER/none"], 2, "There is no folder"),
-        (["FOLDER/empty"], 1, "holds no SavedModel"),
-        (["FOLDER/broken"], 1, "version 1 cannot be loaded"),
-        (["FOLDER/small", "--host", "0.0.0.0"], 2, "--allow-remote"),
-        (["FOLDER/small", "--host", "no.such.host.invalid"], 2, "is no address of this machine"),
-        (["FOLDER/small", "--port", "PORT"], 1, "choose another port with --port"),
-        (["FOLDER/small", "--port", "0", "--grpc-port", "PORT"], 1, "choose another port with --grpc-port"),
-        (["FOLDER/small", "--version-policy", "newest"], 2, "none of latest:N"),
-        (["FOLDER/small", "--version-policy", "specific:4"], 1, "no version to serve"),
-        (["FOLDER/small", "--version-label", "stable"], 2, "MODEL:LABEL=N"),
-        (["FOLDER/small", "--max-batch-size", "0"], 2, "must be 1 or more"),
-        (["FOLDER/small", "--max-rows", "0"], 2, "--max-rows is 0; the least is 1"),
-        (["FOLDER/small", "--port", "70000"], 2, "--port is 70000"),
-        (["FOLDER/small", "--api-key-file", "FOLDER/none"], 1, "API keys cannot be read"),
-        (["FOLDER/small", "--api-key-file", "FOLDER/keys"], 1, "holds no API key"),
-    ],
-)
-def test_what_cannot_be_served_is_one_line(small, tmp_path, arguments, status, message):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "keys").write_text("\n\n")
-    (tmp_path / "small").symlink_to(small)
-    broken = tmp_path / "broken" / "1"
-    broken.mkdir(parents=True)
-    (broken / "saved_model.pb").write_bytes(b"broken")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        values = {"FOLDER": str(tmp_path), "PORT": str(taken.getsockname()[1])}
-        for key, value in values.items():
-            arguments = [argument.replace(key, value) for argument in arguments]
-        free = [flag for flag in ("--port", "--grpc-port") if flag not in arguments]
-        done = zoo_command("serve", *arguments, *(word for flag in free for word in (flag, 0)))
-    assert done.returncode == status and done.stdout == ""
-    assert done.stderr.startswith("error: ") and message in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_sigterm_finishes_what_runs_and_exits_with_0(small, tmp_path):
@@ -281,25 +207,3 @@ def test_a_stream_that_is_left_early_ends(tmp_path):
             {"instances": [{"prompt": "", "length": 1, "temperature": 1.0, "seed": 0}]},
             f"/v1/models/{CHAR_RNN.name}:predict",
         )
-
-
-def test_serve_config_writes_what_tensorflow_serving_reads(tmp_path):
-    from google.protobuf import text_format
-    from tensorflow_serving.config import model_server_config_pb2
-
-    arguments = ("--version-policy", "latest:2", "--version-label", "stable=1", "--max-batch-size", "16")
-    done = zoo_command("serve-config", LENET, "--output", tmp_path / "out", *arguments)
-    assert done.returncode == 0 and len(done.stdout.splitlines()) == 3
-    config = model_server_config_pb2.ModelServerConfig()
-    text_format.Parse((tmp_path / "out" / "models.config").read_text(), config)
-    (model,) = config.model_config_list.config
-    assert (model.name, model.base_path, model.model_platform) == ("lenet5_mnist", "/models/lenet5_mnist", "tensorflow")
-    assert model.model_version_policy.latest.num_versions == 2 and dict(model.version_labels) == {"stable": 1}
-    assert "max_batch_size { value: 16 }" in (tmp_path / "out" / "batching.config").read_text()
-    assert "enable: true" in (tmp_path / "out" / "monitoring.config").read_text()
-
-
-def test_a_missing_package_is_named(tmp_path):
-    code = "import sys; sys.modules['prometheus_client'] = None; from zoo.cli import console; console()"
-    done = run_python("serve", LENET, code=code)
-    assert done.returncode == 2 and "pip install 'reference-zoo[serve]'" in done.stderr

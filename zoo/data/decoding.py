@@ -6,6 +6,7 @@ some GIF and BMP files, too; in Python, Pillow reads those and WebP and TIFF.
 
 import io
 import os
+import zlib
 
 import numpy as np
 import tensorflow as tf
@@ -91,7 +92,6 @@ def decode_file(content: bytes) -> np.ndarray:
     jpeg = content.startswith(JPEG)
     if not jpeg and (not content.startswith(PNG) or b"eXIf" in content):
         return _pillow(content)
-    # Single operations, no graph: a data pipeline calls this on a thread on which a graph would wait for other threads.
     try:
         _check_size(content)
         if not jpeg:
@@ -159,6 +159,64 @@ def read_image(path: str | bytes | os.PathLike, channels: int) -> np.ndarray:
     except ZooError as error:
         raise ZooError(f"{display_path(path)} cannot be decoded: it is {error}") from error
     return tf.image.rgb_to_grayscale(pixels).numpy() if channels == 1 else pixels
+
+
+def read_content(path: bytes) -> bytes:
+    """The content of an image file as `decode_image` reads it: other formats than PNG and JPEG as a PNG file.
+
+    Without TensorFlow, because data pipelines call it on TensorFlow's own threads, which must not wait for each other.
+    Raises `ZooError` that names the file where it cannot be read, is cut off, or is damaged as far as that can be told
+    without decoding.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+        if content.startswith(JPEG):
+            whole = _is_whole_jpeg(content)
+        elif content.startswith(PNG) and b"eXIf" not in content:
+            whole = _is_whole_png(content)
+        else:
+            return _png_of(_pillow(content))
+    except OSError as error:
+        raise ZooError(f"{display_path(path)} cannot be read: {reason(error)}") from error
+    except ZooError as error:
+        raise ZooError(f"{display_path(path)} cannot be decoded: it is {error}") from error
+    if not whole:
+        raise ZooError(f"{display_path(path)} cannot be decoded: it is {_fault(content)}")
+    return content
+
+
+def _png_of(pixels: np.ndarray) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _is_whole_jpeg(content: bytes) -> bool:
+    """Whether the segments of a JPEG file lead to its first scan, and an end of image follows."""
+    at = 2
+    while content[at : at + 1] == b"\xff":
+        marker = content[at + 1 : at + 2]
+        if marker == b"\xda":
+            return content.find(b"\xff\xd9", at) > 0
+        # Bytes of 255 may stand before a marker, which then has no length.
+        at += 1 if marker == b"\xff" else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return False
+
+
+def _is_whole_png(content: bytes) -> bool:
+    """Whether a PNG file has all of its chunks, with the right check sums."""
+    at = len(PNG)
+    while at + 12 <= len(content):
+        end = at + 8 + int.from_bytes(content[at : at + 4], "big")
+        if zlib.crc32(content[at + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):
+            return False
+        if content[at + 4 : at + 8] == b"IEND":
+            return True
+        at = end + 4
+    return False
 
 
 def plain_image(content: bytes) -> bytes:

@@ -15,6 +15,7 @@ from zoo.serve.service import Service
 FILES = {
     "/": ("index.html", "text/html"),
     "/page/style.css": ("style.css", "text/css"),
+    "/page/board.js": ("board.js", "text/javascript"),
     "/page/page.js": ("page.js", "text/javascript"),
     "/page/tasks.js": ("tasks.js", "text/javascript"),
 }
