@@ -54,7 +54,7 @@ def photographs(folder: Path, seed: int, source: Path) -> None:
 
 def accuracies(export: str, folder: Path, seed: int) -> tuple[float, float]:
     """Test accuracy from the export's weights with the defaults of `zoo finetune`, and from scratch."""
-    tuned = zoo.finetuning_recipe(export, dataset=f"folder:{folder}", seed=seed)
+    tuned = zoo.finetuning_recipe(export, dataset=f"folder:{folder / 'data'}", seed=seed)
     own = recipe_from_dict(read_recipe(find_export(export)))
     scratch = replace(
         own,
@@ -78,7 +78,7 @@ def row(label: str, export: str, write) -> str:
     pairs = []
     for seed in SEEDS:
         with tempfile.TemporaryDirectory() as scratch:
-            write(Path(scratch), seed)
+            write(Path(scratch, "data"), seed)
             pairs.append(accuracies(export, Path(scratch), seed))
     cells = [f"{np.mean(side):.1%} ± {np.std(side, ddof=1):.1%}" for side in zip(*pairs, strict=True)]
     return f"| `{export}` | {label} | {cells[0]} | {cells[1]} |"

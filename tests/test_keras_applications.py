@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 import zoo
+from conftest import zoo as run_zoo
 from zoo.errors import UsageError, ZooError
+from zoo.weights.exports import find_export
+from zoo.weights.imagenet_parent import imagenet_recipe, is_imagenet, reverse_colours
 from zoo.weights.keras_applications import load_imagenet, load_keras_applications
 
 
@@ -229,3 +232,37 @@ def test_imagenet_weights_that_there_are_not():
         load_imagenet(zoo.build("mobilenet", input_shape=(32, 32, 3)), "mobilenet")
     with pytest.raises(UsageError, match="input_shape has 1 channels"):
         load_imagenet(zoo.build("resnet50", input_shape=(32, 32, 1)), "resnet50")
+
+
+def test_fine_tuning_takes_pixels_as_the_imagenet_weights_do():
+    """Ours take R, G, B less the means of the recipe, with the first kernel turned round."""
+    theirs = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3))
+    ours = zoo.build("resnet50", input_shape=(64, 64, 3))
+    load_keras_applications(ours, theirs)
+    reverse_colours(ours)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("float32")
+    expected = theirs(keras.applications.resnet50.preprocess_input(pixels.copy()), training=False)
+    recipe = zoo.finetuning_recipe("resnet50:imagenet", dataset="digits", epochs=2)
+    logits = ours((pixels - np.array(recipe.pixel_mean, "float32")) / recipe.pixel_std[0], training=False)
+    np.testing.assert_allclose(keras.ops.softmax(logits), expected, rtol=1e-3, atol=1e-6)
+    assert recipe.weights == "resnet50:imagenet" and recipe.frozen_epochs == 1 and recipe.random_flip
+    assert is_imagenet("xception:imagenet") and not is_imagenet("lenet5:mnist") and not is_imagenet("runs/a:b")
+    scaled = imagenet_recipe(zoo.describe("xception"))
+    np.testing.assert_allclose(
+        (pixels - scaled["pixel_mean"][0]) / scaled["pixel_std"][0],
+        keras.applications.xception.preprocess_input(pixels.copy()),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_without_a_network_fine_tuning_from_imagenet_says_so(image_folder, tmp_path):
+    nowhere = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path)}
+    command = ("finetune", "mobilenet:imagenet", "--dataset", f"folder:{image_folder()}", "--batch-size", "4")
+    done = run_zoo(*command, cwd=tmp_path, env=nowhere)
+    assert done.returncode == 1 and not (tmp_path / "runs").exists()
+    *warned, error = done.stderr.splitlines()
+    assert error.startswith("error: mobilenet: the ImageNet weights could not be fetched")
+    assert warned == ["mobilenet: the head for 2 classes is fresh; the weights have 1000."]
+    with pytest.raises(UsageError, match="weights of Keras Applications, not an export"):
+        find_export("mobilenet:imagenet")

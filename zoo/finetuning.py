@@ -11,6 +11,7 @@ from zoo.exports import read
 from zoo.recipe import GradientRecipe
 from zoo.tasks.base import recipe_class, recipe_from_dict
 from zoo.weights.exports import find_export
+from zoo.weights.imagenet_parent import ImagenetParent, is_imagenet
 
 if TYPE_CHECKING:
     from zoo.training.run import Result
@@ -40,7 +41,8 @@ def finetuning_recipe(
     a warm-up and a cosine decay.
 
     Args:
-      export: a run directory, an export's folder, its name in `saved_models/`, or MODEL:TAG.
+      export: a run directory, an export's folder, its name in `saved_models/`, or MODEL:TAG; the tag `imagenet` stands
+        for the weights of Keras Applications, which are fetched.
       dataset: the data to train on; by default the export's own.
       weights_only: take the weights and the preprocessing, and not the augmentation, loss and other fields of the
         export's recipe; they have their defaults.
@@ -50,9 +52,12 @@ def finetuning_recipe(
       UsageError: an unknown export or field, or a data set of another task.
       ZooError: the export is damaged, or of a newer format.
     """
-    folder = find_export(export)
-    read.read_card(folder)  # refuses a newer format
-    plain = read.read_recipe(folder)
+    if is_imagenet(str(export)):
+        reference, plain = str(export), ImagenetParent(str(export)).recipe
+    else:
+        folder = find_export(export)
+        read.read_card(folder)  # refuses a newer format
+        reference, plain = _reference(export, folder), read.read_recipe(folder)
     kind = recipe_class(plain["task"])
     if not issubclass(kind, GradientRecipe):
         raise UsageError(f"{export} is an export for {plain['task']}, which does not train by gradient descent.")
@@ -68,7 +73,7 @@ def finetuning_recipe(
             "task": plain["task"],
             "name": f"{plain['name']}-finetuned",
             "dataset": dataset,
-            "weights": _reference(export, folder),
+            "weights": reference,
             **values,
         }
     )

@@ -15,6 +15,7 @@ from zoo.paths import literal_path
 from zoo.recipe import GradientRecipe, Recipe
 from zoo.registry import Card, describe
 from zoo.weights.exports import output_layers
+from zoo.weights.imagenet_parent import ImagenetParent, is_imagenet
 from zoo.weights.parent import Parent, Rows
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class Task(abc.ABC):
         recipe = self.recipe
         if not isinstance(recipe, GradientRecipe) or recipe.weights is None:
             return None
-        parent = Parent(recipe.weights)
+        parent = ImagenetParent(recipe.weights) if is_imagenet(recipe.weights) else Parent(recipe.weights)
         if parent.recipe.get("task") != recipe.task:
             raise UsageError(
                 f"{recipe.name}: weights is {recipe.weights!r}, an export for {parent.recipe.get('task')}, and the "

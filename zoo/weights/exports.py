@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 def export_folder(card: Card, weights: str | os.PathLike[str]) -> Path:
     """The export that a tag of the card, or a path, means."""
+    if card.weights.get(weights) == "keras-applications":
+        raise UsageError(
+            f"{card.name}:{weights} are weights of Keras Applications, not an export; `zoo finetune "
+            f"{card.name}:{weights}` makes one."
+        )
     if weights in card.weights:
         return read.find(shipped_folder("saved_models") / card.weights[weights])
     if not Path(weights).exists():
