@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help install demo test test-full lint results clean
+.PHONY: help install demo test test-full lint results docs clean
 
 help:
 	@echo "make demo       train LeNet-5 on real digits, export it, let a fresh process read PNG files"
 	@echo "make test       the test suite, on small inputs"
 	@echo "make test-full  everything, at full size; needs the data sets"
 	@echo "make lint       ruff: format and rules"
+	@echo "make docs       the Python API, in site/"
 	@echo "make results RUNS='runs/…'  add finished runs to results.csv and README's table"
 
 $(INSTALLED): pyproject.toml
@@ -38,5 +39,8 @@ lint: $(INSTALLED)
 results: $(INSTALLED)
 	$(BIN)/python -m zoo.report $(RUNS)
 
+docs: $(INSTALLED)
+	$(BIN)/python -W ignore -m pdoc --output-directory site zoo
+
 clean:
-	rm -rf .venv build dist .pytest_cache .ruff_cache
+	rm -rf .venv build dist site .pytest_cache .ruff_cache

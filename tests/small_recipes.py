@@ -17,7 +17,7 @@ import numpy as np
 
 import zoo
 
-TASKS = ("image", "language", "tagging", "translation")
+TASKS = ("image", "language", "tagging", "translation", "text")
 
 
 def small_recipes(folder):
@@ -37,6 +37,7 @@ def small_recipes(folder):
 
     tagged = written("a.conllu", "".join("\n".join(map(row, range(1, 99), s)) + "\n\n" for s in sentences))
     paired = written("a.tsv", "".join(f"{' '.join(s)}\t{' '.join(s[::-1])}\n" for s in sentences))
+    labelled = written("b.tsv", "".join(f"{' '.join(s)}\t{'even' if len(s) % 2 == 0 else 'odd'}\n" for s in sentences))
     text = written("a.txt", " ".join(" ".join(s) for s in sentences) * 3)
     common = {
         "epochs": 2,
@@ -80,6 +81,15 @@ def small_recipes(folder):
             model_args={"embedding": 8, "units": 8, "maxout": 8, "alignment": 8},
             dataset=f"tsv:{paired}",
             label_smoothing=0.1,
+            **common,
+        ),
+        zoo.TextClassificationRecipe(
+            name="text",
+            model="bilstm_classifier",
+            model_args={"units": 8, "character_units": 4, "character_embedding": 4, "word_embedding": 8, "noise": 0.0},
+            dataset=f"tsv:{labelled}",
+            validation_examples=20,
+            word_dropout=1.0,
             **common,
         ),
     ]

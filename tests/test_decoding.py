@@ -11,10 +11,10 @@ from PIL import Image, ImageOps
 
 from conftest import image_recipe
 from zoo.data import views
-from zoo.data.decoding import MAX_PIXELS, decode_file, decode_image, plain_image, read_image
+from zoo.data.decoding import MAX_PIXELS, decode_file, decode_image, plain_image, read_content, read_image
 from zoo.data.exif import orientation
 from zoo.errors import ZooError
-from zoo.tasks.classification import Preprocessing
+from zoo.tasks.image_classification.preprocessing import Preprocessing
 
 
 @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
@@ -226,6 +226,35 @@ def test_damaged_files_are_named(tmp_path, kind):
     path.write_bytes(b"")
     with pytest.raises(ZooError, match="not an image that can be read"):
         read_image(path, 1)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_content_for_the_graph_is_that_of_the_file(tmp_path, kind):
+    content = saved(photograph((90, 60)), kind)
+    path = tmp_path / "a"
+    for extra in (b"", b"what follows the image"):
+        path.write_bytes(content + extra)
+        np.testing.assert_array_equal(in_graph(read_content(path)), decode_file(content))
+    for count in (len(content) * 9 // 10, 30, 3):
+        path.write_bytes(content[:count])
+        with pytest.raises(ZooError, match=r"a cannot be decoded: it is .*damaged"):
+            read_content(path)
+    if kind == "PNG":
+        path.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+        with pytest.raises(ZooError, match="a PNG image that is damaged"):
+            read_content(path)
+    with pytest.raises(ZooError, match="cannot be read: No such file"):
+        read_content(tmp_path / "none")
+
+
+def test_a_jpeg_file_with_a_preview_is_whole_only_with_its_own_end(tmp_path):
+    preview = segment(0xE1, b"Exif\0\0" + saved(photograph((20, 20)), "JPEG"))
+    content = saved(photograph(), "JPEG")
+    (tmp_path / "a").write_bytes(content[:2] + b"\xff" + preview + content[2:])
+    np.testing.assert_array_equal(in_graph(read_content(tmp_path / "a")), decode_file(content))
+    (tmp_path / "a").write_bytes(content[:2] + preview + content[2:-40])
+    with pytest.raises(ZooError, match="a JPEG image that is damaged or cut off"):
+        read_content(tmp_path / "a")
 
 
 def test_plain_files_are_sent_as_they_are():

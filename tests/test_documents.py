@@ -2,14 +2,17 @@
 
 import json
 import re
+import shlex
 import subprocess
 from dataclasses import fields
 
 import pytest
+import tensorflow as tf
 
 import zoo
 from conftest import PREPARED, ROOT, run_python
-from zoo.cli.commands import COMMANDS
+from zoo.cli.commands import COMMANDS, dispatch
+from zoo.cli.status import exit_status
 from zoo.distribute.cluster import tf_config
 from zoo.distribute.strategy import Devices
 from zoo.errors import ZooError
@@ -31,7 +34,9 @@ def between_marks(path):
 
 def test_the_tables_are_the_measured_rows():
     rows = report.read_results(ROOT / "results.csv")
-    assert between_marks(ROOT / "README.md") == report.results_table(rows)
+    assert between_marks(ROOT / "README.md") == report.summary_table(rows)
+    assert between_marks(ROOT / "docs" / "results.md") == report.full_tables(rows)
+    assert between_marks(ROOT / "docs" / "short-runs.md") == report.short_runs_table(rows)
     assert between_marks(ROOT / "saved_models" / "README.md") == report.exports_table(ROOT / "saved_models")
     for row in rows:
         assert row["recipe"] in list_recipes()
@@ -68,11 +73,30 @@ def test_results_are_added_and_averaged_over_seeds(tmp_path):
         report.add_results([tmp_path], results)
 
 
+def test_short_runs_have_a_table_of_their_own(tmp_path):
+    runs = [
+        finished_run(tmp_path / "short", {"test_accuracy": 0.1}, steps=20),
+        finished_run(tmp_path / "whole", {"validation_accuracy": 0.6, "test_accuracy": 0.5}, recipe="b", paper=0.7),
+        finished_run(tmp_path / "half", {"test_accuracy": 0.4}, recipe="b", precision="bfloat16"),
+        finished_run(tmp_path / "wide", {"val_loss": 2.0}, recipe="c", model="net(units=3)", precision="bfloat16"),
+    ]
+    report.add_results(runs, tmp_path / "results.csv")
+    rows = report.read_results(tmp_path / "results.csv")
+    assert report.summary_table(rows).splitlines()[2:] == [
+        "| `b` | `net` | x | test accuracy | 70.00% | 50.00% | 1 | 1.5 |",
+        "| `c` | `net` ¹ | x | val loss | – | 2.000 | 1 | 1.5 |",
+    ]
+    assert report.short_runs_table(rows).splitlines()[2:] == [
+        "| `a` | `net` | x | test accuracy | – | 10.00% | 1 | 20 of 2,000 | 1.5 | x |"
+    ]
+    assert "20 of 2,000" not in report.full_tables(rows)
+
+
 def test_translations_are_also_scored_by_length(tmp_path):
     scores = {"test_bleu": 30.0, "test_bleu_to_10_words": 35.0, "test_bleu_over_10_words": 25.0, "test_beam_bleu": 31.0}
-    report.add_results([finished_run(tmp_path / "run", scores, steps=20)], tmp_path / "results.csv")
-    assert report.results_table(report.read_results(tmp_path / "results.csv")).splitlines()[2:] == [
-        "| `a` | `net` | x | test bleu | – | 30.00 | 1 | 20 of 2,000 | 1.5 | x |",
+    report.add_results([finished_run(tmp_path / "run", scores)], tmp_path / "results.csv")
+    assert report.full_tables(report.read_results(tmp_path / "results.csv")).splitlines()[2:] == [
+        "| `a` | `net` | x | test bleu | – | 30.00 | 1 | 2,000 | 1.5 | x |",
         "|  |  |  | test beam bleu | – | 31.00 |  |  |  |  |",
         "",
         "BLEU of greedy translations:",
@@ -100,8 +124,35 @@ def test_readmes_python_runs(monkeypatch, capsys):
     names = {}
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         exec(block, names)
-    assert ran[0].model == "lenet5_modern" and names["model"].output_shape == (None, 26)
+    assert ran == ["lenet5_digits"] and names["model"].output_shape == (None, 26)
     assert "Gradient-based learning" in capsys.readouterr().out
+
+
+README_COMMANDS = [
+    shlex.split(line)[1:] for line in re.findall(r"^    (zoo [^#\n]*?) *(?:#.*)?$", README, re.MULTILINE)
+]
+
+
+def test_readmes_commands_run(tmp_path, monkeypatch, image_folder, digits, capsys):
+    """Each command as README has it; trainings are cut short, and serving has tests of its own."""
+    if not (PREPARED / "mnist").is_dir():
+        pytest.skip("MNIST is not prepared here; set TFDS_DATA_DIR")
+    monkeypatch.chdir(tmp_path)
+    pictures = image_folder(root=tmp_path / "pictures", count=20)
+    (tmp_path / "digit.png").write_bytes(tf.io.encode_png(digits.test.pictures[0]).numpy())
+    ran = set()
+    for command in README_COMMANDS:
+        words = [word.replace("folder:PATH", f"folder:{pictures}") for word in command]
+        if words[0] == "serve" or "--logical-devices" in words:  # test_serve_docs, test_distribute
+            continue
+        if words[0] in ("train", "finetune"):
+            words += ["--limit-steps", "2"] if words[1:] == ["lenet5_mnist"] else ["--dry-run"]
+        if words[0] == "launch":
+            words += ["--help"]
+        status = exit_status(lambda words=words: dispatch(words))
+        assert status == 0, (words, capsys.readouterr().err[-500:])
+        ran.add(words[0])
+    assert {"list", "show", "train", "finetune", "evaluate", "predict", "launch"} <= ran
 
 
 def test_scalings_flags_exist_and_its_tables_are_computed():

@@ -43,7 +43,7 @@ def test_a_run_leaves_what_it_should(small_recipe, tmp_path, capsys):
     kept = {path.name for path in result.folder.iterdir()}
     assert kept == {
         "recipe.json", "environment.json", "metrics.jsonl", "tensorboard", "curves.png", "confusion.png",
-        "checkpoint", "export", "result.json",
+        "checkpoint", "data.json", "export", "result.json",
     }  # fmt: skip
     history = [json.loads(line) for line in rows(result.folder)]
     assert [row["epoch"] for row in history] == [1, 2] and [row["step"] for row in history] == [25, 50]

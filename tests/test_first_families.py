@@ -11,6 +11,7 @@ from conftest import run
 from zoo.data.stream import EpochShuffle
 from zoo.models.lenet import C3_CONNECTIONS, RBF_CODES
 from zoo.recipe import load_recipe
+from zoo.tasks.base import create_task
 from zoo.tasks.image_classification import losses as classification
 
 # From the papers (facts worked out by hand there), not from our own code.
@@ -136,6 +137,8 @@ def test_lenet5_refuses_what_the_paper_does_not_have():
         ("lenet5_modern", {"activation": "rleu"}, "activation is 'rleu'; it must be a name in keras.activations"),
         ("mlp", {"input_shape": (None, 4, 1)}, "height and width must be numbers"),
         ("mlp", {"kernel_initializer": "he"}, "kernel_initializer is 'he'; it must be a name in keras.initializers"),
+        ("all_cnn_c", {"kernel_initializer": "he"}, "kernel_initializer is 'he'; it must be a name"),
+        ("nin_cifar", {"kernel_initializer": "he"}, "kernel_initializer is 'he'; it must be a name"),
         ("mlp", {"hidden": 5}, "hidden is 5; it must be a sequence"),
         ("perceptron", {"input_shape": (4, None, 1)}, "height and width must be numbers"),
         ("softmax_regression", {"input_shape": (4, None, 1)}, "height and width must be numbers"),
@@ -183,9 +186,8 @@ def train_perceptron(x, labels, epochs, num_classes):
         on_train_batch_end=lambda batch, logs: history.append([w.copy() for w in model.get_weights()])
     )
     examples = tf.data.Dataset.from_tensor_slices((x[:, None, :, None], labels)).batch(1)
-    done = model.fit(
-        examples, epochs=epochs, shuffle=False, verbose=0, callbacks=[keep, classification.EndWithoutMistakes()]
-    )
+    callbacks = [keep, *create_task(load_recipe("perceptron_mnist")).callbacks()]
+    done = model.fit(examples, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
     return model, history, done.history
 
 

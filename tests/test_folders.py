@@ -1,15 +1,21 @@
 """Folders of images as people have them: splits, hidden files, links, formats, names, copies, and what is said."""
 
 import os
+import re
 import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+from conftest import ROOT
+from zoo.data import file_hashes, views
+from zoo.data.decoding import MAX_PIXELS, SUFFIXES
 from zoo.data.images import load_images
+from zoo.data.stream import EpochShuffle
 from zoo.data.views import whole
-from zoo.errors import UsageError, ZooError
+from zoo.errors import UsageError, ZooError, inner_error
 
 
 def picture(kind, number, size=(12, 12)):
@@ -65,6 +71,14 @@ def test_three_splits_are_all_used(tmp_path):
         classes(tmp_path / folder, count, first=100 * number)
     data = load(tmp_path, validation_examples=4)
     assert sizes(data) == {"train": 20, "validation": 10, "test": 6}
+
+
+def test_an_empty_split_is_said(tmp_path):
+    classes(tmp_path / "train", 10)
+    classes(tmp_path / "test", 10, first=50)
+    (tmp_path / "val" / "cat").mkdir(parents=True)
+    data = load(tmp_path)
+    assert sizes(data) == {"train": 20, "test": 20} and data.warnings == ("val has no images, and is not used",)
 
 
 def test_a_training_folder_alone_is_cut(tmp_path):
@@ -220,6 +234,21 @@ def test_a_damaged_file_with_an_odd_name_is_named(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.parametrize(("suffix", "kind"), [(".png", "PNG"), (".jpg", "JPEG")])
+def test_a_damaged_file_of_a_set_that_is_streamed_is_named(tmp_path, suffix, kind):
+    for number, name in enumerate(("cat", "dog")):
+        fill(tmp_path / name, number, 10, suffix)
+    path = tmp_path / "cat" / f"003{suffix}"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    data = load(tmp_path, cache_limit=1, evaluation=True)
+    with pytest.raises(tf.errors.OpError) as caught:
+        list(data.test.batches(4))
+    assert str(inner_error(caught.value)).endswith(
+        f"cat/003{suffix} cannot be decoded: it is a {kind} image that is damaged or cut off"
+    )
+    assert inner_error(ValueError("something else")) is None
+
+
 def test_composed_and_decomposed_names_are_one(tmp_path):
     data = load(classes(tmp_path / "train", 10, names=("cafe\u0301", "the\u0301")))
     assert data.classes == ("caf\u00e9", "th\u00e9")
@@ -257,6 +286,29 @@ def test_identical_files_are_in_one_split(tmp_path):
     contents = {split: {bytes(image) for image in part.pictures} for split, part in data.present.items()}
     assert not contents["train"] & contents["test"] and not contents["train"] & contents["validation"]
     assert len(data.test) == 4 + 2 and "20 files are copies of others" in data.found and not data.warnings
+
+
+def test_photographs_are_streamed_as_they_are_decoded(tmp_path):
+    for kind, name in enumerate(("dark", "light")):
+        (tmp_path / name).mkdir()
+        for number in range(40):
+            picture(kind, number, (60, 50)).resize((500, 375)).save(tmp_path / name / f"{number:02}.jpg")
+    view = views.central_square(64, 3)
+    held, streamed = (load_images(f"folder:{tmp_path}", view, cache_limit=limit) for limit in (10**9, 1))
+    for ours, theirs in zip(streamed.train.batches(50), held.train.batches(50), strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+    order = EpochShuffle(len(held.train), 16, seed=1)
+    ours, theirs = (data.train.training_batches(order, 3, lambda images, rng: images) for data in (streamed, held))
+    for one, other in zip(ours.take(12), theirs.take(12), strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
+
+
+def test_the_documentation_names_what_is_read():
+    text = (ROOT / "docs" / "data-formats.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\.(?:png|jp\w+|jfif|webp|bmp|gif|tiff?)\b", text)) == SUFFIXES | {".webp", ".jpg", ".png"}
+    assert f"at most {MAX_PIXELS:,} pixels" in text and f"more than {views.MAX_ASPECT} times as long" in text
+    assert f"more than {file_hashes.MAX_FILES:,} files" in text
 
 
 def test_without_copies_the_cut_is_the_seeds(tmp_path):
@@ -306,6 +358,8 @@ def test_for_evaluation_a_folder_is_the_test_split(tmp_path):
     assert sizes(data) == {"test": 20} and data.train is None
     classes(tmp_path / "cut" / "test", 4)
     assert sizes(load(tmp_path / "cut", evaluation=True)) == {"test": 8}
+    fill(tmp_path / "one" / "cat", 0, 3)
+    assert sizes(load(tmp_path / "one", evaluation=True)) == {"test": 3}
 
 
 def test_many_classes_are_summed_up(tmp_path):

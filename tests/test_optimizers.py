@@ -1,10 +1,13 @@
-"""The optimizers against Keras's own."""
+"""The optimizers against Keras's own, and the schedules against their formulas."""
+
+import json
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import image_recipe, run
 from zoo.training import optimizers
 
 
@@ -24,3 +27,53 @@ def test_adam_equals_keras(arguments):
     ours, theirs = trained(optimizers.Adam, **arguments), trained(keras.optimizers.Adam, **arguments)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_sgd_and_rmsprop_are_keras_own():
+    for arguments in ({"momentum": 0.9}, {"momentum": 0.9, "nesterov": True, "global_clipnorm": 1.0}):
+        for a, b in zip(trained(optimizers.SGD, **arguments), trained(keras.optimizers.SGD, **arguments), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+    arguments = {"rho": 0.9, "momentum": 0.9, "epsilon": 1e-3}
+    for a, b in zip(
+        trained(optimizers.RMSprop, **arguments), trained(keras.optimizers.RMSprop, **arguments), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def rates(steps, steps_per_epoch=10, **changes):
+    recipe = image_recipe(**{"learning_rate": 0.5, "epochs": 8, **changes})
+    rate = optimizers.learning_rate(recipe, steps_per_epoch)
+    return [float(rate(step)) if callable(rate) else float(rate) for step in steps]
+
+
+def test_the_corners_of_a_constant_schedule():
+    assert rates([0, 40, 80]) == [0.5, 0.5, 0.5]
+
+
+def test_the_corners_of_a_cosine_schedule():
+    expected = [0.5 * (1 + np.cos(np.pi * step / 80)) / 2 for step in (0, 1, 40, 79, 80)]
+    np.testing.assert_allclose(rates([0, 1, 40, 79, 80], schedule="cosine"), expected, rtol=1e-5, atol=1e-8)
+
+
+def test_the_corners_of_a_cosine_schedule_with_warm_up():
+    steps = (0, 1, 10, 19, 20, 21, 50, 79, 80)
+    expected = [0.5 * step / 20 if step < 20 else 0.5 * (1 + np.cos(np.pi * (step - 20) / 60)) / 2 for step in steps]
+    np.testing.assert_allclose(rates(steps, schedule="cosine", warmup_epochs=2), expected, rtol=1e-5, atol=1e-8)
+
+
+def test_the_corners_of_a_piecewise_schedule():
+    changes = {"schedule": "piecewise", "schedule_epochs": (2, 4.5), "schedule_factors": (0.1, 0.01)}
+    np.testing.assert_allclose(rates([0, 19, 20, 44, 45, 79], **changes), [0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
+
+
+def test_the_corners_of_an_exponential_schedule():
+    changes = {"schedule": "exponential", "schedule_epochs": (2,), "schedule_factors": (0.5,)}
+    np.testing.assert_allclose(rates([0, 19, 20, 39, 40, 79], **changes), [0.5, 0.5, 0.25, 0.25, 0.125, 0.0625])
+
+
+def test_training_follows_the_schedule(small_recipe, tmp_path):
+    result = run(small_recipe(schedule="cosine", warmup_epochs=1, epochs=3), run_dir=tmp_path / "run")
+    rows = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
+    expected = [0.1 * (1 + np.cos(np.pi * (row["step"] - 25) / 50)) / 2 for row in rows]
+    assert [row["step"] for row in rows] == [25, 50, 75]
+    np.testing.assert_allclose([row["learning_rate"] for row in rows], expected, rtol=1e-4, atol=1e-8)

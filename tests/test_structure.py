@@ -24,7 +24,8 @@ ALLOWED = {
     "tasks": ("recipe", "registry", "exports", "weights", "building", "data", "report", "layers"),
     "training": ("tasks", "distribute", "exports", "report", "building", "layers"),
     "serve": ("errors", "exports"),
-    "cli": ("training", "tasks", "distribute", "weights", "report", "serve"),
+    "finetuning": ("training", "tasks", "weights", "exports"),
+    "cli": ("finetuning", "training", "tasks", "distribute", "weights", "report", "serve"),
 }
 
 

@@ -1,6 +1,7 @@
 """Texts of files and requests, their decoding and normalisation in Python and in the graph; tables and treebanks."""
 
 import itertools
+import os
 import random
 import unicodedata
 
@@ -198,6 +199,7 @@ def test_headers_are_seen(tmp_path):
         ([f"a {i}\tpos" for i in range(50)], "every row has the label 'pos'; two or more are needed"),
         (["a,b"], "line 1: 1 column separated by tabs, but there are commas"),
         (["a    b"], "line 1: 1 column separated by tabs, but there are spaces"),
+        (['"two', 'lines"\tb'], "line 1: 1 column .*with an open quote: a cell cannot go on in the next line"),
         (["a\tb\tc"], r"line 1: 3 columns separated by tabs \(`cut -f1,2"),
         (["a\t"], "line 1: 2 columns separated by tabs, of which one is empty"),
         (["a\tb", "\u200b\tb"], "line 2: 2 columns separated by tabs, of which one is empty"),
@@ -247,6 +249,25 @@ def test_for_evaluation_a_file_is_the_test_split(tmp_path):
     (tmp_path / "t.txt").write_text("To be or not to be")
     data = load_text(f"text:{tmp_path / 't.txt'}", split="tfds", streams=4, sequence_length=20, evaluation=True)
     assert data.test.rows == ("To be or not to be",) and data.train is None
+
+
+def test_names_of_files_may_be_any_bytes(tmp_path):
+    name = str(tmp_path).encode() + b"/caf\xe9[1]*"
+    for suffix, content in (
+        (b".tsv", "\n".join(ROWS)),
+        (b".conllu", "".join(map(sentence, range(50)))),
+        (b".txt", "abc " * 200),
+    ):
+        with open(name + suffix, "w") as file:
+            file.write(content)
+    path = os.fsdecode(name)
+    for data in (
+        labelled(f"tsv:{path}.tsv"),
+        load_pairs(f"tsv:{path}.tsv"),
+        load_tagged(f"conllu:{path}.conllu"),
+        load_text(f"text:{path}.txt", split="tfds", streams=2, sequence_length=20),
+    ):
+        assert "caf\\xe9[1]*" in data.found and data.found.encode() and len(data.train)
 
 
 def test_fingerprints_change_with_the_rows(tmp_path):
@@ -299,7 +320,8 @@ def test_names_that_say_two_splits_or_none_are_refused(tmp_path):
         load_tagged(treebank(tmp_path / "a", {"test-train.conllu": (0, 20)}))
     treebank(tmp_path / "b", {})
     treebank(tmp_path / "b" / "UD_X", {"xx-ud-train.conllu": (0, 20)})
-    with pytest.raises(ZooError, match="no .conllu file with 'train' in its name. Its folder UD_X has"):
+    (tmp_path / "b" / "a.conll").write_text("x")
+    with pytest.raises(ZooError, match=r"with 'train' in its name \(not read: 1 \.conll\)\. Its folder UD_X has"):
         load_tagged(f"conllu:{tmp_path / 'b'}")
 
 

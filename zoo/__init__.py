@@ -28,6 +28,8 @@ _HOME = {
     "build": "zoo.building",
     "describe": "zoo.registry",
     "exit_status": "zoo.cli.status",
+    "finetune": "zoo.finetuning",
+    "finetuning_recipe": "zoo.finetuning",
     "list_models": "zoo.registry",
     "main": "zoo.cli.commands",
     "parse": "zoo.cli.flags",

@@ -77,6 +77,9 @@ class Recipe:
 class GradientRecipe(Recipe):
     """The fields of runs that train by gradient descent."""
 
+    preprocessing_fields: ClassVar[tuple[str, ...]] = ()  # what the weights expect of the inputs
+    data_fields: ClassVar[tuple[str, ...]] = ()  # what belongs to one data set and not to another
+
     epochs: int
     """Passes over the training split."""
     batch_size: int
@@ -118,6 +121,24 @@ class GradientRecipe(Recipe):
     decayed_weights: tuple[str, ...] = ("*kernel",)
     """Patterns of the paths of the weights that decay; by default all kernels, but no biases or normalisation."""
 
+    weights: str | None = None
+    """The export that training starts from: its path, its name or MODEL:TAG. None: from a fresh initialisation."""
+    head: Literal["auto", "keep", "new"] = "auto"
+    """With weights: keep the layer that scores the classes, or make a new one of the data's size. auto keeps it where
+    the data has the export's classes."""
+    frozen: tuple[str, ...] = ()
+    """Patterns of the paths of the weights that stay fixed in the frozen epochs, with their batch normalisation in
+    inference mode. Empty: all but the head."""
+    frozen_epochs: int = 0
+    """With weights: the first of the epochs, in which the frozen weights stay fixed. In the epochs after them all
+    weights train at a tenth of the rate. Each of the two phases has its own warm-up and decay."""
+    depth_decay: float = 1.0
+    """The rate of a weight is multiplied by this to the power of its depth: the number of layers with kernels between
+    it and the output."""
+    early_stopping: int | None = None
+    """End after this number of epochs without a better value of the monitored validation metric; frozen epochs do not
+    count."""
+
     keep: Literal["last", "best", "average"] = "last"
     """Weights to keep: last, best (on validation), or average (an exponential moving average)."""
     average_momentum: float = 0.999
@@ -147,6 +168,14 @@ class GradientRecipe(Recipe):
         self._require("limit_steps", self.limit_steps is None or self.limit_steps >= 1, "at least 1")
         self._require("steps_per_epoch", self.steps_per_epoch is None or self.steps_per_epoch >= 1, "at least 1")
         self._require("weight_decay", self.weight_decay >= 0, "0 or more")
+        self._require("depth_decay", 0 < self.depth_decay <= 1, "above 0 and at most 1")
+        self._require("early_stopping", self.early_stopping is None or self.early_stopping >= 1, "at least 1")
+        self._require("frozen_epochs", 0 <= self.frozen_epochs <= self.epochs, f"from 0 to the {self.epochs} epochs")
+        for key in ("frozen", "frozen_epochs"):
+            self._require(key, self.weights is not None or not getattr(self, key), "left out without weights")
+        self._require("head", self.weights is not None or self.head == "auto", "left out without weights")
+        phases = not self.frozen_epochs or self.schedule in ("constant", "cosine")
+        self._require("schedule", phases, "'constant' or 'cosine' with frozen_epochs")
         for key in ("clip_norm", "clip_value"):
             self._require(key, getattr(self, key) is None or getattr(self, key) > 0, "positive")
         self._require("clip_norm", self.clip_norm is None or self.clip_value is None, "None with a clip_value")

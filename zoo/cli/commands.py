@@ -1,6 +1,5 @@
-"""The commands of `zoo`: list, show, train, launch, evaluate, predict, serve, serve-config, check-xla."""
+"""The commands of `zoo`: list, show, train, finetune, launch, evaluate, predict, serve, serve-config, check-xla."""
 
-import argparse
 import json
 import sys
 import tempfile
@@ -8,7 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from zoo.cli.finetune import finetune_command
 from zoo.cli.flags import load_tensorflow, parse
+from zoo.cli.parser import Parser
 from zoo.cli.status import exit_status
 from zoo.errors import UsageError, ZooError, nearest
 from zoo.recipe import Recipe, list_recipes, load_script
@@ -50,20 +51,10 @@ def _usage() -> str:
     )
 
 
-class _Parser(argparse.ArgumentParser):
-    """Argparse with our error for a wrong flag."""
-
-    def __init__(self, command: str, description: str):
-        super().__init__(prog=f"zoo {command}", description=description, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message}; `{self.prog} --help` shows the flags.")
-
-
 def _list(arguments: Sequence[str]) -> None:
     from zoo.registry import describe, list_models
 
-    parser = _Parser("list", "Lists the models that match.")
+    parser = Parser("list", "Lists the models that match.")
     parser.add_argument("pattern", nargs="?", default="*", help='a name, with wildcards: "resnet*"')
     parser.add_argument("--task", help="only models of this task")
     parser.add_argument("--family", help="only models of this family")
@@ -94,7 +85,7 @@ def _list(arguments: Sequence[str]) -> None:
 def _show(arguments: Sequence[str]) -> None:
     from zoo.registry import describe, list_models
 
-    parser = _Parser("show", "Shows the card of a model, or a recipe.")
+    parser = Parser("show", "Shows the card of a model, or a recipe.")
     parser.add_argument("name", help="a model, a family or a recipe")
     name = parser.parse_args(arguments).name
     if name in list_recipes():
@@ -139,13 +130,13 @@ def _launch(arguments: Sequence[str]) -> int:
     if "--" in arguments:
         at = arguments.index("--")
         arguments, command = arguments[:at], arguments[at + 1 :]
-    parser = _Parser("launch", "zoo launch --workers 2 -- train NAME runs a command in several processes as a cluster.")
+    parser = Parser("launch", "zoo launch --workers 2 -- train NAME runs a command in several processes as a cluster.")
     parser.add_argument("--workers", type=int, default=2, help="number of processes (2)")
     return launch(parser.parse_args(arguments).workers, command)
 
 
 def _evaluate(arguments: Sequence[str]) -> None:
-    parser = _Parser("evaluate", "Scores an export on the test split of a data set.")
+    parser = Parser("evaluate", "Scores an export on the test split of a data set.")
     parser.add_argument("export", metavar="EXPORT", help="a run directory, an export's folder, its name, or MODEL:TAG")
     parser.add_argument("--dataset", help="default: the data set it was trained on")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -169,7 +160,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
 
 
 def _predict(arguments: Sequence[str]) -> int:
-    parser = _Parser("predict", "Answers for files or texts. The flags depend on the task of the export.")
+    parser = Parser("predict", "Answers for files or texts. The flags depend on the task of the export.")
     help = "a run directory, an export's folder, its name, or MODEL:TAG; it must be the first argument"
     parser.add_argument("export", metavar="EXPORT", help=help)
     parser.add_argument("files", nargs="*", metavar="FILE", help="files or - (stdin); for images also folders")
@@ -200,7 +191,7 @@ def _predict(arguments: Sequence[str]) -> int:
 def _serve(arguments: Sequence[str]) -> int:
     from zoo.serve import command
 
-    parser = _Parser("serve", command.DESCRIPTION)
+    parser = Parser("serve", command.DESCRIPTION)
     command.add_flags(parser)
     return command.run(parser.parse_args(arguments))
 
@@ -208,7 +199,7 @@ def _serve(arguments: Sequence[str]) -> int:
 def _serve_config(arguments: Sequence[str]) -> int:
     from zoo.serve import command
 
-    parser = _Parser("serve-config", "Writes the configuration of the tensorflow/serving image.")
+    parser = Parser("serve-config", "Writes the configuration of the tensorflow/serving image.")
     command.add_config_flags(parser)
     return command.write_config(parser.parse_args(arguments))
 
@@ -247,6 +238,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int | None], str]] = {
     "list": (_list, "list models"),
     "show": (_show, "show a model's card, or a recipe"),
     "train": (_train_by_name, "train with a recipe; `zoo train` lists them"),
+    "finetune": (finetune_command, "train an export's model on other data"),
     "launch": (_launch, "run a training in several processes on this machine"),
     "evaluate": (_evaluate, "score an export on a data set"),
     "predict": (_predict, "answer for files or texts"),

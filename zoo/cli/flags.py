@@ -16,7 +16,9 @@ from zoo.registry import builder_of, describe
 RENAMED = {"--least-count": "--min-count", "--longest": "--max-length"}
 
 
-def parse(recipe: Recipe, arguments: Sequence[str] | None = None) -> tuple[Recipe, dict[str, Any]]:
+def parse(
+    recipe: Recipe, arguments: Sequence[str] | None = None, *, program: str | None = None
+) -> tuple[Recipe, dict[str, Any]]:
     """A recipe with the flags of a command line applied, and the arguments of `zoo.run` among the flags.
 
     Each field is a flag, each argument of the model's builder a flag `--model.NAME`. Exits with status 2 for an unknown
@@ -61,7 +63,7 @@ def parse(recipe: Recipe, arguments: Sequence[str] | None = None) -> tuple[Recip
     defaults = Flags(recipe=Shown(**values), model_args=ModelArguments())
     flags = tyro.cli(
         Flags,
-        prog=f"zoo train {recipe.name}",
+        prog=program or f"zoo train {recipe.name}",
         description=f"Trains {recipe.name}. Each field of the recipe is a flag.",
         args=arguments,
         default=defaults,

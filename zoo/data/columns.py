@@ -59,6 +59,8 @@ def _fault(line: str, cells: list[str]) -> str:
         return f"{count}, of which one is empty"
     if len(cells) > 2:
         return f"{count} (`cut -f1,2 OLD > NEW` keeps the first two)"
+    if line.count('"') % 2:
+        return f"{count}, with an open quote: a cell cannot go on in the next line"
     for sign, name in ((",", "commas"), (";", "semicolons"), ("   ", "spaces")):
         if sign in line:
             return f"{count}, but there are {name}; convert them to tabs"

@@ -56,8 +56,9 @@ def read_treebank(path: Path, evaluation: bool = False) -> Treebank:
             unused.append(file)
     if "train" not in by_split and not (evaluation and by_split):
         below = [folder for folder in subfolders(path) if any(folder.glob("*.conllu"))]
+        notes = f" ({'; '.join(found.notes())})" if found.notes() else ""
         other = f" Its folder {display_path(below[0].name)} has .conllu files." if below else ""
-        raise ZooError(f"{shown}: there is no .conllu file with 'train' in its name.{other}")
+        raise ZooError(f"{shown}: there is no .conllu file with 'train' in its name{notes}.{other}")
     order = [split for split in ("train", "validation", "test") if split in by_split]
     notes = [f"{split}: {', '.join(display_path(file.name) for file in by_split[split])}" for split in order]
     if unused:

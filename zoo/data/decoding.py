@@ -6,6 +6,7 @@ some GIF and BMP files, too; in Python, Pillow reads those and WebP and TIFF.
 
 import io
 import os
+import zlib
 
 import numpy as np
 import tensorflow as tf
@@ -27,54 +28,59 @@ def decode_image(content: tf.Tensor, channels: int) -> tf.Tensor:
     JPEG files are turned as their EXIF orientation says; transparent PNG files are laid on white. Raises
     `InvalidArgumentError` for what is none of these, is damaged, or has more than `MAX_PIXELS` pixels.
     """
-    check = tf.debugging.assert_less_equal(_pixel_count(content), tf.constant(MAX_PIXELS, tf.int64), TOO_LARGE)
-    with tf.control_dependencies([check] if check is not None else []):
-        content = tf.identity(content)
+
+    def starts_with(mark: bytes) -> tf.Tensor:
+        return tf.strings.substr(content, 0, len(mark)) == mark
+
     # Always by way of colours: TensorFlow cannot decode a CMYK JPEG to grey. Grey pixels stay what they are.
     pixels = tf.cond(
-        tf.strings.substr(content, 0, len(PNG)) == PNG,
-        lambda: _on_white(tf.io.decode_png(content, channels=4), tf.strings.substr(content, 24, 1)),
-        lambda: tf.io.decode_image(content, channels=3, expand_animations=False),
+        starts_with(PNG),
+        lambda: _decode_png(content),
+        lambda: tf.cond(
+            starts_with(JPEG),
+            lambda: _decode_jpeg(content),
+            lambda: tf.cond(starts_with(GIF), lambda: _decode_gif(content), lambda: _decode_any(content)),
+        ),
     )
     pixels.set_shape((None, None, 3))
-    pixels = upright(pixels, orientation(content))
     return tf.image.rgb_to_grayscale(pixels) if channels == 1 else pixels
 
 
-def _pixel_count(content: tf.Tensor) -> tf.Tensor:
-    """The pixels that the header of a PNG, JPEG or GIF file announces, int64; 0 for other files."""
-    head = tf.strings.substr(content, 0, 32)
-    size = tf.strings.length(content)
-
-    def of_png() -> tf.Tensor:
-        sides = tf.io.decode_raw(tf.strings.substr(content, 16, 8), tf.int32, little_endian=False)
-        return tf.reduce_prod(tf.cast(sides, tf.int64))
-
-    def of_jpeg() -> tf.Tensor:
-        return tf.reduce_prod(tf.cast(tf.image.extract_jpeg_shape(content)[:2], tf.int64))
-
-    def of_gif() -> tf.Tensor:
-        sides = tf.io.decode_raw(tf.strings.substr(content, 6, 4), tf.uint16)
-        return tf.reduce_prod(tf.cast(sides, tf.int64))
-
-    kinds = [(PNG, 24, of_png), (JPEG, 4, of_jpeg), (GIF, 10, of_gif)]
-    cases = [((tf.strings.substr(head, 0, len(mark)) == mark) & (size >= least), count) for mark, least, count in kinds]
-    return tf.case(cases, default=lambda: tf.constant(0, tf.int64))
+def _checked(content: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
+    """The content, once an image of these sides is found to be small enough."""
+    small = tf.reduce_prod(tf.cast(sides, tf.int64)) <= MAX_PIXELS
+    with tf.control_dependencies([tf.raw_ops.Assert(condition=small, data=[TOO_LARGE])]):
+        return tf.identity(content)
 
 
-def _on_white(pixels: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
-    """RGBA pixels of a PNG file (H, W, 4) laid on white, uint8 (H, W, 3); `depth` is the file's byte for its bits."""
+def _decode_png(content: tf.Tensor) -> tf.Tensor:
+    sides = tf.io.decode_raw(tf.strings.substr(content, 16, 8), tf.int32, little_endian=False)
+    pixels = tf.io.decode_png(_checked(content, tf.bitwise.bitwise_and(sides, 2**31 - 1)), channels=4)
     colour, alpha = pixels[..., :3], pixels[..., 3:]
     # Where a file of fewer than 8 bits has no transparency, TensorFlow fills in the greatest value of its own depth.
-    bits = tf.cast(tf.io.decode_raw(depth, tf.uint8)[0], tf.int32)
+    bits = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 24, 1), tf.uint8)[0], tf.int32)
     filler = tf.cast(tf.bitwise.left_shift(1, tf.minimum(bits, 8)) - 1, tf.uint8)
-    opaque = tf.reduce_all(alpha == 255) | tf.reduce_all(alpha == filler)
+    least = tf.reduce_min(alpha)
+    opaque = (least == 255) | ((least == filler) & (tf.reduce_max(alpha) == filler))
 
-    def laid() -> tf.Tensor:
+    def laid_on_white() -> tf.Tensor:
         share = tf.cast(alpha, tf.int32)
         return tf.cast((tf.cast(colour, tf.int32) * share + 255 * (255 - share) + 127) // 255, tf.uint8)
 
-    return tf.cond(opaque, lambda: colour, laid)
+    return tf.cond(opaque, lambda: colour, laid_on_white)
+
+
+def _decode_jpeg(content: tf.Tensor) -> tf.Tensor:
+    content = _checked(content, tf.image.extract_jpeg_shape(content)[:2])
+    return upright(tf.io.decode_jpeg(content, channels=3), orientation(content))
+
+
+def _decode_gif(content: tf.Tensor) -> tf.Tensor:
+    return _decode_any(_checked(content, tf.io.decode_raw(tf.strings.substr(content, 6, 4), tf.uint16)))
+
+
+def _decode_any(content: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_image(content, channels=3, expand_animations=False)
 
 
 def decode_file(content: bytes) -> np.ndarray:
@@ -86,7 +92,6 @@ def decode_file(content: bytes) -> np.ndarray:
     jpeg = content.startswith(JPEG)
     if not jpeg and (not content.startswith(PNG) or b"eXIf" in content):
         return _pillow(content)
-    # Single operations, no graph: a data pipeline calls this on a thread on which a graph would wait for other threads.
     try:
         _check_size(content)
         if not jpeg:
@@ -110,7 +115,7 @@ def _check_size(content: bytes) -> None:
 
 
 def _lay_on_white(pixels: np.ndarray, depth: int = 8) -> np.ndarray:
-    """`_on_white` for an array."""
+    """RGBA pixels (H, W, 4) laid on white, as `_decode_png` does it, of a file with so many bits."""
     colour, alpha = pixels[..., :3], pixels[..., 3:].astype(np.int32)
     if (alpha == 255).all() or (alpha == min((1 << depth) - 1, 255)).all():
         return colour
@@ -154,6 +159,64 @@ def read_image(path: str | bytes | os.PathLike, channels: int) -> np.ndarray:
     except ZooError as error:
         raise ZooError(f"{display_path(path)} cannot be decoded: it is {error}") from error
     return tf.image.rgb_to_grayscale(pixels).numpy() if channels == 1 else pixels
+
+
+def read_content(path: bytes) -> bytes:
+    """The content of an image file as `decode_image` reads it: other formats than PNG and JPEG as a PNG file.
+
+    Without TensorFlow, because data pipelines call it on TensorFlow's own threads, which must not wait for each other.
+    Raises `ZooError` that names the file where it cannot be read, is cut off, or is damaged as far as that can be told
+    without decoding.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+        if content.startswith(JPEG):
+            whole = _is_whole_jpeg(content)
+        elif content.startswith(PNG) and b"eXIf" not in content:
+            whole = _is_whole_png(content)
+        else:
+            return _png_of(_pillow(content))
+    except OSError as error:
+        raise ZooError(f"{display_path(path)} cannot be read: {reason(error)}") from error
+    except ZooError as error:
+        raise ZooError(f"{display_path(path)} cannot be decoded: it is {error}") from error
+    if not whole:
+        raise ZooError(f"{display_path(path)} cannot be decoded: it is {_fault(content)}")
+    return content
+
+
+def _png_of(pixels: np.ndarray) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _is_whole_jpeg(content: bytes) -> bool:
+    """Whether the segments of a JPEG file lead to its first scan, and an end of image follows."""
+    at = 2
+    while content[at : at + 1] == b"\xff":
+        marker = content[at + 1 : at + 2]
+        if marker == b"\xda":
+            return content.find(b"\xff\xd9", at) > 0
+        # Bytes of 255 may stand before a marker, which then has no length.
+        at += 1 if marker == b"\xff" else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return False
+
+
+def _is_whole_png(content: bytes) -> bool:
+    """Whether a PNG file has all of its chunks, with the right check sums."""
+    at = len(PNG)
+    while at + 12 <= len(content):
+        end = at + 8 + int.from_bytes(content[at : at + 4], "big")
+        if zlib.crc32(content[at + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):
+            return False
+        if content[at + 4 : at + 8] == b"IEND":
+            return True
+        at = end + 4
+    return False
 
 
 def plain_image(content: bytes) -> bytes:

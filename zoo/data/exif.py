@@ -13,12 +13,14 @@ def orientation(content: tf.Tensor) -> tf.Tensor:
 
     1 where there is none, where the header is damaged, and for files of other formats.
     """
-    is_jpeg = tf.strings.substr(content, 0, 3) == b"\xff\xd8\xff"
-    return tf.cond(is_jpeg, lambda: _of_jpeg(content), lambda: tf.constant(1))
+    head = tf.strings.substr(content, 0, HEAD)
+    is_jpeg = tf.strings.substr(head, 0, 3) == b"\xff\xd8\xff"
+    has_exif = tf.strings.regex_full_match(head, r"\C*Exif\x00\x00\C*")  # \C is any byte; most files have no Exif
+    return tf.cond(is_jpeg & has_exif, lambda: _of_jpeg(head), lambda: tf.constant(1))
 
 
 def _of_jpeg(content: tf.Tensor) -> tf.Tensor:
-    head = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 0, HEAD), tf.uint8), tf.int32)
+    head = tf.cast(tf.io.decode_raw(content, tf.uint8), tf.int32)
     head = tf.concat([head, [0]], axis=0)
     end = tf.size(head) - 1  # where a 0 is read for every position that is not in the file
 

@@ -66,7 +66,8 @@ def read_layout(root: Path, *, evaluation: bool = False) -> Layout:
 
     It has a subfolder for each class, or for each split (train, val, test and their usual variants, in any case) with
     a subfolder for each class. Raises `UsageError` where there is no such folder, `ZooError` where the layout is
-    ambiguous, and where there are fewer than two classes. With `evaluation`, a training split is not needed.
+    ambiguous, and where there are fewer than two classes. With `evaluation`, neither a training split nor a second
+    class is needed.
     """
     name = f"folder:{display_path(root)}"
     if not root.is_dir():
@@ -77,13 +78,15 @@ def read_layout(root: Path, *, evaluation: bool = False) -> Layout:
     others = [branch for branch in full if branch not in splits]
     layout = Layout({})
     if splits:
+        empty = [branch.name for branch in branches if branch.split and branch not in full]
+        layout.warnings += [f"{label} has no images, and is not used" for label in empty]
         _read_splits(name, layout, splits, others, evaluation)
     else:
-        _check_levels(name, layout, full)
+        _check_levels(name, layout, full, evaluation)
         layout.splits["all"] = _classes(name, layout, branches)
     layout.notes += loose
     classes = {label for found in layout.splits.values() for label in found}
-    if len(classes) < 2:
+    if len(classes) < 1 + (not evaluation):
         what = f"one class, {display_name(min(classes))!r}" if classes else "no images"
         said = [*layout.notes, *layout.warnings]
         unread = f" ({'; '.join(said)})" if said else ""
@@ -167,7 +170,7 @@ def _classes(name: str, layout: Layout, branches: Sequence[Branch]) -> Classes:
     return classes
 
 
-def _check_levels(name: str, layout: Layout, full: Sequence[Branch]) -> None:
+def _check_levels(name: str, layout: Layout, full: Sequence[Branch], evaluation: bool) -> None:
     """Refuses folders of classes that are not the right ones, as far as it can be seen."""
     flat = [branch.name for branch in full if branch.split]
     if full and len(flat) == len(full):
@@ -179,7 +182,7 @@ def _check_levels(name: str, layout: Layout, full: Sequence[Branch]) -> None:
         layout.warnings.append(f"{', '.join(flat)}: read as a class, because images lie in the folder itself")
     for branch in full:
         inner = [Branch(branch.path / below, Files()).split for below in branch.below]
-        if not branch.direct and ("train" in inner or (len(full) == 1 and len(inner) > 1)):
+        if not branch.direct and ("train" in inner or (len(full) == 1 and len(inner) > 1 and not evaluation)):
             raise ZooError(
                 f"{name}: this is one level too high. Its folder {display_name(branch.name)} has the folders "
                 f"{', '.join(map(display_path, branch.below[:4]))}; use folder:{display_path(branch.path)}"

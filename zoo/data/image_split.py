@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import tensorflow as tf
 
-from zoo.data.decoding import decode_image, read_image
+from zoo.data.decoding import decode_image, read_content, read_image
 from zoo.data.progress import progress
 from zoo.data.stream import BatchRNG, EpochShuffle, Records
 from zoo.data.views import View
@@ -136,9 +136,9 @@ class ImageSplit:
 
         def image_of(picture: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
             if picture.dtype == tf.string:
-                # In Python, so that every format is read and an error names the file; decoding runs without the lock.
-                picture = tf.numpy_function(lambda path: read_image(path, channels), [picture], tf.uint8, False)
-                picture.set_shape((None, None, channels))
+                # Read in Python, so that every format is read and an error names the file; decoded in the graph.
+                content = tf.ensure_shape(tf.numpy_function(read_content, [picture], tf.string, False), ())
+                picture = decode_image(content, channels)
             return self._view(picture, seed)
 
         def fetch(indices: tf.Tensor, rng: BatchRNG | None) -> tuple[tf.Tensor, tf.Tensor]:

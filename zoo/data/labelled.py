@@ -60,19 +60,19 @@ def load_labelled(
     `evaluation`, a file is not cut: all of it is the test split. Raises `UsageError` for an unknown name, `ZooError`
     for data that cannot be read, are too few or have labels that cannot be.
     """
-    notes, warnings, files, size = (), [], 0, 0
+    name, notes, warnings, files, size = display_path(dataset), (), [], 0, 0
     if dataset.startswith("tsv:"):
         path = Path(dataset.removeprefix("tsv:"))
         columns = read_columns(path, "a text, a tab and its label", HEADER)
-        classes = _classes(path, columns.rows)
+        classes = _classes(path, columns.rows, evaluation)
         rows = [(text, classes.index(label)) for text, label in columns.rows]
-        parts = {"test": rows} if evaluation else _cut(dataset, rows, validation_examples)
+        parts = {"test": rows} if evaluation else _cut(name, rows, validation_examples)
         how = "all of it for evaluation" if evaluation else "cut by a hash of the text: 10 % for test"
         notes, files, size = (how, *columns.notes), 1, columns.size
         warnings = [*columns.warnings, *_label_warnings(classes, rows)]
     else:
         classes, train, test = _tfds(dataset, log)
-        _check_sizes(dataset, len(train), len(test), validation_examples)
+        _check_sizes(name, len(train), len(test), validation_examples)
         order = list(range(len(train)))
         random.Random(seed).shuffle(order)
         held = set(order[:validation_examples])
@@ -84,10 +84,10 @@ def load_labelled(
     splits = {split: _texts(rows) for split, rows in parts.items() if rows}
     labels = {split: part.labels for split, part in splits.items()}
     sizes = {split: len(part) for split, part in splits.items()}
-    found = [f"{dataset}: {describe_counts(sizes, 'texts')}, {len(classes):,} classes", *(f"  {n}" for n in notes)]
+    found = [f"{name}: {describe_counts(sizes, 'texts')}, {len(classes):,} classes", *(f"  {n}" for n in notes)]
     content = chain.from_iterable((*part.texts, bytes(str(part.labels), "ascii")) for part in splits.values())
     return Splits(
-        dataset,
+        name,
         splits.get("train"),
         splits.get("validation"),
         splits.get("test"),
@@ -98,13 +98,13 @@ def load_labelled(
     )
 
 
-def _classes(path: Path, rows: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+def _classes(path: Path, rows: Sequence[tuple[str, str]], evaluation: bool) -> tuple[str, ...]:
     """The class names of a file's rows. Raises `ZooError` where the second column cannot be labels."""
     texts, labels = {text for text, _ in rows}, Counter(label for _, label in rows)
     name = display_path(path)
     if not rows:
         raise ZooError(f"{name} has no row; a line is a text, a tab and its label.")
-    if len(labels) == 1:
+    if len(labels) == 1 and not evaluation:
         raise ZooError(f"{name}: every row has the label {display_name(rows[0][1])!r}; two or more are needed.")
     if len(rows) >= 20 and len(labels) > len(rows) / 2:
         counted = f"{name}: {len(labels):,} different labels in {len(rows):,} rows"
@@ -130,18 +130,18 @@ def _label_warnings(classes: Sequence[str], rows: Sequence[tuple[str, int]]) -> 
     return warnings
 
 
-def _check_sizes(dataset: str, train: int, test: int, validation_examples: int) -> None:
+def _check_sizes(name: str, train: int, test: int, validation_examples: int) -> None:
     if validation_examples >= train or not test:
         raise ZooError(
-            f"{dataset} has {train:,} training and {test:,} test texts, too few with "
+            f"{name} has {train:,} training and {test:,} test texts, too few with "
             f"{validation_examples:,} for validation; lower --validation-examples."
         )
 
 
-def _cut(dataset: str, rows: Sequence[tuple[str, int]], validation_examples: int) -> dict[str, list[tuple[str, int]]]:
-    sides = cut_by_content(dataset, [text for text, _ in rows], validation=validation_examples, test=0.1)
+def _cut(name: str, rows: Sequence[tuple[str, int]], validation_examples: int) -> dict[str, list[tuple[str, int]]]:
+    sides = cut_by_content(name, [text for text, _ in rows], validation=validation_examples, test=0.1)
     held = len(sides["train"]) + len(sides["validation"])
-    _check_sizes(dataset, held if sides["train"] else 0, len(sides["test"]), validation_examples)
+    _check_sizes(name, held if sides["train"] else 0, len(sides["test"]), validation_examples)
     return {split: [rows[i] for i in indices] for split, indices in sides.items()}
 
 

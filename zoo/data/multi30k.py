@@ -7,6 +7,8 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
+from zoo.data.text_files import split_lines
+
 BASE = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw"
 FILES = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
 # SHA-256 of the compressed files.
@@ -56,6 +58,6 @@ class Multi30k(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(files) for split, files in by_split.items()}
 
     def _generate_examples(self, paths: dict[str, Path]) -> Iterator[tuple[int, dict[str, str]]]:
-        lines = [gzip.decompress(Path(path).read_bytes()).decode().splitlines() for path in paths.values()]
+        lines = [split_lines(gzip.decompress(Path(path).read_bytes()).decode()) for path in paths.values()]
         for number, row in enumerate(zip(*lines, strict=True)):
             yield number, {language: text.strip() for language, text in zip(paths, row, strict=True)}

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from zoo.errors import ZooError
+
 # Goodfellow et al. 2013 (Maxout networks), section 5.2, with the constants of their code, pylearn2.
 CONTRAST = 55.0  # the norm of an image after global contrast normalisation
 WHITENING_BIAS = 0.1  # added to the eigenvalues of the covariance
@@ -41,6 +43,19 @@ class Normalisation(tf.Module):
     @property
     def needs_images(self) -> bool:
         return self.kind in ("mean_image", "gcn_zca")
+
+    def take(self, value: Callable[[str], np.ndarray]) -> None:
+        """Takes the statistics of an export; `value` gives a variable by its attributes there. Raises `ZooError` where
+        they are of another size."""
+        names = {"mean_image": ("mean",), "gcn_zca": ("centre", "whitening")}.get(self.kind, ())
+        for name in names:
+            variable, theirs = getattr(self, name), value(f"preprocessing/normalisation/{name}")
+            if theirs.shape != tuple(variable.shape):
+                raise ZooError(
+                    f"The export's {self.kind} statistics are of size {theirs.shape}, and the input here of "
+                    f"{tuple(variable.shape)}; omit input_shape."
+                )
+            variable.assign(theirs)
 
     def learn(self, batches: Iterable[tf.Tensor], log: Callable[[str], None]) -> None:
         """Takes the statistics of the training images, given in uint8 batches (n, height, width, C)."""

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from zoo.data.columns import Columns, read_columns
+from zoo.data.paths import display_path
 from zoo.data.splits import Splits, cut_by_content, describe_counts, fingerprint_of
 from zoo.errors import UsageError, ZooError, nearest
 
@@ -57,12 +58,12 @@ def load_pairs(dataset: str, *, evaluation: bool = False, log: Callable[[str], N
     one's own is not cut: all of it is the test split. Raises `UsageError` for an unknown name, `ZooError` for data
     that cannot be read.
     """
-    notes, warnings, files, size = (), [], 0, 0
+    name, notes, warnings, files, size = display_path(dataset), (), [], 0, 0
     if dataset == "dates":
         parts = _dates()
     elif dataset.startswith("tsv:"):
         columns = read_columns(Path(dataset.removeprefix("tsv:")), "a text, a tab and its translation", HEADER)
-        parts = {"test": pairs(columns.rows)} if evaluation else _cut(dataset, columns)
+        parts = {"test": pairs(columns.rows)} if evaluation else _cut(name, columns)
         how = "all of it for evaluation" if evaluation else "cut by a hash of the first column: 90 %, 5 % and 5 %"
         notes, warnings, files, size = (how, *columns.notes), list(columns.warnings), 1, columns.size
     elif dataset in ("multi30k/en-de", "multi30k/en-fr"):
@@ -72,12 +73,12 @@ def load_pairs(dataset: str, *, evaluation: bool = False, log: Callable[[str], N
         raise UsageError(f"There are no pairs {dataset!r}. {nearest(dataset, known)} Or tsv:FILE.")
     for split, part in parts.items():
         if not len(part):
-            raise ZooError(f"{dataset}: there is no pair in the {split} split.")
+            raise ZooError(f"{name}: there is no pair in the {split} split.")
     sizes = {split: len(part) for split, part in parts.items()}
-    found = f"{dataset}: {describe_counts(sizes, 'pairs')}"
+    found = f"{name}: {describe_counts(sizes, 'pairs')}"
     rows = chain.from_iterable((*part.sources, *part.targets) for part in parts.values())
     return Splits(
-        dataset,
+        name,
         parts.get("train"),
         parts.get("validation"),
         parts["test"],
@@ -132,6 +133,6 @@ def _dates() -> dict[str, Pairs]:
     return {"train": pairs(rows[:40_000]), "validation": pairs(rows[40_000:42_000]), "test": pairs(rows[42_000:])}
 
 
-def _cut(dataset: str, columns: Columns) -> dict[str, Pairs]:
-    sides = cut_by_content(dataset, [source for source, _ in columns.rows], validation=0.05, test=0.05)
+def _cut(name: str, columns: Columns) -> dict[str, Pairs]:
+    sides = cut_by_content(name, [source for source, _ in columns.rows], validation=0.05, test=0.05)
     return {split: pairs(columns.rows[i] for i in indices) for split, indices in sides.items()}

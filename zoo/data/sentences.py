@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from zoo.data.conllu import read_treebank
+from zoo.data.paths import display_path
 from zoo.data.splits import Splits, cut_by_content, describe_counts, fingerprint_of
 from zoo.errors import UsageError, ZooError, nearest
 
@@ -43,7 +44,7 @@ def load_tagged(dataset: str, *, evaluation: bool = False, log: Callable[[str], 
     folder with a file for each split, as `zoo.data.conllu` reads it. With `evaluation`, a file of one's own is not
     cut: all of it is the test split. Raises `UsageError` for an unknown name, `ZooError` for data that cannot be read.
     """
-    notes, files, size = [], 0, 0
+    name, notes, files, size = display_path(dataset), [], 0, 0
     if dataset == "python_tokens":
         parts = _python_tokens()
     elif dataset.startswith("conllu:"):
@@ -52,7 +53,7 @@ def load_tagged(dataset: str, *, evaluation: bool = False, log: Callable[[str], 
         notes, files, size = list(treebank.notes), treebank.files, treebank.size
         if "all" in parts:
             parts, how = (
-                ({"test": parts["all"]}, "all of it for evaluation") if evaluation else _cut(dataset, parts["all"])
+                ({"test": parts["all"]}, "all of it for evaluation") if evaluation else _cut(name, parts["all"])
             )
             notes.insert(0, how)
     elif dataset.startswith("universal_dependencies/"):
@@ -62,18 +63,18 @@ def load_tagged(dataset: str, *, evaluation: bool = False, log: Callable[[str], 
         raise UsageError(f"There are no tagged sentences {dataset!r}. {nearest(dataset, known)} Or conllu:PATH.")
     for split, part in parts.items():
         if not len(part):
-            raise ZooError(f"{dataset}: there is no sentence in the {split} split.")
+            raise ZooError(f"{name}: there is no sentence in the {split} split.")
     first, learned = next(iter(parts.items()))
     counts = Counter(tag for row in learned.tags for tag in row)
     tags = tuple(sorted(counts))
     sizes = {split: len(part) for split, part in parts.items()}
-    found = [f"{dataset}: {describe_counts(sizes, 'sentences')}, {len(tags)} tags", *(f"  {note}" for note in notes)]
+    found = [f"{name}: {describe_counts(sizes, 'sentences')}, {len(tags)} tags", *(f"  {note}" for note in notes)]
     found.append(f"  tags in {first}: {', '.join(f'{tag} {count:,}' for tag, count in counts.most_common(30))}")
     content = chain.from_iterable(
         ("\n".join(row) for side in (part.tokens, part.tags) for row in side) for part in parts.values()
     )
     return Splits(
-        dataset,
+        name,
         parts.get("train"),
         parts.get("validation"),
         parts.get("test"),
@@ -84,8 +85,8 @@ def load_tagged(dataset: str, *, evaluation: bool = False, log: Callable[[str], 
     )
 
 
-def _cut(dataset: str, everything: Sentences) -> tuple[dict[str, Sentences], str]:
-    sides = cut_by_content(dataset, [" ".join(row) for row in everything.tokens], validation=0.1, test=0.1)
+def _cut(name: str, everything: Sentences) -> tuple[dict[str, Sentences], str]:
+    sides = cut_by_content(name, [" ".join(row) for row in everything.tokens], validation=0.1, test=0.1)
     parts = {
         split: Sentences(tuple(everything.tokens[i] for i in indices), tuple(everything.tags[i] for i in indices))
         for split, indices in sides.items()
@@ -153,11 +154,12 @@ def _python_tokens() -> dict[str, Sentences]:
 def _pieces(module: Path) -> Iterator[tuple[list[str], list[str]]]:
     with tokenize.open(module) as file:
         text = file.read()
+    lines = [f"{line}\n" for line in text.split("\n")]
     starts = [0]
-    for line in text.splitlines(keepends=True):
+    for line in lines:
         starts.append(starts[-1] + len(line))
     kinds = ["SPACE"] * len(text)
-    for token in tokenize.generate_tokens(iter(text.splitlines(keepends=True)).__next__):
+    for token in tokenize.generate_tokens(iter(lines).__next__):
         kind = tokenize.tok_name[token.type]
         kind = "STRING" if kind.startswith("FSTRING") else kind
         if kind in ("NEWLINE", "NL", "INDENT", "DEDENT", "ENDMARKER"):

@@ -58,18 +58,19 @@ def load_text(
 
     Raises `UsageError` for an unknown name, `ZooError` for a text that cannot be read or is too short.
     """
+    name = display_path(dataset)
     text, notes, files = _read(dataset, log)
     count = len(text)
     if evaluation and dataset.startswith("text:"):
         if count < 2:
-            raise ZooError(f"{dataset} has {count:,} characters; at least two are needed.")
+            raise ZooError(f"{name} has {count:,} characters; at least two are needed.")
         parts = {"test": Streams((text,))}
     else:
-        parts = _cut(dataset, text, split, streams, sequence_length)
-    counts = ", ".join(f"{name} {len(part) * part.length:,}" for name, part in parts.items())
-    found = [f"{dataset}: {count:,} characters, {len(set(text)):,} different; {counts} ({_how(split, parts)})"]
+        parts = _cut(name, text, split, streams, sequence_length)
+    counts = ", ".join(f"{part} {len(streams) * streams.length:,}" for part, streams in parts.items())
+    found = [f"{name}: {count:,} characters, {len(set(text)):,} different; {counts} ({_how(split, parts)})"]
     return Splits(
-        dataset,
+        name,
         parts.get("train"),
         parts.get("validation"),
         parts.get("test"),
@@ -89,13 +90,13 @@ def _how(split: str, parts: Mapping[str, Streams]) -> str:
     return ways[split]
 
 
-def _cut(dataset: str, text: str, split: str, streams: int, sequence_length: int) -> dict[str, Streams]:
+def _cut(name: str, text: str, split: str, streams: int, sequence_length: int) -> dict[str, Streams]:
     count = len(text)
     if split == "char_rnn":
         sequences = count // (streams * sequence_length)
         held = sequences - int(sequences * 0.95)
         if sequences < 3 or not held:
-            raise _too_short(dataset, count, streams * sequence_length * 3)
+            raise _too_short(name, count, streams * sequence_length * 3)
         length, cut = sequences * sequence_length, (sequences - held) * sequence_length
         around = text + text[0]  # the very last target, as there
         rows = [around[i * length : (i + 1) * length + 1] for i in range(streams)]
@@ -105,15 +106,15 @@ def _cut(dataset: str, text: str, split: str, streams: int, sequence_length: int
     second = first + (count - first) // 2 if split == "tfds" else count
     length = (first - 1) // streams
     if length < sequence_length or count - first < 4:
-        raise _too_short(dataset, count, streams * (sequence_length + 1) * 10 // 9 + 10)
+        raise _too_short(name, count, streams * (sequence_length + 1) * 10 // 9 + 10)
     train = Streams(tuple(text[i * length : (i + 1) * length + 1] for i in range(streams)))
     parts = {"train": train, "validation": Streams((text[first:second],))}
     return {**parts, "test": Streams((text[second:],))} if split == "tfds" else parts
 
 
-def _too_short(dataset: str, count: int, needed: int) -> ZooError:
+def _too_short(name: str, count: int, needed: int) -> ZooError:
     return ZooError(
-        f"{dataset} has {count:,} characters; this batch size, sequence length and split need about {needed:,}. "
+        f"{name} has {count:,} characters; this batch size, sequence length and split need about {needed:,}. "
         "Try a smaller --batch-size or --sequence-length."
     )
 

@@ -89,13 +89,14 @@ class Words(tf.Module):
 class WordsAndCharacters(tf.Module):
     """From tokens to the ids of words and of their characters, in the graph.
 
-    `counts` says how often each word occurs in training; those with fewer than `min_count` are unknown.
+    `counts` says how often each word occurs in training; those with fewer than `min_count` are unknown. `characters`
+    are known besides those of the words.
     """
 
-    def __init__(self, counts: Mapping[str, int], min_count: int):
+    def __init__(self, counts: Mapping[str, int], min_count: int, characters: Iterable[str] = ()):
         super().__init__()
         self.words = Words(counts, min_count)
-        self.characters = Characters("".join(counts))
+        self.characters = Characters([*"".join(counts), *characters])
         self.counts = [1, 1, *(counts[word] for word in self.words.words)]
 
     def sizes(self) -> dict[str, int]:

@@ -33,6 +33,7 @@ def write(
     arguments: Mapping[str, Any],
     *,
     labels: Sequence[str] | None = None,
+    parent: Mapping[str, Any] | None = None,
     check: bool = True,
 ) -> Path:
     """Saves `serving` as the next free version under `base` and returns that folder, `base/VERSION`.
@@ -47,6 +48,7 @@ def write(
       metrics: what was measured, for the card.
       arguments: those that the model was built with.
       labels: names of the classes, for the card.
+      parent: the export that the training started from, for the card; its licence is that of this export, too.
       check: whether a fresh process without the zoo loads the folder before it gets its name, and must answer
         `examples` as `serving` does, to 1e-5.
 
@@ -62,7 +64,7 @@ def write(
         raise ZooError(f"The export cannot be written to {base}: {reason(error)}.") from error
     try:
         tf.saved_model.save(serving, str(literal_path(folder)), signatures=serving.endpoints)
-        _write_extras(folder, serving, model, recipe, card, examples, metrics, arguments, labels)
+        _write_extras(folder, serving, model, recipe, card, examples, metrics, arguments, labels, parent)
         if check:
             _check(folder, serving, examples)
         _write_sums(folder)
@@ -84,6 +86,7 @@ def _write_extras(
     metrics: Mapping[str, float],
     arguments: Mapping[str, Any],
     labels: Sequence[str] | None,
+    parent: Mapping[str, Any] | None,
 ) -> None:
     extras = folder / "assets.extra"
     extras.mkdir()
@@ -97,6 +100,8 @@ def _write_extras(
         metrics=dict(metrics),
         arguments_built={name: value for name, value in arguments.items() if name != "aux_heads"},  # not exported
     )
+    if parent:
+        plain.update(parent=dict(parent), licence=parent["licence"] or plain["licence"])
     for name, content in (("weights.json", keys), ("recipe.json", recipe.to_dict()), ("card.json", plain)):
         (extras / name).write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
     _write_warmup(extras / "tf_serving_warmup_requests", examples)

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from zoo.errors import UsageError
-from zoo.models.common import channels_last, check_images, check_rates, pooled
+from zoo.models.common import channels_last, check_images, check_keras_names, check_rates, pooled
 
 # Table 1 of the paper: (filters, kernel) of the convolutions before each of the two poolings.
 BASES = {
@@ -63,10 +63,10 @@ def all_cnn(
     that larger images are accepted. With `include_top=False` the map before the class maps, (N, height/4 − 2,
     width/4 − 2, 192), or with `pooling` its vector. The class maps pass a ReLU before the mean, as in table 1, and the
     last 3×3 convolution is not padded, which gives the 6 × 6 positions of the paper. Dropout with `input_drop_rate` on
-    the pixels and with `drop_rate` after each pooling or its replacement. `kernel_initializer` is a name that
-    Keras knows; "random_normal" is N(0, 0.05²), as in Nervana's neon.
+    the pixels and with `drop_rate` after each pooling or its replacement. `kernel_initializer` is a name that Keras
+    knows; "random_normal" is N(0, 0.05²), as in Nervana's neon.
 
-    Raises `UsageError` for another base or reduction, and for an input below 9 × 9.
+    Raises `UsageError` for another base or reduction, an input below 9 × 9, and an initialiser unknown to Keras.
 
     Differences from the paper: none. It states no initialisation.
     """
@@ -76,6 +76,7 @@ def all_cnn(
         raise UsageError(f"{name}: reduction is {reduction!r}; it may be {', '.join(map(repr, REDUCTIONS))}.")
     check_images(name, input_shape, smallest=9)
     check_rates(name, input_drop_rate=input_drop_rate)
+    check_keras_names(name, kernel_initializer=kernel_initializer)
     start = kernel_initializer
     images = keras.Input(input_shape, name="images")
     x = layers.Dropout(input_drop_rate, name="drop_input")(images) if input_drop_rate else images

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from zoo.models.common import channels_last, check_images, pooled
+from zoo.models.common import channels_last, check_images, check_keras_names, pooled
 
 
 def conv(x, filters: int, size: int, *, start: str, name: str):
@@ -30,11 +30,12 @@ def nin_cifar(
     the authors' cuda-convnet files (mavenlin/cuda-convnet, NIN/cifar-10_def), because the paper (section 4) does not
     state them. `kernel_initializer` is a name that Keras knows; "random_normal" is N(0, 0.05²), as in those files.
 
-    Raises `UsageError` for an input below 4 × 4.
+    Raises `UsageError` for an input below 4 × 4 and for an initialiser that Keras does not know.
 
     Differences from the paper: none.
     """
     check_images(name, input_shape, smallest=4)
+    check_keras_names(name, kernel_initializer=kernel_initializer)
     start = kernel_initializer
     images = keras.Input(input_shape, name="images")
     x = conv(images, 192, 5, start=start, name="conv1")  # (N, 32, 32, 192)

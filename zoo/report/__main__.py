@@ -1,13 +1,24 @@
-"""`python -m zoo.report RUN…` adds the results of finished runs to results.csv, and writes the tables of README.md and
-saved_models/README.md again."""
+"""`python -m zoo.report RUN…` adds the results of finished runs to results.csv, and writes the tables of README.md,
+docs/ and saved_models/README.md again."""
 
 import sys
 from pathlib import Path
 
 import zoo
-from zoo.report.results import add_results, exports_table, read_results, results_table, write_table
+from zoo.report.results import (
+    add_results,
+    exports_table,
+    full_tables,
+    read_results,
+    short_runs_table,
+    summary_table,
+    write_table,
+)
 
 root = Path(zoo.__file__).parent.parent
 add_results([Path(run) for run in sys.argv[1:]], root / "results.csv")
-write_table(root / "README.md", results_table(read_results(root / "results.csv")))
+rows = read_results(root / "results.csv")
+write_table(root / "README.md", summary_table(rows))
+write_table(root / "docs" / "results.md", full_tables(rows))
+write_table(root / "docs" / "short-runs.md", short_runs_table(rows))
 write_table(root / "saved_models" / "README.md", exports_table(root / "saved_models"))

@@ -1,4 +1,4 @@
-"""The rows of results.csv, and the tables of README.md and saved_models/README.md that are generated from them."""
+"""The rows of results.csv, and the tables of README.md, docs/ and saved_models/ that are generated from them."""
 
 import csv
 import json
@@ -48,8 +48,60 @@ def read_results(results: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def is_complete(row: Mapping[str, str]) -> bool:
+    """Whether a run reached the last step of its recipe."""
+    return int(row["steps"]) >= int(row["planned_steps"])
+
+
+def summary_table(rows: Sequence[Mapping[str, str]]) -> str:
+    """README's table in Markdown: a line for each recipe, model and data set, of complete runs alone.
+
+    The metric is the one that has a published value, else the first of the test split, else the first. Of several
+    settings (precision, strategy) the line is that of the recipe on one device, or the first. A model's arguments are
+    shown where a recipe was run with several; elsewhere they are marked by ¹.
+    """
+    settings = _settings([row for row in rows if is_complete(row)])
+    models: dict[str, set[str]] = {}
+    for recipe, model, *_ in settings:
+        models.setdefault(recipe, set()).add(model)
+    lines: dict[tuple[str, ...], tuple[bool, str]] = {}
+    for (recipe, model, dataset, precision, strategy, *_), metrics in settings.items():
+        plain = precision in ("float32", "float64") and strategy == "one_device"
+        key = (recipe, model, dataset)
+        if key in lines and (lines[key][0] or not plain):
+            continue
+        metric = min(metrics, key=lambda name: (not metrics[name][0]["paper"], not name.startswith("test_")))
+        group = metrics[metric]
+        name, bracket, _ = model.partition("(")
+        shown = f"`{model}`" if len(models[recipe]) > 1 else f"`{name}`" + (" ¹" if bracket else "")
+        minutes = mean(float(row["seconds"]) for row in group) / 60
+        cells = [f"`{recipe}`", shown, dataset, metric.replace("_", " "), *_scores(metric, group), str(len(group))]
+        lines[key] = (plain, f"| {' | '.join([*cells, f'{minutes:.1f}'])} |")
+    head = ["| recipe | model | data | metric | paper | ours | runs | minutes |"]
+    return "\n".join([*head, "|---|---|---|---|---:|---:|---:|---:|", *(line for _, line in lines.values())])
+
+
+def short_runs_table(rows: Sequence[Mapping[str, str]]) -> str:
+    """The table of runs that were stopped before the last step of their recipe."""
+    return results_table([row for row in rows if not is_complete(row)])
+
+
+def full_tables(rows: Sequence[Mapping[str, str]]) -> str:
+    """Every setting and metric of complete runs, and BLEU by length."""
+    complete = list(filter(is_complete, rows))
+    return "\n".join([results_table(complete), *_by_length(complete)])
+
+
+def _scores(metric: str, group: Sequence[Mapping[str, str]]) -> tuple[str, str]:
+    """The published value and the mean ± standard deviation over seeds."""
+    values = [float(row["value"]) for row in group]
+    paper = format_metric(metric, float(group[0]["paper"]) if group[0]["paper"] else None)
+    spread = f" ± {format_metric(metric, stdev(values), digits=2)}" if len(values) > 1 else ""
+    return paper, f"{format_metric(metric, mean(values))}{spread}"
+
+
 def results_table(rows: Sequence[Mapping[str, str]]) -> str:
-    """README's tables in Markdown: a line for each setting and metric, the mean over seeds; and BLEU by length."""
+    """A line in Markdown for each setting and metric, the mean over seeds."""
     text = [
         "| recipe | model | data | metric | paper | ours | runs | steps | minutes each | hardware |",
         "|---|---|---|---|---:|---:|---:|---:|---:|---|",
@@ -66,13 +118,10 @@ def results_table(rows: Sequence[Mapping[str, str]]) -> str:
         for metric, group in metrics.items():
             if metric.endswith(BY_LENGTH):
                 continue
-            values = [float(row["value"]) for row in group]
-            paper = format_metric(metric, float(group[0]["paper"]) if group[0]["paper"] else None)
-            spread = f" ± {format_metric(metric, stdev(values), digits=2)}" if len(values) > 1 else ""
-            cells = [*what, metric.replace("_", " "), paper, f"{format_metric(metric, mean(values))}{spread}", *how]
+            cells = [*what, metric.replace("_", " "), *_scores(metric, group), *how]
             text.append(f"| {' | '.join(cells)} |")
-            what, how = [""] * len(what), [""] * len(how)  # they stand once
-    return "\n".join([*text, *_by_length(rows)])
+            what, how = [""] * len(what), [""] * len(how)  # shown once
+    return "\n".join(text)
 
 
 def _settings(rows: Sequence[Mapping[str, str]]) -> dict[tuple[str, ...], dict[str, list[Mapping[str, str]]]]:

@@ -2,6 +2,7 @@
 
 import abc
 import argparse
+import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zoo.errors import UsageError, nearest
 from zoo.exports import read
 from zoo.paths import literal_path
-from zoo.recipe import Recipe
+from zoo.recipe import GradientRecipe, Recipe
 from zoo.registry import Card, describe
+from zoo.weights.exports import output_layers
+from zoo.weights.parent import Parent, Rows
 
 if TYPE_CHECKING:
     import keras
@@ -98,8 +101,8 @@ class Task(abc.ABC):
         """The number that `loss` sums over, before the model has run: by default the sum of the mask, or the rows."""
         import tensorflow as tf
 
-        if (mask := batch.get("mask")) is not None:
-            return tf.reduce_sum(mask)
+        if "mask" in batch:
+            return tf.reduce_sum(batch["mask"])
         return tf.cast(tf.shape(tf.nest.flatten(batch["inputs"])[0])[0], tf.float32)
 
     def metrics(self) -> "list[keras.metrics.Metric]":
@@ -118,6 +121,44 @@ class Task(abc.ABC):
         the state on through all epochs, validation starts at zeros.
         """
         return {}
+
+    @functools.cached_property
+    def parent(self) -> Parent | None:
+        """The export that the recipe's training starts from, checked to be of its model; None without."""
+        recipe = self.recipe
+        if not isinstance(recipe, GradientRecipe) or recipe.weights is None:
+            return None
+        parent = Parent(recipe.weights)
+        if parent.recipe.get("task") != recipe.task:
+            raise UsageError(
+                f"{recipe.name}: weights is {recipe.weights!r}, an export for {parent.recipe.get('task')}, and the "
+                f"recipe trains {recipe.task}."
+            )
+        if parent.card["name"] != self.card.name:
+            raise UsageError(
+                f"{recipe.name}: weights is {recipe.weights!r}, which holds weights of {parent.card['name']!r}, not of "
+                f"{self.card.name!r}; set model to {parent.card['name']!r}."
+            )
+        return parent
+
+    def head(self, model: "keras.Model") -> "list[keras.layers.Layer]":
+        """The layers that give the answers: by default, before each output, the last layer with weights."""
+        return output_layers(model)
+
+    def new_weights(self, model: "keras.Model") -> "list[keras.Variable]":
+        """The weights that `parent` does not have, by default none; `prepare` has run. They keep their fresh values."""
+        return []
+
+    def parent_rows(self, model: "keras.Model") -> Mapping[str, Rows]:
+        """By weight path, where the entries of the parent's vocabularies are in the model's; by default none move."""
+        return {}
+
+    def load_parent(self, model: "keras.Model") -> None:
+        """Gives the model the weights of `parent`, if there is one; `prepare` has run."""
+        if self.parent:
+            new = {weight.path for weight in self.new_weights(model)}
+            self.parent.load(model, new=new, rows=self.parent_rows(model))
+            self.log(f"{model.name}: training starts from the weights of {self.parent.name}")
 
     def callbacks(self) -> "list[keras.callbacks.Callback]":
         """Keras callbacks of the task's own, for gradient descent."""

@@ -14,7 +14,7 @@ from zoo.errors import ZooError
 from zoo.layers import CharacterEncoder
 from zoo.paths import literal_path
 from zoo.recipe import GradientRecipe, list_recipes, load_recipe
-from zoo.training import optimizers
+from zoo.training import optimizers, phases
 from zoo.training.step import Trainer
 from zoo.training.training import Interrupted, Training
 
@@ -27,6 +27,7 @@ class GradientDescent:
         recipe: GradientRecipe = self.recipe
         self.steps_per_epoch, self.execution = divide_epoch(recipe, self.task.train_examples)
         self.total = min(recipe.epochs * self.steps_per_epoch, recipe.limit_steps or sys.maxsize)
+        self.frozen_steps = recipe.frozen_epochs * self.steps_per_epoch
         run.planned_steps = self._planned_steps()
         self.model = self._trainer(run.model)
         run.counter = self.model.optimizer.iterations.value
@@ -46,6 +47,8 @@ class GradientDescent:
     def _trainer(self, net: keras.Model) -> Trainer:
         recipe, paths = self.recipe, [weight.path for weight in net.trainable_variables]
         decayed = optimizers.matching(recipe.decayed_weights if recipe.weight_decay else (), paths, "decayed_weights")
+        head = self.task.head(net) if recipe.frozen_epochs and not recipe.frozen else ()
+        depths = phases.depths(net) if recipe.depth_decay < 1 else None
         compiled = uses_xla(recipe, self.placement)
         for layer in net.layers:
             if isinstance(layer, CharacterEncoder):  # its blocks depend on the data, which XLA cannot compile
@@ -58,9 +61,10 @@ class GradientDescent:
                 decayed=decayed,
                 accumulate_steps=recipe.accumulate_steps,
                 streams=self._stream_counts(net),
+                frozen=phases.frozen_paths(recipe, net, head),
             )
             model.compile(
-                optimizer=optimizers.optimizer(recipe, self.steps_per_epoch, paths),
+                optimizer=optimizers.optimizer(recipe, self.steps_per_epoch, paths, depths),
                 jit_compile=compiled,
                 steps_per_execution=self.execution,
             )
@@ -82,6 +86,8 @@ class GradientDescent:
         segments = self._segments()
         try:
             for number, segment in enumerate(segments, start=1):
+                if self.stalled():
+                    break
                 self._fit(*segment, last=number == len(segments))
                 if self.model.stop_training:  # a callback ended the training
                     break
@@ -98,20 +104,36 @@ class GradientDescent:
                 f"Stopped at step {step:,} of {self.total:,}. Run the same command to resume {where} "
                 f"({self.run.folder})."
             ) from None
+        self.model.freeze(False)
         if self.best:
             for variable, value in zip(self.model.variables, self.best, strict=True):
                 variable.assign(value)
         self.save(finished=True)
 
+    def stalled(self) -> bool:
+        """Whether the monitored metric has not improved for as many epochs as the recipe allows."""
+        patience, (metric, direction) = self.recipe.early_stopping, self.task.monitor
+        values = [row[metric] for row in self.run.rows if row["step"] > self.frozen_steps and metric in row]
+        if patience is None or len(values) <= patience:
+            return False
+        best = max if direction == "max" else min
+        return best(values[:-patience]) == best(values)
+
     def _segments(self) -> list[tuple[int, int, int]]:
         """What is left to do, as calls of `fit`: the first epoch, the epoch to end before, the steps of each."""
-        size, step, end = self.steps_per_epoch, self.run.step, self.total
-        segments = []
+        step, segments = self.run.step, []
+        for end in sorted({min(self.frozen_steps, self.total), self.total}):  # the ends of the phases
+            segments += self._segments_to(step, end)
+            step = max(step, end)
+        return segments
+
+    def _segments_to(self, step: int, end: int) -> list[tuple[int, int, int]]:
+        size, segments = self.steps_per_epoch, []
         if step % size and step < end:  # the rest of the epoch in which the run was stopped
             steps = min(size - step % size, end - step)
             segments.append((step // size, step // size + 1, steps))
             step += steps
-        if whole := (end - step) // size:
+        if whole := max(0, end - step) // size:
             segments.append((step // size, step // size + whole, size))
             step += whole * size
         if step < end:  # limit_steps ends within an epoch
@@ -122,6 +144,7 @@ class GradientDescent:
         raw = _Snapshot(self.model) if self.recipe.keep == "average" and not last else None
         validation = self.task.validation_batches()
         batch_size = self.recipe.batch_size
+        self.model.freeze(self.run.step < self.frozen_steps)
         batches = self.task.training_batches(self.run.step, self.placement.rows_of(batch_size))
         verbose = "auto" if sys.stdout.isatty() else 2
         self.model.fit(
@@ -238,6 +261,12 @@ class _Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.descent.record(epoch, logs)
         self.descent.save_periodically()
+        if self.descent.stalled():
+            self.descent.run.log(
+                f"Stopped early after epoch {epoch + 1}: {self.descent.task.monitor[0]} has not improved for "
+                f"{self.descent.recipe.early_stopping} epochs."
+            )
+            self.model.stop_training = True
 
 
 class _Snapshot(keras.callbacks.Callback):

@@ -1,6 +1,6 @@
 """A recipe's fields turned into a Keras optimizer with its schedule."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import keras
@@ -9,28 +9,58 @@ import tensorflow as tf
 from zoo.errors import UsageError
 from zoo.recipe import Recipe
 
+SECOND_PHASE = 0.1  # of the learning rate, for the epochs after the frozen ones
 
-def learning_rate(recipe: Recipe, steps_per_epoch: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+Rate = float | keras.optimizers.schedules.LearningRateSchedule
+
+
+def learning_rate(recipe: Recipe, steps_per_epoch: int) -> Rate:
     """The recipe's schedule, as a function of the step."""
-    total = recipe.epochs * steps_per_epoch
+    total, frozen = (epochs * steps_per_epoch for epochs in (recipe.epochs, recipe.frozen_epochs))
+    if not frozen:
+        return _schedule(recipe, recipe.learning_rate, total, steps_per_epoch)
+    rates = (recipe.learning_rate, SECOND_PHASE * recipe.learning_rate)
+    phases = zip(rates, (frozen, total - frozen), strict=True)
+    return TwoPhases(frozen, *(_schedule(recipe, rate, steps, steps_per_epoch) for rate, steps in phases))
+
+
+def _schedule(recipe: Recipe, rate: float, total: int, steps_per_epoch: int) -> Rate:
+    """A schedule of `total` steps whose initial or peak rate is `rate`."""
     if recipe.schedule == "piecewise":
         boundaries = [round(epoch * steps_per_epoch) for epoch in recipe.schedule_epochs]
-        rates = [recipe.learning_rate * factor for factor in (1.0, *recipe.schedule_factors)]
+        rates = [rate * factor for factor in (1.0, *recipe.schedule_factors)]
         # Keras holds a rate up to and including its boundary, counted from step 0.
         return keras.optimizers.schedules.PiecewiseConstantDecay([step - 1 for step in boundaries], rates)
     if recipe.schedule == "exponential":
         steps = max(1, round(recipe.schedule_epochs[0] * steps_per_epoch))
-        return keras.optimizers.schedules.ExponentialDecay(
-            recipe.learning_rate, steps, recipe.schedule_factors[0], staircase=True
-        )
+        return keras.optimizers.schedules.ExponentialDecay(rate, steps, recipe.schedule_factors[0], staircase=True)
     if recipe.schedule == "cosine":
         warmup = round(recipe.warmup_epochs * steps_per_epoch)
+        if recipe.frozen_epochs:  # a phase may be shorter than the warm-up of a whole training
+            warmup = min(warmup, total // 2)
         if not warmup:
-            return keras.optimizers.schedules.CosineDecay(recipe.learning_rate, total)
+            return keras.optimizers.schedules.CosineDecay(rate, max(1, total))
         return keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, total - warmup), warmup_target=recipe.learning_rate, warmup_steps=warmup
+            0.0, max(1, total - warmup), warmup_target=rate, warmup_steps=warmup
         )
-    return recipe.learning_rate
+    return rate
+
+
+class TwoPhases(keras.optimizers.schedules.LearningRateSchedule):
+    """One schedule for the first `steps` steps, then another, which counts from there."""
+
+    def __init__(self, steps: int, first: Rate, second: Rate):
+        self.steps, self.first, self.second = steps, first, second
+
+    def __call__(self, step):
+        def rate(phase, step):
+            return tf.cast(phase(step) if callable(phase) else phase, tf.float32)
+
+        step = tf.convert_to_tensor(step)
+        return tf.where(step < self.steps, rate(self.first, step), rate(self.second, tf.maximum(step - self.steps, 0)))
+
+    def get_config(self):
+        return {"steps": self.steps, "first": self.first, "second": self.second}
 
 
 class SummedFirst:
@@ -40,6 +70,14 @@ class SummedFirst:
     """
 
     sums = True  # not where another optimizer has done it
+    factors: Sequence[float] = ()  # of the rate, for each trainable weight; empty: 1 for all
+
+    def rate_of(self, variable, learning_rate):
+        """The rate of a weight."""
+        return learning_rate * self.factors[self._get_variable_index(variable)] if self.factors else learning_rate
+
+    def update_step(self, gradient, variable, learning_rate):
+        return super().update_step(gradient, variable, self.rate_of(variable, learning_rate))
 
     def apply(self, grads, trainable_variables=None):
         context = tf.distribute.get_replica_context()
@@ -71,7 +109,7 @@ class Adam(SummedFirst, keras.optimizers.Adam):
             v=self._velocities[place].value.handle,
             beta1_power=tf.cast(self.beta_1, dtype) ** step,
             beta2_power=tf.cast(self.beta_2, dtype) ** step,
-            lr=tf.cast(learning_rate, dtype),
+            lr=tf.cast(self.rate_of(variable, learning_rate), dtype),
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
@@ -95,23 +133,6 @@ class LossScale(SummedFirst, keras.optimizers.LossScaleOptimizer):
         self.iterations.assign_add(1)  # a step that changes no weight is one: its batch is used up
 
 
-class ScaledSGD(SGD):
-    """SGD with a rate of its own for some weights, as Caffe's and cuda-convnet's layers have them.
-
-    `factors` maps a weight's path to what its rate is multiplied by. Without clipping, a factor on the gradient
-    (weight decay included) is one on the rate.
-    """
-
-    def __init__(self, *args, factors: Mapping[str, float], **kwargs):
-        super().__init__(*args, **kwargs)
-        self.factors = dict(factors)
-
-    def apply(self, grads, trainable_variables=None):
-        variables = self._trainable_variables if trainable_variables is None else trainable_variables
-        scaled = [grad * self.factors.get(v.path, 1.0) for grad, v in zip(grads, variables, strict=True)]
-        return super().apply(scaled, trainable_variables)
-
-
 def matching(patterns: Iterable[str], paths: Iterable[str], field: str) -> dict[str, str]:
     """The paths that match one of the patterns, each with the first it matches.
 
@@ -130,13 +151,26 @@ def matching(patterns: Iterable[str], paths: Iterable[str], field: str) -> dict[
     return found
 
 
-def optimizer(recipe: Recipe, steps_per_epoch: int, paths: Iterable[str] = ()) -> keras.optimizers.Optimizer:
-    """The optimizer that a recipe's fields describe, for trainable weights of these paths."""
-    inner = _unscaled(recipe, steps_per_epoch, paths)
+def optimizer(
+    recipe: Recipe, steps_per_epoch: int, paths: Iterable[str] = (), depths: Mapping[str, int] | None = None
+) -> keras.optimizers.Optimizer:
+    """The optimizer that a recipe's fields describe, for trainable weights of these paths, in this order; `depths` has
+    the depth of each."""
+    inner = _unscaled(recipe, steps_per_epoch)
+    inner.factors = rate_factors(recipe, list(paths), depths or {})
     return LossScale(inner) if recipe.precision == "float16" else inner
 
 
-def _unscaled(recipe: Recipe, steps_per_epoch: int, paths: Iterable[str]) -> keras.optimizers.Optimizer:
+def rate_factors(recipe: Recipe, paths: Sequence[str], depths: Mapping[str, int]) -> tuple[float, ...]:
+    """What the rate of each weight is multiplied by; empty where all have the same rate."""
+    if not recipe.learning_rate_factors and recipe.depth_decay == 1:
+        return ()
+    stated = matching(recipe.learning_rate_factors, paths, "learning_rate_factors")
+    own = {path: recipe.learning_rate_factors[pattern] for path, pattern in stated.items()}
+    return tuple(own.get(path, 1.0) * recipe.depth_decay ** depths.get(path, 0) for path in paths)
+
+
+def _unscaled(recipe: Recipe, steps_per_epoch: int) -> "SGD | Adam | RMSprop":
     rate = learning_rate(recipe, steps_per_epoch)
     common = {
         "use_ema": recipe.keep == "average",
@@ -148,9 +182,4 @@ def _unscaled(recipe: Recipe, steps_per_epoch: int, paths: Iterable[str]) -> ker
         return Adam(rate, epsilon=recipe.epsilon, **common)
     if recipe.optimizer == "rmsprop":
         return RMSprop(rate, rho=recipe.rho, momentum=recipe.momentum, epsilon=recipe.epsilon, **common)
-    sgd = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, **common}
-    factors = recipe.learning_rate_factors
-    if factors:
-        found = matching(factors, paths, "learning_rate_factors")
-        return ScaledSGD(rate, factors={path: factors[pattern] for path, pattern in found.items()}, **sgd)
-    return SGD(rate, **sgd)
+    return SGD(rate, momentum=recipe.momentum, nesterov=recipe.nesterov, **common)

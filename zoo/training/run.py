@@ -225,16 +225,18 @@ class Run:
         if self.short:
             self.task.shorten(DRY_RUN_EXAMPLES)
         model = self._build()
+        self.task.load_parent(model)
         recipe = self.recipe
         if isinstance(recipe, GradientRecipe):
             if recipe.sync_batch_norm and self.placement.replicas > 1:
                 for layer in model.layers:
                     if isinstance(layer, keras.layers.BatchNormalization):
                         layer.synchronized = True
-            if recipe.keep == "best" and self.task.validation_batches() is None:
-                raise UsageError(
-                    f"{recipe.name}: keep is 'best', but there is no validation split; set validation_examples."
-                )
+            for key, value in (("keep", recipe.keep), ("early_stopping", recipe.early_stopping)):
+                if value not in ("last", "average", None) and self.task.validation_batches() is None:
+                    raise UsageError(
+                        f"{recipe.name}: {key} is {value!r}, but there is no validation split; set validation_examples."
+                    )
         return model
 
     def training(self, model: keras.Model) -> Training:
@@ -275,6 +277,7 @@ class Run:
             metrics,
             {**self.recipe.model_args, **self.task.model_args()},
             labels=self.task.labels(),
+            parent=self.task.parent.origin() if self.task.parent else None,
             check=self.check_export,
         )
         self._draw(training)

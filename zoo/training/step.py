@@ -10,6 +10,7 @@ import tensorflow as tf
 from zoo.distribute.sharding import row_bounds
 from zoo.layers import on_cpus
 from zoo.tasks.base import Batch, Task
+from zoo.training.phases import Freezing
 
 
 class Trainer(keras.Model):
@@ -34,6 +35,7 @@ class Trainer(keras.Model):
         decayed: Collection[str] = (),
         accumulate_steps: int = 1,
         streams: tuple[int, int] = (0, 0),
+        frozen: Collection[str] = (),
     ):
         """
         Args:
@@ -43,9 +45,11 @@ class Trainer(keras.Model):
           decayed: paths of the weights that decay.
           accumulate_steps: number of parts that a replica's share of a batch is processed in.
           streams: rows of a training batch and of a validation batch, where the task has state.
+          frozen: paths of the weights that stay fixed while `freeze(True)` holds.
         """
         super().__init__(name=net.name)
         self.net, self.task = net, task
+        self.freezing = Freezing(net, frozen)
         self.built = True
         self.weight_decay, self.accumulate_steps, self.streams = weight_decay, accumulate_steps, streams
         self.decayed = [weight.value for weight in net.trainable_variables if weight.path in decayed]
@@ -62,6 +66,21 @@ class Trainer(keras.Model):
         own = tf.VariableSynchronization.ON_READ
         return tf.Variable(tf.zeros((rows, *shape), keras.config.floatx()), trainable=False, synchronization=own)
 
+    @property
+    def trainable_variables(self):
+        """All weights that training may change, also while some of them are frozen."""
+        return list(self.freezing.trainable)
+
+    @property
+    def trainable_weights(self):
+        return self.trainable_variables
+
+    def freeze(self, on: bool) -> None:
+        """Starts or ends the phase in which the frozen weights stay fixed; the next step is traced anew."""
+        if on != self.freezing.on:
+            self.freezing.switch(on)
+            self.train_function = None
+
     def call(self, inputs, training=False):
         return self.net(inputs, training=training)
 
@@ -71,7 +90,7 @@ class Trainer(keras.Model):
             loss, count, gradients = self._gradients(batch, None, 0)
         else:
             loss, count, gradients = self._accumulated(batch)
-        self.optimizer.apply(gradients, self.trainable_variables)
+        self.optimizer.apply(gradients, self.freezing.trained)
         self._loss_tracker.update_state(self._summed(loss), sample_weight=count)
 
     def test_step(self, batch: Batch) -> None:
@@ -113,7 +132,7 @@ class Trainer(keras.Model):
         if state:
             after = {name: tf.concat([output[name] for output in outputs], axis=0) for name in state}
             self._keep_state(state, after, first_row)
-        gradients = tape.gradient(scaled, self.trainable_variables)
+        gradients = tape.gradient(scaled, list(self.freezing.trained))
         # The gradient of an embedding is a list of rows in which a row may occur twice; its norm needs their sums.
         gradients = [gradient if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
         return loss, count, gradients
@@ -134,7 +153,7 @@ class Trainer(keras.Model):
             new, _, more = self._gradients(tf.nest.map_structure(cut, batch), count, start)
             return i + 1, loss + new, [old if m is None else old + m for old, m in zip(gradients, more, strict=True)]
 
-        zeros = [tf.zeros(weight.shape, weight.dtype) for weight in self.trainable_variables]
+        zeros = [tf.zeros(weight.shape, weight.dtype) for weight in self.freezing.trained]
         begin = (0, tf.zeros([], tf.float32), zeros)
         _, loss, gradients = tf.while_loop(lambda i, *_: i < parts, add, begin, maximum_iterations=parts)
         return loss, count, gradients
@@ -181,7 +200,7 @@ class Trainer(keras.Model):
 
         def own():
             first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
-            for variable in self.net.non_trainable_variables:
+            for variable in self.freezing.statistics:
                 if variable.dtype.startswith("float"):
                     value = tf.convert_to_tensor(variable.value)
                     variable.assign(self._summed(tf.where(first, value, tf.zeros_like(value))))

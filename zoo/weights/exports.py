@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UsageError, nearest
 from zoo.exports import read
@@ -47,6 +47,11 @@ def find_export(reference: str | os.PathLike[str]) -> Path:
     )
 
 
+def weight_keys(folder: Path) -> dict[str, str]:
+    """The key of each Keras weight, by its path, in the SavedModel's own checkpoint."""
+    return json.loads((folder / "assets.extra" / "weights.json").read_text(encoding="utf-8"))
+
+
 def load_export(model: "keras.Model", folder: Path, *, head: bool = True) -> None:
     """Reads a model's weights from the SavedModel's own checkpoint; no code of the export runs.
 
@@ -56,7 +61,7 @@ def load_export(model: "keras.Model", folder: Path, *, head: bool = True) -> Non
     import tensorflow as tf
 
     reader = tf.train.load_checkpoint(str(literal_path(folder) / "variables" / "variables"))
-    keys = json.loads((folder / "assets.extra" / "weights.json").read_text(encoding="utf-8"))
+    keys = weight_keys(folder)
     kept = set() if head else {id(variable) for variable in classifier(model).weights}
     values = []
     for variable in model.weights:
@@ -87,3 +92,22 @@ def classifier(model: "keras.Model") -> "keras.layers.Layer":
         keras.layers.Rescaling,
     )
     return next(layer for layer in reversed(model.layers) if not isinstance(layer, after))
+
+
+def output_layers(model: "keras.Model", outputs: Any = None) -> "list[keras.layers.Layer]":
+    """Before each of `outputs`, by default all of the model's, the last layers that have weights. Where none of a
+    layer's weights is trained, those before it, too."""
+    import keras
+
+    makers = {id(tensor): op for op in model.operations for tensor in keras.tree.flatten(op.output)}
+    waiting, seen, found = keras.tree.flatten(model.outputs if outputs is None else outputs), set(), []
+    while waiting:
+        operation = makers.get(id(waiting.pop(0)))
+        if operation is None or id(operation) in seen:
+            continue
+        seen.add(id(operation))
+        if isinstance(operation, keras.layers.Layer) and operation.weights:
+            found.append(operation)
+        if not (isinstance(operation, keras.layers.Layer) and operation.trainable_weights):
+            waiting += keras.tree.flatten(operation.input)
+    return found

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.data.decoding import SUFFIXES, plain_image
-from zoo.data.paths import files_below
+from zoo.data.paths import display_path, files_below
 from zoo.data.splits import Splits
 from zoo.errors import UsageError, ZooError, reason
 from zoo.report.console import progress
@@ -112,6 +112,6 @@ def _contents(sources: Sequence[str]) -> Iterator[tuple[str, bytes | OSError]]:
                 yield source, FileNotFoundError(0, "the folder holds no image file")
         for file in files:
             try:
-                yield str(file), file.read_bytes()
+                yield display_path(file), file.read_bytes()
             except OSError as error:
-                yield str(file), error
+                yield display_path(file), error

@@ -11,12 +11,30 @@ class ImageRecipe(GradientRecipe):
     """A recipe of image classification."""
 
     task: ClassVar[str] = "image_classification"
+    preprocessing_fields: ClassVar[tuple[str, ...]] = (
+        "crop",
+        "train_sizes",
+        "test_size",
+        "test_views",
+        "normalisation",
+        "pixel_mean",
+        "pixel_std",
+        "pad",
+    )
+    data_fields: ClassVar[tuple[str, ...]] = (
+        "validation_examples",
+        "validation_cut",
+        "skip_bad_images",
+        "class_weights",
+    )
 
     loss: Literal["cross_entropy", "sigmoid_cross_entropy", "perceptron", "rbf_map"] = "cross_entropy"
     """cross_entropy: softmax cross-entropy of the logits; sigmoid_cross_entropy: one binary problem per class, summed;
     perceptron: Rosenblatt's criterion; rbf_map: LeCun's maximum a posteriori criterion for LeNet-5."""
     label_smoothing: float = 0.0
     """For cross_entropy: the part of the target that is spread evenly over all classes."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: an example counts in the loss in inverse proportion to the size of its class."""
     aux_weight: float = 0.3
     """Weight of each auxiliary head's loss, for models built with aux_heads=True."""
     validation_examples: int = 0

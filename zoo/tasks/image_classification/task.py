@@ -14,9 +14,11 @@ from zoo.data import views
 from zoo.data.image_split import ImageSplit
 from zoo.data.splits import Splits, describe_counts, first_examples
 from zoo.data.stream import EpochShuffle
+from zoo.errors import UsageError
 from zoo.report import plots
 from zoo.report.console import progress
 from zoo.tasks.base import Batch, Task
+from zoo.tasks.classes import balanced_weights, choose_classes
 from zoo.tasks.image_classification.dense_scoring import convolutional
 from zoo.tasks.image_classification.losses import LOSSES, mistakes
 from zoo.tasks.image_classification.preprocessing import Preprocessing, load_data
@@ -40,12 +42,32 @@ class ImageClassification(Task):
         self.preprocessing = Preprocessing(recipe, self.card.input_shape)
         self.data: Splits[ImageSplit] = load_data(recipe, self.preprocessing, self.log)
         self.log(self.data.description)
-        if self.preprocessing.normalisation.needs_images:
+        self.classes = choose_classes(self, self.data.name, self.data.classes)
+        self._class_ids = tf.constant(self.classes.ids, tf.int64)
+        self._class_weights = self._weights_of_classes()
+        if self.parent and self.parent.recipe.get("normalisation") == recipe.normalisation:
+            self.preprocessing.normalisation.take(self.parent.value)
+        elif self.preprocessing.normalisation.needs_images:
             batches = (images for images, _ in self.data.train.batches(1000))
             if recipe.crop == "square":
                 batches = (views.window(images, self.preprocessing.shape[:2]) for images in batches)
             self.preprocessing.normalisation.learn(batches, self.log)
+        if self.parent:
+            self.log(f"images: read as {self._form()}, as {self.parent.name} takes them; others are converted")
         self.log(f"{recipe.name}: {self._summary()}")
+
+    def _form(self) -> str:
+        height, width, channels = self.preprocessing.shape
+        return f"{height} × {width} in {'grey' if channels == 1 else 'colour'}"
+
+    def _weights_of_classes(self) -> tf.Tensor | None:
+        """The weight of each class in the loss, (K,); None where all count the same."""
+        if self.recipe.class_weights == "none":
+            return None
+        if self.data.train.labels is None:
+            raise UsageError(f"{self.recipe.name}: class_weights is 'balanced', but {self.data.name} is streamed.")
+        labels = self.classes.ids[self.data.train.labels]
+        return tf.constant(balanced_weights(labels, len(self.classes.names)), tf.float32)
 
     def _summary(self) -> str:
         data = self.data
@@ -64,7 +86,7 @@ class ImageClassification(Task):
         self.data = first_examples(self.data, examples)
 
     def model_args(self) -> dict[str, Any]:
-        return {"num_classes": len(self.data.classes)}
+        return {"num_classes": len(self.classes.names)}
 
     @property
     def train_examples(self) -> int:
@@ -73,7 +95,7 @@ class ImageClassification(Task):
     def training_batches(self, first_step: int, rows: range | None = None) -> tf.data.Dataset:
         order = EpochShuffle(len(self.data.train), self.recipe.batch_size, self.recipe.seed)
         batches = self.data.train.training_batches(order, first_step, self.preprocessing.training, rows)
-        return batches.map(_named)
+        return batches.map(self._named)
 
     def validation_batches(self) -> tf.data.Dataset | None:
         if self.data.validation is None:
@@ -81,7 +103,7 @@ class ImageClassification(Task):
         dense = self.recipe.test_views == "dense"
         batches = self.data.validation.batches(1 if dense else max(self.recipe.batch_size, 250))
         return batches.map(
-            lambda images, labels: _named(self.preprocessing.centre(images), labels),
+            lambda images, labels: self._named(self.preprocessing.centre(images), labels),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
 
@@ -91,6 +113,8 @@ class ImageClassification(Task):
         for name, logits in heads.items():
             if name != "logits":
                 losses += self.recipe.aux_weight * self._losses(batch["labels"], logits)
+        if self._class_weights is not None:
+            losses *= tf.cast(tf.gather(self._class_weights, batch["labels"]), losses.dtype)
         return masked_sum(losses, batch.get("mask")), self.count(batch)
 
     def _losses(self, labels, logits):
@@ -132,10 +156,10 @@ class ImageClassification(Task):
         return results
 
     def pictures(self) -> dict[str, Callable[[Path], None]]:
-        if len(self.data.classes) > 100:
+        if len(self.classes.names) > 100:
             return {}
         labels, predicted = self._confusion
-        return {"confusion.png": partial(plots.confusion_matrix, labels, predicted, self.data.classes)}
+        return {"confusion.png": partial(plots.confusion_matrix, labels, predicted, self.classes.names)}
 
     def _outputs(self, model: keras.Model, split: ImageSplit) -> tuple[np.ndarray, np.ndarray]:
         """Labels (N,) of a split and its logits (N, K); for several views the logarithm of the mean probability."""
@@ -158,23 +182,25 @@ class ImageClassification(Task):
         batches = split.batches({"centre": max(self.recipe.batch_size, 250), "ten_crops": 32, "dense": 1}[kind])
         labels, outputs = [], []
         for images, labels_ in progress(batches, "scoring", int(batches.cardinality())):
-            labels.append(labels_.numpy())
+            labels.append(self.classes.ids[labels_.numpy()])
             outputs.append(outputs_of(images).numpy())
         return np.concatenate(labels), np.concatenate(outputs)
 
     def labels(self) -> tuple[str, ...]:
-        return self.data.classes
+        return self.classes.names
+
+    def new_weights(self, model: keras.Model) -> list[keras.Variable]:
+        return [] if self.classes.kept else [weight for layer in self.head(model) for weight in layer.weights]
 
     def serving(self, model: keras.Model) -> tf.Module:
-        return ServingClassifier(model, self.preprocessing, self.data.classes)
+        return ServingClassifier(model, self.preprocessing, self.classes.names)
 
     def serving_examples(self) -> dict[str, np.ndarray]:
         dense = self.recipe.test_views == "dense"
         return {"images": next(iter(self.data.scored.batches(1 if dense else 8)))[0].numpy()}
 
-
-def _named(images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-    return {"inputs": images, "labels": labels}
+    def _named(self, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"inputs": images, "labels": tf.gather(self._class_ids, labels)}
 
 
 class _StopWithoutMistakes(keras.callbacks.Callback):

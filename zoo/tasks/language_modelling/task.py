@@ -19,6 +19,9 @@ from zoo.tasks.language_modelling.preprocessing import read_data
 from zoo.tasks.language_modelling.recipe import LanguageModelRecipe
 from zoo.tasks.language_modelling.serving import ServingLanguageModel
 from zoo.tasks.losses import cross_entropy, masked_sum, update_token_metrics
+from zoo.tasks.vocabularies import character_rows
+from zoo.weights.exports import output_layers
+from zoo.weights.parent import Rows
 
 PIECE = 500  # characters of a stream that are scored at a time where the recipe does not say how many
 
@@ -39,7 +42,14 @@ class LanguageModelling(Task):
         recipe: LanguageModelRecipe = self.recipe
         self.data = read_data(recipe, self.log)
         self.log(self.data.description)
-        self.vocabulary = Characters("".join(self.data.train.rows))
+        own = set("".join(self.data.train.rows))
+        known = self.parent.characters("vocabulary", "table") if self.parent else []
+        if self.parent:
+            new = "".join(sorted(own - set(known)))
+            self.log(
+                f"characters: {len(known)} of {self.parent.name}, and {len(new)} new ones{f': {new!r}' * bool(new)}"
+            )
+        self.vocabulary = Characters(own | set(known))
         self._train = encode_streams(self.data.train, self.vocabulary.ids)
         self.log(f"{recipe.name}: {self._summary()}")
 
@@ -135,6 +145,17 @@ class LanguageModelling(Task):
                 total += float(part)
             results[f"{name}_nats_per_char"] = total / (len(streams) * streams.length)
         return results
+
+    def head(self, model: keras.Model) -> list[keras.layers.Layer]:
+        return output_layers(model, model.output["logits"])
+
+    def parent_rows(self, model: keras.Model) -> dict[str, Rows]:
+        old = character_rows(self.parent.characters("vocabulary", "table"), self.vocabulary)
+        axes = {"embedding/embeddings": 0, "decoder/kernel": 1, "decoder/bias": 0}
+        paths = [weight.path for weight in model.weights]
+        if "embedding/embeddings" not in paths:  # characters are one-hot vectors, which the first kernel multiplies
+            axes |= {path: 0 for path in paths if path.startswith("rnn1/") and path.endswith("/kernel")}
+        return {path: Rows(axis, old) for path, axis in axes.items() if path in paths}
 
     def serving(self, model: keras.Model) -> tf.Module:
         return ServingLanguageModel(model, self.vocabulary)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,17 @@ import tensorflow as tf
 
 from zoo.data.sentences import Sentences, load_tagged
 from zoo.data.splits import Splits, describe_counts, first_examples
-from zoo.data.vocabulary import WordsAndCharacters
 from zoo.report import plots
 from zoo.report.console import progress
 from zoo.tasks.base import Batch
+from zoo.tasks.classes import choose_classes
 from zoo.tasks.losses import cross_entropy, masked_sum, update_token_metrics
 from zoo.tasks.sequence import Sequences, SequenceTask, with_word_dropout
 from zoo.tasks.tagging.recipe import TaggingRecipe
 from zoo.tasks.tagging.scoring import scores
 from zoo.tasks.tagging.serving import ServingTagger
+from zoo.tasks.vocabularies import WORDS, encoder, encoder_rows, known_words
+from zoo.weights.parent import Rows
 
 
 class Tagging(SequenceTask):
@@ -37,7 +40,10 @@ class Tagging(SequenceTask):
         self.data: Splits[Sentences] = load_tagged(recipe.dataset, log=self.log)
         self.log(self.data.description)
         self.counts = Counter(token for row in self.data.train.tokens for token in row)
-        self.encoder = WordsAndCharacters(self.counts, recipe.min_count)
+        self.classes = choose_classes(self, self.data.name, self.data.classes)
+        self.data = replace(self.data, classes=self.classes.names)
+        self.encoder = encoder(self, self.counts, recipe.min_count)
+        self._known = set(self.counts) | set(known_words(self, *WORDS))
         self.log(f"{recipe.name}: {self._summary()}")
 
     def _summary(self) -> str:
@@ -122,7 +128,7 @@ class Tagging(SequenceTask):
             for indices, batch in progress(zip(parts, batches, strict=True), f"scoring {name}", len(parts)):
                 for index, row in zip(indices, run(batch["inputs"]).numpy(), strict=True):
                     predicted[index] = tuple(self.data.classes[i] for i in row[: len(split.tokens[index])])
-            results |= scores(split, predicted, self.counts, name)
+            results |= scores(split, predicted, self._known, name)
             if split is self.data.scored:
                 self._predicted = predicted
         return results
@@ -142,6 +148,12 @@ class Tagging(SequenceTask):
 
     def labels(self) -> tuple[str, ...]:
         return self.data.classes
+
+    def new_weights(self, model: keras.Model) -> list[keras.Variable]:
+        return [] if self.classes.kept else [weight for layer in self.head(model) for weight in layer.weights]
+
+    def parent_rows(self, model: keras.Model) -> dict[str, Rows]:
+        return encoder_rows(self, self.encoder)
 
     def serving(self, model: keras.Model) -> tf.Module:
         return ServingTagger(model, self.encoder, self.data.classes)

@@ -1,7 +1,7 @@
 """The recipe of text classification. Standard library only."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from zoo.recipe import GradientRecipe
 
@@ -11,6 +11,8 @@ class TextClassificationRecipe(GradientRecipe):
     """A recipe of classifying texts."""
 
     task: ClassVar[str] = "text_classification"
+    preprocessing_fields: ClassVar[tuple[str, ...]] = ("lower_case", "max_length")
+    data_fields: ClassVar[tuple[str, ...]] = ("validation_examples", "class_weights")
 
     lower_case: bool = False
     """Convert texts to lower case."""
@@ -21,6 +23,8 @@ class TextClassificationRecipe(GradientRecipe):
     value."""
     max_length: int = 400
     """Number of words of a text that are read; the rest is ignored."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: a text counts in the loss in inverse proportion to the size of its class."""
     validation_examples: int = 0
     """Number of training examples held out for validation."""
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ import tensorflow as tf
 from zoo.data.labelled import Texts, load_labelled
 from zoo.data.splits import Splits, describe_counts, first_examples
 from zoo.data.tokens import Tokenizer
-from zoo.data.vocabulary import WordsAndCharacters
 from zoo.report import plots
 from zoo.report.console import progress
 from zoo.tasks.base import Batch
+from zoo.tasks.classes import balanced_weights, choose_classes
 from zoo.tasks.losses import cross_entropy, masked_sum, update_class_metrics
 from zoo.tasks.sequence import Sequences, SequenceTask, with_word_dropout
 from zoo.tasks.text_classification.recipe import TextClassificationRecipe
 from zoo.tasks.text_classification.serving import ServingTextClassifier, read_words
+from zoo.tasks.vocabularies import encoder, encoder_rows
+from zoo.weights.parent import Rows
 
 
 class TextClassification(SequenceTask):
@@ -39,10 +42,18 @@ class TextClassification(SequenceTask):
             recipe.dataset, validation_examples=recipe.validation_examples, seed=recipe.seed, log=self.log
         )
         self.log(self.data.description)
+        self.classes = choose_classes(self, self.data.name, self.data.classes)
+        relabelled = {
+            name: Texts(part.texts, tuple(int(self.classes.ids[label]) for label in part.labels))
+            for name, part in self.data.present.items()
+        }
+        self.data = replace(self.data, classes=self.classes.names, **relabelled)
+        labels = np.array(self.data.train.labels)
+        self._class_weights = tf.constant(balanced_weights(labels, len(self.data.classes)), tf.float32)
         self.tokenizer = Tokenizer("words", recipe.lower_case)
         self._training_tokens = self._tokens(self.data.train)
         counts = Counter(token.decode() for token in self._training_tokens.flat_values.numpy())
-        self.encoder = WordsAndCharacters(counts, recipe.min_count)
+        self.encoder = encoder(self, counts, recipe.min_count)
         self.log(f"{recipe.name}: {self._summary()}")
 
     def _summary(self) -> str:
@@ -65,6 +76,8 @@ class TextClassification(SequenceTask):
 
     def loss(self, batch: Batch, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         losses = cross_entropy(batch["labels"], outputs)
+        if self.recipe.class_weights == "balanced":
+            losses *= tf.gather(self._class_weights, batch["labels"])
         return masked_sum(losses, batch.get("mask")), self.count(batch)
 
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -119,6 +132,12 @@ class TextClassification(SequenceTask):
 
     def labels(self) -> tuple[str, ...]:
         return self.data.classes
+
+    def new_weights(self, model: keras.Model) -> list[keras.Variable]:
+        return [] if self.classes.kept else [weight for layer in self.head(model) for weight in layer.weights]
+
+    def parent_rows(self, model: keras.Model) -> dict[str, Rows]:
+        return encoder_rows(self, self.encoder)
 
     def serving(self, model: keras.Model) -> tf.Module:
         return ServingTextClassifier(model, self.tokenizer, self.encoder, self.data.classes, self.recipe.max_length)

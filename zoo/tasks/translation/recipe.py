@@ -11,6 +11,7 @@ class TranslationRecipe(GradientRecipe):
     """A recipe of translating texts."""
 
     task: ClassVar[str] = "translation"
+    preprocessing_fields: ClassVar[tuple[str, ...]] = ("unit", "lower_case")
 
     unit: Literal["words", "characters"] = "words"
     """The tokens of a text. With words the score is BLEU, with characters the share of texts that are entirely

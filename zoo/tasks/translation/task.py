@@ -23,6 +23,11 @@ from zoo.tasks.sequence import Sequences, SequenceTask
 from zoo.tasks.translation.recipe import TranslationRecipe
 from zoo.tasks.translation.scoring import bleu_by_length, scores, translate
 from zoo.tasks.translation.serving import ServingTranslator, attention_of, with_end
+from zoo.tasks.vocabularies import known_words, with_words, word_rows
+from zoo.weights.exports import output_layers
+from zoo.weights.parent import Rows
+
+SIDES = ("source_words", "target_words")  # attributes of an export
 
 
 class Translation(SequenceTask):
@@ -42,8 +47,8 @@ class Translation(SequenceTask):
         self.tokenizer = Tokenizer(recipe.unit, recipe.lower_case)
         tokens = [self.tokenizer.split(tf.constant(side)) for side in (train.sources, train.targets)]
         self.source_words, self.target_words = (
-            Words(Counter(word.decode() for word in side.flat_values.numpy()), recipe.min_count, marks=["end"])
-            for side in tokens
+            self._words(name, Counter(word.decode() for word in side.flat_values.numpy()))
+            for name, side in zip(SIDES, tokens, strict=True)
         )
         self._train = self._encoded(train)
         lengths = np.maximum(*(side.row_lengths().numpy() for side in self._train)) - 1
@@ -53,6 +58,14 @@ class Translation(SequenceTask):
                 f"{recipe.dataset}: every pair has more than {recipe.max_length} tokens; raise --max-length."
             )
         self.log(f"{recipe.name}: {self._summary()}")
+
+    def _words(self, side: str, counts: Counter) -> Words:
+        """The vocabulary of a side: its words, and those of the parent."""
+        known, min_count = known_words(self, side, "table", marks=1), self.recipe.min_count
+        if self.parent:
+            new = sum(count >= min_count for word, count in counts.items() if word not in set(known))
+            self.log(f"{side.replace('_', ' ')}: {len(known):,} of {self.parent.name}, and {new:,} new ones")
+        return Words(with_words(counts, known, min_count), min_count, marks=["end"])
 
     def _summary(self) -> str:
         data, unit = self.data, self.recipe.unit
@@ -120,6 +133,19 @@ class Translation(SequenceTask):
 
     def pictures(self) -> dict[str, Callable[[Path], None]]:
         return {"attention.png": partial(plots.attention_maps, self._maps)}
+
+    def head(self, model: keras.Model) -> list[keras.layers.Layer]:
+        return output_layers(model, model.output["logits"])
+
+    def parent_rows(self, model: keras.Model) -> dict[str, Rows]:
+        sides = zip(SIDES, (self.source_words, self.target_words), strict=True)
+        source, target = (word_rows(self.parent.lines(name, "table"), words) for name, words in sides)
+        return {
+            "source_embedding/embeddings": Rows(0, source),
+            "target_embedding/embeddings": Rows(0, target),
+            "words/kernel": Rows(1, target),
+            "words/bias": Rows(0, target),
+        }
 
     def serving(self, model: keras.Model) -> tf.Module:
         return ServingTranslator(model, self.tokenizer, self.source_words, self.target_words, self.recipe)

@@ -1,0 +1,128 @@
+"""What a run says, refuses and leaves behind."""
+
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from conftest import image_recipe, run, run_python
+from zoo.training import memory
+
+
+class StopAt(keras.callbacks.Callback):
+    def __init__(self, step):
+        super().__init__()
+        self.stop_at = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations.numpy()) == self.stop_at:
+            raise KeyboardInterrupt
+
+
+def stopped(recipe, folder):
+    with pytest.raises(zoo.ZooError, match="Run the same command to resume"):
+        run(recipe, run_dir=folder, callbacks=[StopAt(10)])
+
+
+@pytest.mark.parametrize("name", ["a [1] run", "star * what?", "back\\slash"])
+def test_folders_with_the_signs_of_patterns(name, small_recipe, tmp_path, capsys):
+    recipe = small_recipe(steps_per_execution=5)
+    stopped(recipe, tmp_path / name)
+    result = zoo.run(recipe, run_dir=tmp_path / name)  # with the check of the export
+    assert "Resuming from step 10" in capsys.readouterr().out
+    assert len(list((tmp_path / name / "checkpoint").glob("*.index"))) == 2  # older checkpoints are deleted
+    assert zoo.build("softmax_regression", weights=result.export).count_params() == 650
+    assert (tmp_path / name / "tensorboard").is_dir()
+
+
+def test_a_failed_command_leaves_no_folder(small_recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for changes in ({"dataset": "folder:none"}, {"model": "lenet6"}, {"model_args": {"hiden": 3}}):
+        with pytest.raises(zoo.UsageError):
+            run(small_recipe(**changes))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_class_names_that_matplotlib_reads_as_formulas(small_recipe, tmp_path, image_folder, capsys):
+    root = image_folder(count=20, classes=("$x_", "dark", "light"))
+    recipe = small_recipe(dataset=f"folder:{root}", batch_size=8, model_args={"input_shape": (8, 8, 3)})
+    result = run(recipe, run_dir=tmp_path / "run")
+    assert result.export.is_dir() and (tmp_path / "run" / "confusion.png").exists()
+    assert "warning: the picture" not in capsys.readouterr().out
+
+
+def test_data_that_changed_is_refused(small_recipe, tmp_path, image_folder):
+    root = image_folder(count=20)
+    recipe = small_recipe(
+        dataset=f"folder:{root}", batch_size=8, model_args={"input_shape": (8, 8, 3)}, steps_per_execution=1
+    )
+    stopped(recipe, tmp_path / "run")
+    finished = run(recipe, run_dir=tmp_path / "finished")
+    extra = root / "dark" / "extra.png"
+    extra.write_bytes(tf.io.encode_png(np.zeros((9, 9, 3), np.uint8)).numpy())
+    for folder in ("run", "finished"):
+        with pytest.raises(zoo.ZooError, match="changed .*41 files now, 40 when the run began.*--restart"):
+            run(recipe, run_dir=tmp_path / folder)
+    extra.unlink()
+    assert run(recipe, run_dir=tmp_path / "run").metrics
+    assert run(recipe, run_dir=tmp_path / "finished").metrics == finished.metrics
+
+
+def test_a_papers_figures_stand_only_beside_its_data(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = zoo.tasks.base.recipe_from_dict(
+        {**zoo.recipe.load_recipe("lenet5_mnist").to_dict(), "dataset": "digits", "limit_steps": 2}
+    )
+    result = run(recipe)
+    assert "99.05%" not in capsys.readouterr().out
+    rows = json.loads((result.folder / "result.json").read_text())["rows"]
+    assert {row["paper"] for row in rows} == {None}
+    assert (tmp_path / "runs" / "lenet5_mnist" / "latest").resolve() == result.folder.resolve()
+
+
+def test_longer_training_than_a_finished_run_says_how(small_recipe, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = run(small_recipe(epochs=1))
+    capsys.readouterr()
+    run(small_recipe(epochs=2))
+    said = capsys.readouterr().out
+    assert f"note: {first.folder} holds a finished run with epochs=1" in said and "zoo finetune" in said
+
+
+def test_an_average_over_more_steps_than_there_are_is_warned_of(small_recipe, tmp_path, capsys):
+    run(small_recipe(keep="average"), run_dir=tmp_path / "run")
+    assert "keep=average spans about 1,000 steps and the run has 50" in capsys.readouterr().out
+
+
+def test_the_memory_of_a_step_is_estimated():
+    model = zoo.build("mlp", input_shape=(8, 8, 1), hidden=(30,), num_classes=10)
+    weights = 64 * 30 + 30 + 30 * 10 + 10
+    activations = sum(int(np.prod(layer.output.shape[1:])) for layer in model.layers)
+    assert memory.estimate(model, 5) == 16 * weights + 4 * 5 * activations
+    with pytest.raises(zoo.ZooError, match=r"on 1,?0+ examples at a time needs about .* GiB.*--accumulate-steps \d+"):
+        memory.check(model, image_recipe(batch_size=10**9), 10**9)
+    memory.check(model, image_recipe(), 4)
+
+
+def test_a_recipe_can_be_named(tmp_path):
+    assert zoo.run("lenet5_digits", dry_run=True, check_export=False).metrics["test_accuracy"] >= 0
+    with pytest.raises(zoo.UsageError, match="no recipe 'lenet5_digit'. Did you mean 'lenet5_digits'"):
+        zoo.run("lenet5_digit")
+
+
+def test_a_model_of_another_task_is_refused_before_data_is_loaded(tmp_path):
+    with pytest.raises(zoo.UsageError, match="bilstm_tagger is a model for tagging, and the recipe trains image"):
+        run(image_recipe(model="bilstm_tagger", dataset="folder:none"), run_dir=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("backend", ["jax"])
+def test_another_backend_is_refused_in_one_line(backend, tmp_path):
+    code = "from zoo.cli import console; console()"
+    done = run_python("train", "lenet5_digits", code=code, cwd=tmp_path, env={**os.environ, "KERAS_BACKEND": backend})
+    assert done.returncode == 2 and "KERAS_BACKEND=tensorflow" in done.stderr.strip().splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []

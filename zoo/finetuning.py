@@ -1,0 +1,141 @@
+"""Fine-tuning: from an export to a recipe that starts from its weights."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import UsageError, nearest
+from zoo.exports import read
+from zoo.recipe import GradientRecipe
+from zoo.tasks.base import recipe_class, recipe_from_dict
+from zoo.weights.exports import find_export
+
+if TYPE_CHECKING:
+    from zoo.training.run import Result
+
+# The fields of every gradient recipe that fine-tuning takes from the export; the others have the values below.
+INHERITED = ("model", "model_args", "clip_norm", "clip_value")
+EPOCHS = 15
+RATE = 0.003  # of the head in the frozen epochs; a tenth of it for all weights after them
+ALWAYS_KEPT = ("language_modelling", "translation")  # tasks whose head is a vocabulary, which is only added to
+OWN_FILES = {  # what one's own data of a task begins with
+    "image_classification": "folder:PATH",
+    "language_modelling": "text:PATH",
+    "tagging": "conllu:PATH",
+    "text_classification": "tsv:FILE",
+    "translation": "tsv:FILE",
+}
+
+
+def finetuning_recipe(
+    export: str | os.PathLike[str], *, dataset: str | None = None, weights_only: bool = False, **changes: Any
+) -> GradientRecipe:
+    """The recipe that trains an export's model on other data, starting from its weights.
+
+    It is a recipe of the export's own task, with its preprocessing, augmentation, loss and gradient clipping. Adam
+    trains 15 epochs with batches of 32: where there may be a new head, a fifth of the epochs trains the head alone at a
+    rate of 0.003; then all weights train at a tenth of that, multiplied by 0.9 for each layer of depth. Each phase has
+    a warm-up and a cosine decay.
+
+    Args:
+      export: a run directory, an export's folder, its name in `saved_models/`, or MODEL:TAG.
+      dataset: the data to train on; by default the export's own.
+      weights_only: take the weights and the preprocessing, and not the augmentation, loss and other fields of the
+        export's recipe; they have their defaults.
+      **changes: fields of the recipe with other values.
+
+    Raises:
+      UsageError: an unknown export or field, or a data set of another task.
+      ZooError: the export is damaged, or of a newer format.
+    """
+    folder = find_export(export)
+    read.read_card(folder)  # refuses a newer format
+    plain = read.read_recipe(folder)
+    kind = recipe_class(plain["task"])
+    if not issubclass(kind, GradientRecipe):
+        raise UsageError(f"{export} is an export for {plain['task']}, which does not train by gradient descent.")
+    known = [entry.name for entry in fields(kind)]
+    for key in changes:
+        if key not in known:
+            raise UsageError(f"A recipe of {plain['task']} has no field {key!r}. {nearest(key, known)}")
+    dataset = dataset or plain["dataset"]
+    _check_dataset(export, plain["task"], dataset)
+    values = {**_inherited(kind, plain, weights_only), **_defaults(plain, changes), **changes}
+    return recipe_from_dict(
+        {
+            "task": plain["task"],
+            "name": f"{plain['name']}-finetuned",
+            "dataset": dataset,
+            "weights": _reference(export, folder),
+            **values,
+        }
+    )
+
+
+def finetune(
+    export: str | os.PathLike[str],
+    *,
+    dataset: str | None = None,
+    weights_only: bool = False,
+    options: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> "Result":
+    """Trains an export's model on other data, starting from its weights, and exports it.
+
+    Takes the arguments of `finetuning_recipe`, and as `options` those of `zoo.run`, such as `{"run_dir": "mine"}`.
+    Returns and raises what `zoo.run` does.
+    """
+    recipe = finetuning_recipe(export, dataset=dataset, weights_only=weights_only, **changes)
+    from zoo.training.run import run
+
+    return run(recipe, **(options or {}))
+
+
+def _inherited(kind: type[GradientRecipe], plain: Mapping[str, Any], weights_only: bool) -> dict[str, Any]:
+    """The fields that are the export's own."""
+    common = {entry.name for entry in fields(GradientRecipe)}
+    own = [entry.name for entry in fields(kind) if entry.name not in common and entry.default is not MISSING]
+    kept = kind.preprocessing_fields if weights_only else [name for name in own if name not in kind.data_fields]
+    values = {name: plain[name] for name in (*INHERITED, *kept) if name in plain}
+    # An export has no auxiliary heads.
+    values["model_args"] = {key: value for key, value in plain["model_args"].items() if key != "aux_heads"}
+    return values
+
+
+def _defaults(plain: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The training's own fields, which depend on the epochs that `changes` asks for."""
+    epochs = changes.get("epochs", EPOCHS)
+    frozen = 0
+    if isinstance(epochs, int) and epochs > 1 and plain["task"] not in ALWAYS_KEPT:
+        frozen = max(1, epochs // 5)
+    frozen = changes.get("frozen_epochs", frozen)
+    return {
+        "epochs": epochs,
+        "batch_size": 32,
+        "optimizer": "adam",
+        "learning_rate": RATE if frozen else RATE / 3,
+        "schedule": "cosine",
+        "warmup_epochs": min(1, epochs / 2) if isinstance(epochs, int) else 0,
+        "frozen_epochs": frozen,
+        "depth_decay": 0.9,
+    }
+
+
+def _check_dataset(export: str | os.PathLike[str], task: str, dataset: str) -> None:
+    """Refuses files of another task's kind."""
+    kind, expected = dataset.partition(":")[0] + ":", OWN_FILES.get(task)
+    others = {files.partition(":")[0] + ":" for files in OWN_FILES.values()}
+    if expected and kind in others and not expected.startswith(kind):
+        raise UsageError(f"{export} is an export for {task}, which trains on {expected}; {dataset} is of another kind.")
+
+
+def _reference(export: str | os.PathLike[str], folder: Path) -> str:
+    """What the recipe calls the export: a path is that of its version, so that a newer one changes nothing."""
+    if not Path(export).exists():
+        return str(export)
+    try:
+        return str(folder.resolve().relative_to(Path.cwd().resolve()))
+    except ValueError:
+        return str(folder.resolve())

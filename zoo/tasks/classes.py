@@ -1,0 +1,53 @@
+"""The classes of a task's head: the data's, or those of the export that training starts from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from zoo.data.splits import display_name
+from zoo.errors import UsageError
+from zoo.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The names of the classes in the order of the model's outputs."""
+
+    names: tuple[str, ...]
+    ids: np.ndarray
+    """The id that each class of the data has among `names`, int64."""
+    kept: bool
+    """Whether the head, too, is that of the export."""
+
+
+def choose_classes(task: Task, data: str, classes: Sequence[str]) -> Classes:
+    """The classes that the model of a task scores, for data that has `classes`, and says so where there is a parent.
+
+    Raises `UsageError` where the recipe keeps the head and the export lacks a class of the data.
+    """
+    names, own = tuple(classes), Classes(tuple(classes), np.arange(len(classes)), False)
+    if not task.parent:
+        return own
+    recipe, labels = task.recipe, task.parent.labels or ()
+    if recipe.head == "keep" and (unknown := [name for name in names if name not in labels]):
+        raise UsageError(
+            f"{data} has the class {display_name(unknown[0])!r}, which {task.parent.name} does not know; its "
+            f"{len(labels)} classes are {_few(labels)}. Set head to 'new' for a new head."
+        )
+    if recipe.head == "keep" or (recipe.head == "auto" and set(names) == set(labels)):
+        task.log(f"head: kept, with the {len(labels)} classes of {task.parent.name} in their order")
+        return Classes(labels, np.array([labels.index(name) for name in names]), True)
+    task.log(f"head: new, for {len(names)} classes: {_few(names)} ({task.parent.name} has {len(labels)})")
+    return own
+
+
+def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """A weight for each class (K,) with which all classes have the same share in a loss: N/(K·n) for a class with n of
+    the N labels (N,), 0 for one without; their mean over the examples is 1."""
+    counts = np.bincount(labels, minlength=num_classes)
+    return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(map(display_name, names[:10])) + (", …" if len(names) > 10 else "")

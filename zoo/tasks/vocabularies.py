@@ -1,0 +1,53 @@
+"""Vocabularies that start from those of an export: its entries stay, those of the data are added."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from zoo.data.vocabulary import Characters, Words, WordsAndCharacters
+from zoo.tasks.base import Task
+from zoo.weights.parent import Rows
+
+WORDS, CHARACTERS = ("encoder", "words", "table"), ("encoder", "characters", "table")
+
+
+def known_words(task: Task, *table: str, marks: int = 0) -> list[str]:
+    """The words of a table of the parent, without padding, unknown word and `marks`; none without a parent."""
+    return task.parent.lines(*table)[2 + marks :] if task.parent else []
+
+
+def with_words(counts: Mapping[str, int], words: Sequence[str], min_count: int) -> Counter:
+    """`counts` in which each of `words` occurs often enough to be in the vocabulary."""
+    return Counter(counts) | Counter(dict.fromkeys(words, min_count))
+
+
+def encoder(task: Task, counts: Mapping[str, int], min_count: int) -> WordsAndCharacters:
+    """The words and characters of a task's data and of its parent."""
+    words = known_words(task, *WORDS)
+    characters = task.parent.characters(*CHARACTERS) if task.parent else []
+    if task.parent:
+        common = sum(count >= min_count for count in counts.values())
+        added = sum(count >= min_count for word, count in counts.items() if word not in set(words))
+        task.log(f"words: {len(words):,} of {task.parent.name}, and {added:,} new ones of the {common:,} in the data")
+    return WordsAndCharacters(with_words(counts, words, min_count), min_count, characters)
+
+
+def encoder_rows(task: Task, encoder: WordsAndCharacters) -> dict[str, Rows]:
+    """Where the parent's words and characters are in the embeddings of a model."""
+    characters = character_rows(task.parent.characters(*CHARACTERS), encoder.characters)
+    return {
+        "word_embedding/embeddings": Rows(0, word_rows(task.parent.lines(*WORDS), encoder.words)),
+        # 0 is padding there, so that every id is one higher.
+        "embedding/embeddings": Rows(0, [0, *(index + 1 if index >= 0 else -1 for index in characters)]),
+    }
+
+
+def word_rows(lines: Sequence[str], words: Words) -> list[int]:
+    """By id, the line of each word in the file of the parent's vocabulary; -1 for a new one."""
+    old = {line: index for index, line in enumerate(lines)}
+    return [old.get(line, -1) for line in words.ids]
+
+
+def character_rows(old: Sequence[str], characters: Characters) -> list[int]:
+    """By id, the parent's id of each character, the unknown one first; -1 for a new one."""
+    ids = {character: index for index, character in enumerate(old, start=1)}
+    return [0, *(ids.get(character, -1) for character in characters.characters)]
