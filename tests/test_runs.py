@@ -58,7 +58,7 @@ def test_class_names_that_matplotlib_reads_as_formulas(small_recipe, tmp_path, i
 def test_data_that_changed_is_refused(small_recipe, tmp_path, image_folder):
     root = image_folder(count=20)
     recipe = small_recipe(
-        dataset=f"folder:{root}", batch_size=8, model_args={"input_shape": (8, 8, 3)}, steps_per_execution=1
+        dataset=f"folder:{root}", batch_size=8, model_args={"input_shape": (8, 8, 3)}, steps_per_execution=1, epochs=4
     )
     stopped(recipe, tmp_path / "run")
     finished = run(recipe, run_dir=tmp_path / "finished")

@@ -13,6 +13,7 @@ import tensorflow as tf
 from zoo.data.decoding import SUFFIXES, plain_image
 from zoo.data.paths import display_path, files_below
 from zoo.data.splits import Splits
+from zoo.data.text_files import normalize
 from zoo.errors import UsageError, ZooError, reason
 from zoo.report.console import progress
 from zoo.tasks.base import Log, Predictor
@@ -89,14 +90,15 @@ class ImagePredictor(Predictor):
 
     def _class_ids(self, data: Splits[Any]) -> np.ndarray:
         """The export's class id of each class of a data set, compared by name."""
-        ids = {name: index for index, name in enumerate(self.card["labels"])}
-        unknown = [name for name in data.classes if name not in ids]
+        ids = {normalize(name): index for index, name in enumerate(self.card["labels"])}
+        classes = [normalize(name) for name in data.classes]
+        unknown = [name for name in classes if name not in ids]
         if unknown:
             raise UsageError(
                 f"{data.name} has the class {unknown[0]!r}, which {self.export} does not know; its {len(ids)} classes "
-                f"are {', '.join(map(repr, list(ids)[:10]))}{', …' if len(ids) > 10 else ''}."
+                f"are {', '.join(map(repr, list(ids)[:10]))}{', …' if len(ids) > 10 else ''}. Rename the folders."
             )
-        return np.array([ids[name] for name in data.classes])
+        return np.array([ids[name] for name in classes])
 
 
 def _contents(sources: Sequence[str]) -> Iterator[tuple[str, bytes | OSError]]:
