@@ -1,6 +1,7 @@
 """Fine-tuning: an export's weights on other data, in two phases."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import check_resumption, prepared, run
+from conftest import ROOT, check_resumption, prepared, run
 from conftest import zoo as run_zoo
 from zoo.exports import read
 from zoo.tasks.base import load_predictor
@@ -278,3 +279,28 @@ def test_the_command_of_the_readme(image_folder, tmp_path):
     wrong = run_zoo("finetune", "lenet5_modern:mnist", "--dataset", "text:x.txt", cwd=tmp_path)
     assert wrong.returncode == 2 and "trains on folder:PATH; text:x.txt is of another kind" in wrong.stderr
     assert len(wrong.stderr.splitlines()) == 1
+
+
+def test_keras_and_tensorflow_alone_train_an_export(parent, digits):
+    """The examples of docs/finetuning.md, in the order in which they stand there."""
+    document = (ROOT / "docs" / "finetuning.md").read_text(encoding="utf-8")
+    section = document.partition("## Without the zoo")[2].partition("## As a recipe")[0]
+    with_keras, with_tensorflow = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    with_keras = re.sub(r'path = ".*"', f'path = "{parent}"', with_keras)
+    images, labels = next(iter(digits.train.batches(200)))
+    names = {"images": images, "labels": labels.numpy()}
+    exec(compile(with_keras, "docs/finetuning.md", "exec"), names)
+    losses = names["model"].history.history["loss"]
+    assert losses[-1] < losses[0] - 0.05, losses
+    assert len(names["net"].trainable_weights) == 7 and len(names["net"].non_trainable_weights) >= 2
+    export = tf.saved_model.load(str(parent))
+    statistics = [weight.numpy() for weight in export.weights if not weight.trainable]
+    infer, train = (export.infer(names["inputs"]), export.train(names["inputs"]))
+    assert np.abs(infer - train).max() > 1e-3  # dropout
+    moved = [weight.numpy() for weight in export.weights if not weight.trainable]
+    assert all(not np.array_equal(one, other) for one, other in zip(statistics, moved, strict=True))
+    np.testing.assert_allclose(export.train(names["inputs"], False), export.infer(names["inputs"]), rtol=1e-5)
+    exec(compile(with_tensorflow, "docs/finetuning.md", "exec"), names)
+    assert tf.reduce_mean(names["losses"]) < tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels, train)
+    )

@@ -143,3 +143,22 @@ def test_a_translator_takes_other_pairs(parents, tmp_path):
         tmp_path,
         stop_at=3,
     )
+
+
+@pytest.mark.parametrize("name", ["language", "tagging", "texts", "translation"])
+def test_every_weight_of_an_export_can_be_trained_without_the_zoo(parents, name):
+    export = tf.saved_model.load(str(parents(name)))
+    (spec,), _ = export.infer.concrete_functions[0].structured_input_signature
+    inputs = tf.nest.map_structure(lambda x: tf.ones([2, *(3 if n is None else n for n in x.shape[1:])], x.dtype), spec)
+    with tf.GradientTape() as tape:
+        outputs = export.train(inputs)
+        logits = outputs["logits"] if isinstance(outputs, dict) else outputs
+        loss = tf.reduce_mean(logits**2)
+    gradients = tape.gradient(loss, export.weights)
+    assert all(gradient is not None for gradient in gradients) and np.isfinite(loss)
+    np.testing.assert_allclose(
+        export.infer(inputs)["logits"] if isinstance(outputs, dict) else export.infer(inputs),
+        export.train(inputs, False)["logits"] if isinstance(outputs, dict) else export.train(inputs, False),
+        rtol=1e-4,
+        atol=1e-5,
+    )

@@ -1,4 +1,4 @@
-"""The commands of `zoo`: list, show, train, finetune, launch, evaluate, predict, serve, serve-config, check-xla."""
+"""The commands of `zoo`; those with a file of their own are imported."""
 
 import json
 import sys
@@ -9,8 +9,10 @@ from typing import NoReturn
 
 from zoo.cli.finetune import finetune_command
 from zoo.cli.flags import load_tensorflow, parse
+from zoo.cli.lr_find import lr_find_command
 from zoo.cli.parser import Parser
 from zoo.cli.status import exit_status
+from zoo.cli.verify import verify_command
 from zoo.errors import UsageError, ZooError, nearest
 from zoo.recipe import Recipe, list_recipes, load_script
 
@@ -239,8 +241,10 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int | None], str]] = {
     "show": (_show, "show a model's card, or a recipe"),
     "train": (_train_by_name, "train with a recipe; `zoo train` lists them"),
     "finetune": (finetune_command, "train an export's model on other data"),
+    "lr-find": (lr_find_command, "suggest a learning rate for a recipe or an export"),
     "launch": (_launch, "run a training in several processes on this machine"),
     "evaluate": (_evaluate, "score an export on a data set"),
+    "verify": (verify_command, "check the sums of exports, and score them again"),
     "predict": (_predict, "answer for files or texts"),
     "serve": (_serve, "answer over TensorFlow Serving's protocol, with a page to try the models"),
     "serve-config": (_serve_config, "write the configuration of the tensorflow/serving image"),

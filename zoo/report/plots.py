@@ -75,6 +75,18 @@ def attention_maps(maps: Sequence[tuple[Sequence[str], Sequence[str], np.ndarray
     figure.savefig(path)
 
 
+def loss_by_rate(rates: np.ndarray, losses: np.ndarray, suggestion: float, path: Path) -> None:
+    """Draws the loss over a rising learning rate, with the rate that is suggested."""
+    figure = _figure(7, 4.2)
+    axes = figure.subplots()
+    axes.plot(rates, losses)
+    axes.axvline(suggestion, color="tab:orange", label=f"suggested: {suggestion:.2g}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss, smoothed")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path)
+
+
 def lines(
     series: Mapping[str, Sequence[float]], path: Path, *, title: str, xlabel: str, ylabel: str, log: bool = False
 ) -> None:

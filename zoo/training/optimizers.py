@@ -17,7 +17,7 @@ Rate = float | keras.optimizers.schedules.LearningRateSchedule
 def learning_rate(recipe: Recipe, steps_per_epoch: int) -> Rate:
     """The recipe's schedule, as a function of the step."""
     total, frozen = (epochs * steps_per_epoch for epochs in (recipe.epochs, recipe.frozen_epochs))
-    if not frozen:
+    if frozen in (0, total):
         return _schedule(recipe, recipe.learning_rate, total, steps_per_epoch)
     rates = (recipe.learning_rate, SECOND_PHASE * recipe.learning_rate)
     phases = zip(rates, (frozen, total - frozen), strict=True)

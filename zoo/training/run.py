@@ -21,6 +21,7 @@ from zoo.exports import write
 from zoo.recipe import GradientRecipe, Recipe, load_recipe
 from zoo.report import plots
 from zoo.tasks.base import Task, create_task
+from zoo.tasks.training_endpoint import add_training_endpoint
 from zoo.training import memory, outcome, run_folder
 from zoo.training.descent import divide_epoch
 from zoo.training.training import SAVE_SECONDS, Training
@@ -269,7 +270,7 @@ class Run:
         self.log("Exporting, and checking the export in a fresh process" if self.check_export else "Exporting")
         exported = write.write(
             self.folder / "export" / self.recipe.name,
-            self.task.serving(model),
+            add_training_endpoint(self.task.serving(model), model),
             model,
             self.recipe,
             self.task.card,

@@ -1,0 +1,47 @@
+"""`zoo verify`: sums and scores of exports."""
+
+import json
+import shutil
+
+import pytest
+
+from conftest import run
+from zoo.cli.verify import verify_command
+from zoo.exports import read
+
+
+@pytest.fixture
+def export(small_recipe, tmp_path):
+    return run(small_recipe(epochs=1), run_dir=tmp_path / "run").export
+
+
+def changed_card(folder, **metrics):
+    card = folder / "assets.extra" / "card.json"
+    content = json.loads(card.read_text())
+    card.write_text(json.dumps({**content, "metrics": {**content["metrics"], **metrics}}))
+    sums = folder / read.SUMS
+    rest = [line for line in sums.read_text().splitlines() if not line.endswith("card.json")]
+    sums.write_text("\n".join([*rest, f"{read.sha256(card)}  assets.extra/card.json"]) + "\n")
+
+
+def test_what_is_wrong_with_each_export_is_named(export, tmp_path, capsys):
+    names = {}
+    for name in ("cut", "better", "without_data"):
+        names[name] = shutil.copytree(export, tmp_path / name / "1")
+    data = next((names["cut"] / "variables").glob("*.data*"))
+    data.write_bytes(data.read_bytes()[:-1])
+    changed_card(names["better"], test_accuracy=0.999)
+    recipe = names["without_data"] / "assets.extra" / "recipe.json"
+    changed = json.loads(recipe.read_text()) | {"dataset": f"folder:{tmp_path}/none"}
+    recipe.write_text(json.dumps(changed))
+    sums = names["without_data"] / read.SUMS
+    lines = [line for line in sums.read_text().splitlines() if not line.endswith("recipe.json")]
+    sums.write_text("\n".join([*lines, f"{read.sha256(recipe)}  assets.extra/recipe.json"]) + "\n")
+    assert verify_command([str(export)]) == 0
+    assert f"{export}: sums ok, test_accuracy 0." in capsys.readouterr().out
+    assert verify_command([str(names["without_data"])]) == 0
+    assert "sums ok, not scored (" in capsys.readouterr().out
+    assert verify_command([str(names["cut"]), str(names["better"])]) == 1
+    cut, better = capsys.readouterr().out.strip().splitlines()
+    assert "FAILED" in cut and data.name in cut
+    assert "FAILED. test_accuracy is 0." in better and "the card says 0.999" in better
