@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import ROOT, check_resumption, prepared, run
+from conftest import ROOT, check_resumption, prepared, run, run_python
 from conftest import zoo as run_zoo
 from zoo.exports import read
 from zoo.tasks.base import load_predictor
@@ -304,3 +304,24 @@ def test_keras_and_tensorflow_alone_train_an_export(parent, digits):
     assert tf.reduce_mean(names["losses"]) < tf.reduce_mean(
         tf.nn.sparse_softmax_cross_entropy_with_logits(labels, train)
     )
+
+
+STRATEGIES = """
+import sys
+import numpy as np
+import zoo
+settings = {"epochs": 2, "frozen_epochs": 1, "steps_per_epoch": 3, "batch_size": 8, "random_shift": 0}
+recipe = zoo.finetuning_recipe("lenet5_modern:mnist", dataset="digits", head="new", **settings)
+for strategy in ("one_device", "mirrored"):
+    devices = zoo.Devices(strategy=strategy, logical_devices=2)
+    result = zoo.run(recipe, run_dir=strategy, devices=devices, check_export=False)
+    np.savez(strategy, *(weight.numpy() for weight in result.model.weights))
+"""
+
+
+def test_two_replicas_train_as_one_in_both_phases(tmp_path):
+    done = run_python(code=STRATEGIES, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (np.load(tmp_path / f"{name}.npz") for name in ("one_device", "mirrored"))
+    for name in one.files:
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-3, atol=1e-5)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # The fields of every gradient recipe that fine-tuning takes from the export; the others have the values below.
 INHERITED = ("model", "model_args", "clip_norm", "clip_value")
 EPOCHS = 15
-RATE = 0.003  # of the head in the frozen epochs; a tenth of it for all weights after them
+RATE = 0.01  # of the head in the frozen epochs; a tenth of it for all weights after them, or without them
 ALWAYS_KEPT = ("language_modelling", "translation")  # tasks whose head is a vocabulary, which is only added to
 OWN_FILES = {  # what one's own data of a task begins with
     "image_classification": "folder:PATH",
@@ -36,7 +36,7 @@ def finetuning_recipe(
 
     It is a recipe of the export's own task, with its preprocessing, augmentation, loss and gradient clipping. Adam
     trains 15 epochs with batches of 32: where there may be a new head, a fifth of the epochs trains the head alone at a
-    rate of 0.003; then all weights train at a tenth of that, multiplied by 0.9 for each layer of depth. Each phase has
+    rate of 0.01; then all weights train at a tenth of that, multiplied by 0.9 for each layer of depth. Each phase has
     a warm-up and a cosine decay.
 
     Args:
@@ -115,7 +115,7 @@ def _defaults(plain: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
         "epochs": epochs,
         "batch_size": 32,
         "optimizer": "adam",
-        "learning_rate": RATE if frozen else RATE / 3,
+        "learning_rate": RATE if frozen else RATE / 10,
         "schedule": "cosine",
         "warmup_epochs": min(1, epochs / 2) if isinstance(epochs, int) else 0,
         "frozen_epochs": frozen,
