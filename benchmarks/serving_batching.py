@@ -3,7 +3,8 @@
     python benchmarks/serving_batching.py --seconds 20 --clients 64
 
 A server without batching and one with it run in turn, several rounds each, with the same clients. Processor time of
-the server for each request is printed, too: it depends less on what else the machine does.
+the server for each request is printed, too: it depends less on what else the machine does. The same is measured without
+HTTP, by as many threads that call the signature.
 """
 
 import argparse
@@ -11,12 +12,16 @@ import asyncio
 import os
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
 from serving_clients import ROOT, Tally, image_request, rest_client, server
+
+from zoo.serve.servable import Servable
+from zoo.serve.settings import Batching
 
 BATCHING = ("--max-batch-size", "32", "--batch-timeout-micros", "10000", "--allowed-batch-sizes", "1,2,4,8,16,32")
 
@@ -42,6 +47,31 @@ async def measure(
     return count / (time.perf_counter() - begin), 1e3 * (processor_seconds(pid) - used) / count
 
 
+def without_http(images: list[bytes], clients: int, seconds: float, batching: Batching) -> tuple[float, float]:
+    """Rows a second, and milliseconds of processor for each, with a thread for each client."""
+    servable = Servable(ROOT / "saved_models" / "lenet5_mnist" / "1", batching)
+    signature = servable.signature("image_bytes")
+
+    def loop(number: int) -> int:
+        row = np.empty(1, object)
+        row[0] = images[number % len(images)]
+        count = 0
+        while time.perf_counter() < ends:
+            servable.run(signature, {"image_bytes": row}, seconds=60)
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(clients) as pool:
+        ends = time.perf_counter() + 2
+        list(pool.map(loop, range(clients)))  # warm
+        begin, used = time.perf_counter(), time.process_time()
+        ends = begin + seconds
+        rows = sum(pool.map(loop, range(clients)))
+        rate, cost = rows / (time.perf_counter() - begin), 1e3 * (time.process_time() - used) / rows
+    servable.close()
+    return rate, cost
+
+
 def main() -> None:
     """Prints each round, and the ratio of the medians."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -63,6 +93,9 @@ def main() -> None:
                 rates[name].append(rate)
                 print(f"batching {name}: {rate:,.0f} answers/s, {cost:.2f} ms of processor each", flush=True)
     ratio = statistics.median(rates["on"]) / statistics.median(rates["off"])
+    for name, batching in (("off", Batching()), ("on", Batching(32, 10_000, 100, (1, 2, 4, 8, 16, 32)))):
+        rate, cost = without_http(images, options.clients, options.seconds, batching)
+        print(f"without HTTP, batching {name}: {rate:,.0f} rows/s, {cost:.2f} ms of processor each", flush=True)
     print(f"batching on / off: {ratio:.2f} with {options.clients} clients on {os.cpu_count()} cores")
 
 

@@ -4,11 +4,11 @@
 
 Ours: nothing is published for these settings. Springenberg et al. 2015 report 90.92 % without augmentation and 92.75 %
 with it, after 350 epochs. Not yet trained to its end; 40 epochs are about two and a half hours of two CPU cores in
-bfloat16. With the start N(0, 0.05²) and a rate of 0.05 the net was near chance after 780 steps; with the settings below
-it left chance within 180 steps. What differs from `all_cnn_c_cifar10`:
+bfloat16. With the start N(0, 0.05²) and a rate of 0.05 the net was near chance after 780 steps. With the settings below
+and a warm-up of 180 steps, the training accuracy over steps 121 to 180 was 22 %. What differs from `all_cnn_c_cifar10`:
 
 - kernels start from He's distribution, which keeps the variance of the activations from layer to layer;
-- the gradient is scaled down to a norm of 1 where it is larger, so that a rate of 0.1 is stable from the first epoch;
+- the gradient is scaled down to a norm of 1 where it is larger, which allows a rate of 0.1 from the first epoch on;
 - Nesterov momentum, one epoch of linear warm-up, a cosine to zero;
 - dropout at 0.3 instead of 0.5, none on the input, and weight decay 5e-4, chosen for a short training; other values
   were not compared;

@@ -8,7 +8,7 @@ for 20 passes, and the weights after the last one count.
 Differences from the paper: Adam in batches of 32 with a cosine schedule, in place of the stochastic diagonal
 Levenberg-Marquardt rule, one example a step. Both give each weight a rate of its own; the paper's rule at the paper's
 rates, from its initialisation, saturated F6 within the first pass in every trial here. The constant j of equation 9,
-which the paper leaves open, is 10 (`zoo/tasks/classification.py`).
+which the paper leaves open, is 10 (`zoo/tasks/image_classification/losses.py`).
 """
 
 import zoo

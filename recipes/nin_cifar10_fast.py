@@ -8,7 +8,7 @@ With the settings below the training accuracy over the second epoch was 48 %. No
 about two hours of two CPU cores in bfloat16. What differs from `nin_cifar10`:
 
 - kernels start from He's distribution, which keeps the variance of the activations from layer to layer;
-- the gradient is scaled down to a norm of 1 where it is larger, so that a rate of 0.1 is stable from the first epoch;
+- the gradient is scaled down to a norm of 1 where it is larger, which allows a rate of 0.1 from the first epoch on;
 - Nesterov momentum, one epoch of linear warm-up, a cosine to zero, one rate for all weights;
 - dropout at 0.3 instead of 0.5 and weight decay 5e-4, chosen for a short training; other values were not compared;
 - pad-and-crop by 4 pixels and horizontal flip.

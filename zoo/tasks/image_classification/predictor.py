@@ -96,7 +96,7 @@ class ImagePredictor(Predictor):
         if unknown:
             raise UsageError(
                 f"{data.name} has the class {unknown[0]!r}, which {self.export} does not know; its {len(ids)} classes "
-                f"are {', '.join(map(repr, list(ids)[:10]))}{', …' if len(ids) > 10 else ''}. Rename the folders of the classes."
+                f"are {', '.join(map(repr, list(ids)[:10]))}{', …' if len(ids) > 10 else ''}. Rename the folders."
             )
         return np.array([ids[name] for name in classes])
 
