@@ -325,3 +325,16 @@ def test_two_replicas_train_as_one_in_both_phases(tmp_path):
     one, two = (np.load(tmp_path / f"{name}.npz") for name in ("one_device", "mirrored"))
     for name in one.files:
         np.testing.assert_allclose(one[name], two[name], rtol=1e-3, atol=1e-5)
+
+
+def test_the_recipe_of_the_document_trains(tmp_path, capsys):
+    document = (ROOT / "docs" / "finetuning.md").read_text(encoding="utf-8")
+    names = {"zoo": zoo}
+    exec(re.findall(r"```python\n(recipe = .*?)```", document, re.DOTALL)[0], names)
+    short = replace(names["recipe"], epochs=2, frozen_epochs=1, steps_per_epoch=1, warmup_epochs=0.0)
+    assert run(short, run_dir=tmp_path / "run").metrics["test_accuracy"] > 0.5  # before it has learned anything
+    assert "warning: lenet5" not in capsys.readouterr().out
+    task = prepared(replace(short, pad=0, pixel_std=(1.0,)))
+    task.load_parent(zoo.build("lenet5_modern"))
+    warned = "another preprocessing (pixel_std is [1.0] here and [255.0] there; pad is 0 here and 2 there)"
+    assert warned in capsys.readouterr().out

@@ -160,6 +160,17 @@ class Task(abc.ABC):
             new = {weight.path for weight in self.new_weights(model)}
             self.parent.load(model, new=new, rows=self.parent_rows(model))
             self.log(f"{model.name}: training starts from the weights of {self.parent.name}")
+            self._warn_of_preprocessing()
+
+    def _warn_of_preprocessing(self) -> None:
+        """Names the fields of preprocessing that differ from those that the parent's weights were trained with."""
+        here, there = self.recipe.to_dict(), self.parent.recipe
+        differing = [
+            key for key in self.recipe.preprocessing_fields if key in there and here[key] != _plain(there[key])
+        ]
+        if differing:
+            values = "; ".join(f"{key} is {here[key]!r} here and {there[key]!r} there" for key in differing)
+            self.log(f"warning: {self.parent.name} was trained with another preprocessing ({values})")
 
     def callbacks(self) -> "list[keras.callbacks.Callback]":
         """Keras callbacks of the task's own, for gradient descent."""
@@ -344,6 +355,10 @@ def recipe_from_dict(plain: Mapping[str, Any]) -> Recipe:
     kind = recipe_class(plain["task"])
     names = {entry.name for entry in fields(kind)}
     return kind(**{key: _with_tuples(value) for key, value in plain.items() if key in names})
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _with_tuples(value: Any) -> Any:
