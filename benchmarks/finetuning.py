@@ -65,6 +65,7 @@ def accuracies(export: str, folder: Path, seed: int) -> tuple[float, float]:
         batch_size=tuned.batch_size,
         warmup_epochs=min(own.warmup_epochs, tuned.epochs),
         limit_steps=None,
+        paper={},
     )
     found = []
     for recipe in (tuned, scratch):
