@@ -13,10 +13,10 @@ from zoo.errors import UsageError
 
 
 def launch(workers: int, command: Sequence[str]) -> int:
-    """Runs `zoo COMMAND` in so many processes, each with TF_CONFIG set, and returns the worst of their exit statuses.
+    """Runs `zoo COMMAND` in several processes, each with TF_CONFIG set, and returns the largest of their exit statuses.
 
-    Their output comes line by line, each behind the worker's name. A process that a signal ended counts as 128 and the
-    signal's number. Raises `UsageError` for fewer than one worker and for no command.
+    Their output is printed line by line, prefixed with the name of the worker. The status of a process that a signal
+    ended is 128 plus the number of the signal. Raises `UsageError` for fewer than one worker and for no command.
     """
     if workers < 1:
         raise UsageError(f"workers is {workers}; it must be at least 1.")
@@ -55,8 +55,9 @@ def launch(workers: int, command: Sequence[str]) -> int:
 
 
 def _pass_on(prefix: str, process: subprocess.Popen) -> None:
-    for line in process.stdout:
-        print(prefix + line, end="", flush=True)
+    with process.stdout as lines:
+        for line in lines:
+            print(prefix + line, end="", flush=True)
 
 
 def local_addresses(workers: int) -> list[str]:
