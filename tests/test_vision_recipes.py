@@ -25,7 +25,7 @@ def test_imagenet_recipes_run_on_a_folder(name, tmp_path):
     root = folder_of_pictures(tmp_path / "pictures", sizes=((375, 500), (500, 400), (360, 480)), count=2)
     recipe = replace(load_recipe(name), dataset=f"folder:{root}", batch_size=2)
     result = run(recipe, dry_run=True)
-    assert 0 <= result.metrics["test_accuracy"] <= 1 and np.isfinite(result.metrics["test_loss"])
+    assert 0 <= result.metrics["validation_accuracy"] <= 1 and np.isfinite(result.metrics["validation_loss"])
     assert isinstance(result.model.output, keras.KerasTensor)  # no auxiliary head is exported
 
 
