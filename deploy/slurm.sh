@@ -2,8 +2,8 @@
 # sbatch deploy/slurm.sh resnet50_imagenet2012 --batch-size 1024
 #
 # One task a node, which takes all GPUs that Slurm lets it see; task k of a node listens at port 8888 + k. Submit from a
-# folder that all nodes see: the run's folder, runs/…, is written by the first task and read by all when a run goes on.
-# TFDS_DATA_DIR holds the data, on each node or shared. Submitted again, the run goes on from its last checkpoint.
+# folder that all nodes see: the run's folder, runs/…, is written by the first task and read by all when a run resumes.
+# TFDS_DATA_DIR holds the data, on each node or shared. Submit it again to resume the run from its last checkpoint.
 #SBATCH --job-name=zoo
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
