@@ -20,10 +20,10 @@ builder go to `model_args`; as flags they are `--model.NAME`. This page is gener
 
 def page() -> str:
     """The page in Markdown."""
-    shown = [GradientRecipe, *(recipe_class(task) for task in list_tasks())]
+    kinds = [kind for kind in map(recipe_class, list_tasks()) if kind.__module__.startswith("zoo.")]
     parts = [HEAD, section(Recipe, "Every recipe: `zoo.Recipe`")]
     parts.append(section(GradientRecipe, "Training by gradient descent: `zoo.GradientRecipe`, which adds"))
-    for kind in shown[1:]:
+    for kind in kinds:
         title = kind.task.replace("_", " ").capitalize()
         parts.append(section(kind, f"{title}: `zoo.{kind.__name__}`, a `GradientRecipe` that adds"))
     return "\n".join(parts)

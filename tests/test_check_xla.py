@@ -77,16 +77,16 @@ def test_what_a_tpu_could_not_run_is_said(tmp_path):
 
 
 def test_what_is_absent_has_a_stand_in(tmp_path):
-    recipe = check_xla._with_embedded_data(load_recipe("resnet50_imagenet2012"), tmp_path)
+    recipe = check_xla.with_embedded_data(load_recipe("resnet50_imagenet2012"), tmp_path)
     assert recipe.dataset == "digits" and recipe.model_args["num_classes"] == 1000
     texts = load_recipe("bilstm_classifier_imdb_reviews")
-    stand_in = check_xla._with_embedded_data(replace(texts, batch_size=3, longest=5), tmp_path)
+    stand_in = check_xla.with_embedded_data(replace(texts, batch_size=3, max_length=5), tmp_path)
     rows = (tmp_path / "texts.tsv").read_text().splitlines()
-    assert len(rows) == 12 and rows[0].split() == ["word"] * 5 + ["0"] and stand_in.validation_examples == 3
+    assert len(set(rows)) == 24 and rows[0].split() == ["word"] * 4 + ["w0", "0"] and stand_in.validation_examples == 3
 
 
 def test_wrong_arguments_are_named():
     assert zoo("check-xla").returncode == 2
     assert "no recipe 'lenet5_digit'. Did you mean 'lenet5_digits'" in zoo("check-xla", "lenet5_digit").stderr
     done = zoo("check-xla", "lenet5_digits", "--restart")
-    assert done.returncode == 2 and "leave out what is for restart" in done.stderr
+    assert done.returncode == 2 and "omit restart" in done.stderr

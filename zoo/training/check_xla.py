@@ -69,7 +69,7 @@ def check(recipe: Recipe, dump: Path, say: Callable[[str], None] = print) -> dic
         except ZooError as error:
             if isinstance(error, UsageError) or ":" in recipe.dataset:  # nothing stands in for the user's own
                 raise
-            stand_in = _with_embedded_data(recipe, Path(folder))
+            stand_in = with_embedded_data(recipe, Path(folder))
             say(f"{recipe.dataset} is not here; its place is taken by {stand_in.dataset}, in batches of the same form")
             run = Run(stand_in, Path(folder), Devices(strategy="one_device"))
             model = run.prepare()
@@ -85,10 +85,12 @@ def check(recipe: Recipe, dump: Path, say: Callable[[str], None] = print) -> dic
     return programs
 
 
-def _with_embedded_data(recipe: Recipe, folder: Path) -> Recipe:
+def with_embedded_data(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe on data that needs no network, in batches of the same form; files are written to `folder`."""
     if recipe.task == "text_classification":
         texts = folder / "texts.tsv"
-        texts.write_text("".join(f"{'word ' * recipe.max_length}\t{i % 2}\n" for i in range(4 * recipe.batch_size)))
+        words = "word " * (recipe.max_length - 1)
+        texts.write_text("".join(f"{words}w{i}\t{i % 2}\n" for i in range(8 * recipe.batch_size)))
         return replace(recipe, dataset=f"tsv:{texts}", validation_examples=recipe.batch_size)
     changes: dict[str, Any] = {"dataset": EMBEDDED[recipe.task]}
     if recipe.task == "image_classification":
