@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import PREPARED, check_resumption, prepared, run
+from conftest import PREPARED, prepared, run
 from zoo.data.text import load_text
 from zoo.data.vocabulary import Characters
 from zoo.errors import UsageError, ZooError
@@ -208,11 +208,6 @@ def test_halves_have_the_gradient_of_the_whole(text_recipe):
         np.testing.assert_allclose(ours, whole, atol=1e-6)
     for name, value in model.gathered_state().items():
         np.testing.assert_allclose(value, outputs[name], atol=1e-6)
-
-
-def test_a_stopped_run_ends_as_an_undisturbed_one(text_recipe, tmp_path):
-    recipe = text_recipe(deterministic=False, steps_per_execution=1, model_args={"units": 8, "drop_rate": 0.3})
-    check_resumption(recipe, tmp_path, stop_at=70)
 
 
 @pytest.fixture(scope="module")

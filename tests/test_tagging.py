@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import PREPARED, check_resumption, prepared, run
+from conftest import PREPARED, prepared, run
 from zoo.data.conllu import read_conllu
 from zoo.data.sentences import load_tagged
 from zoo.data.stream import EpochShuffle, bucketed
@@ -243,11 +243,6 @@ def test_any_text_is_answered(tag, text):
     assert answer["tags"].numpy()[1, :3].tolist() == [b"DET", b"ADJ", b"NOUN"]
     assert np.isfinite(answer["probabilities"].numpy()).all()
     [value.numpy() for value in tag(text=tf.constant([text])).values()]
-
-
-def test_a_stopped_run_ends_as_an_undisturbed_one(tagging_recipe, tmp_path):
-    recipe = tagging_recipe(epochs=2, steps_per_execution=1, word_dropout=0.3)
-    check_resumption(recipe, tmp_path, stop_at=17)
 
 
 def test_words_are_numbered_by_count():

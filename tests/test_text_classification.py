@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import check_resumption, run
+from conftest import run
 from zoo.data.labelled import load_labelled
 from zoo.errors import UsageError, ZooError
 from zoo.registry import describe
@@ -111,10 +111,6 @@ def test_any_text_is_answered(label, text):
     answer = label(text=tf.constant([text, b"a great film"]))
     assert answer["labels"].numpy()[1] == b"good"
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(-1), 1, rtol=1e-5)
-
-
-def test_a_stopped_run_ends_as_an_undisturbed_one(reviews, tmp_path):
-    check_resumption(make_recipe(reviews, epochs=2, steps_per_execution=1, word_dropout=0.3), tmp_path, stop_at=23)
 
 
 def test_predict_and_evaluate_on_the_command_line(trained, capsys):

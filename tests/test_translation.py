@@ -10,7 +10,7 @@ import sacrebleu
 import tensorflow as tf
 
 import zoo
-from conftest import PREPARED, check_resumption, prepared, run
+from conftest import PREPARED, prepared, run
 from zoo.data.tokens import Tokenizer
 from zoo.errors import UsageError
 from zoo.tasks.decoding import END, PADDING, Search
@@ -232,11 +232,6 @@ def test_any_text_is_answered(signatures, text):
             assert answer["translation"].numpy()[0] == b"" and answer["score"].numpy()[0] == 0
         assert len(answer["tokens"].numpy()[0]) <= 500
     assert signatures["serving_default"](text=tf.constant([], tf.string))["translation"].shape == (0,)
-
-
-def test_a_stopped_run_ends_as_an_undisturbed_one(pairs, tmp_path):
-    model_args = {**SIZES, "drop_rate": 0.2}
-    check_resumption(make_recipe(pairs, epochs=2, steps_per_execution=1, model_args=model_args), tmp_path, stop_at=101)
 
 
 @pytest.mark.parametrize("name", ["seq2seq_luong", "seq2seq_no_attention", "seq2seq_sutskever"])
