@@ -1,6 +1,5 @@
 """Tables and progress bars on the terminal."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,14 +15,6 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     for row in rows:
         view.add_row(*map(str, row))
     Console().print(view)
-
-
-def progress(items: Iterable[Any], label: str, total: int | None) -> Iterable[Any]:
-    """The items one by one, with a progress bar on a terminal; `total` may be unknown (None or negative)."""
-    from rich.progress import track
-
-    known = total if total and total > 0 else None
-    return track(items, description=label, total=known, transient=True, disable=not sys.stdout.isatty())
 
 
 def format_metric(metric: str, value: float | None, digits: int = 4) -> str:

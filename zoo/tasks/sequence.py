@@ -5,12 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from zoo.data.stream import EpochShuffle, bucketed, take_rows
 from zoo.data.vocabulary import WordsAndCharacters
-from zoo.tasks.base import Task
+from zoo.tasks.splits import SplitsTask
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Sequences:
     batch: Callable[[tf.Tensor], dict[str, Any]]
 
 
-class SequenceTask(Task):
+class SequenceTask(SplitsTask):
     """A task whose batches hold sequences of similar lengths, so that there is little padding."""
 
     evaluation_rows: ClassVar[int] = 100  # rows of a batch in evaluation
@@ -33,6 +34,9 @@ class SequenceTask(Task):
     @abc.abstractmethod
     def validation_sequences(self) -> Sequences | None:
         """The validation split, None without one."""
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
     def augment(self, batch: dict[str, Any], seed: tf.Tensor) -> dict[str, Any]:
         """What training does to a batch at random, a function of `seed` (2,): nothing by default."""

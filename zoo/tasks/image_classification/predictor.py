@@ -12,10 +12,10 @@ import tensorflow as tf
 
 from zoo.data.decoding import SUFFIXES, plain_image
 from zoo.data.paths import display_path, files_below
+from zoo.data.progress import progress
 from zoo.data.splits import Splits
 from zoo.data.text_files import normalize
 from zoo.errors import UsageError, ZooError, reason
-from zoo.report.console import progress
 from zoo.tasks.base import Log, Predictor
 from zoo.tasks.image_classification.preprocessing import Preprocessing, load_data
 from zoo.tasks.image_classification.scoring import scores

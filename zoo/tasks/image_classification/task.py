@@ -12,12 +12,12 @@ from keras import ops
 
 from zoo.data import views
 from zoo.data.image_split import ImageSplit
-from zoo.data.splits import Splits, describe_counts, first_examples
+from zoo.data.progress import progress
+from zoo.data.splits import Splits, describe_counts
 from zoo.data.stream import EpochShuffle
 from zoo.errors import UsageError
 from zoo.report import plots
-from zoo.report.console import progress
-from zoo.tasks.base import Batch, Task
+from zoo.tasks.base import Batch
 from zoo.tasks.classes import balanced_weights, choose_classes
 from zoo.tasks.image_classification.dense_scoring import convolutional
 from zoo.tasks.image_classification.losses import LOSSES, mistakes
@@ -26,9 +26,10 @@ from zoo.tasks.image_classification.recipe import ImageRecipe
 from zoo.tasks.image_classification.scoring import scores
 from zoo.tasks.image_classification.serving import ServingClassifier
 from zoo.tasks.losses import masked_sum, smoothed_cross_entropy, update_class_metrics
+from zoo.tasks.splits import SplitsTask
 
 
-class ImageClassification(Task):
+class ImageClassification(SplitsTask):
     """Trains, evaluates and serves a classifier of images as an `ImageRecipe` says.
 
     The model returns logits (N, K), or a dict of "logits" and of auxiliary heads, whose losses are added. Batches have
@@ -77,13 +78,6 @@ class ImageClassification(Task):
             f"{data.name}: {describe_counts(sizes, 'images')} of {height} × {width} × {channels}, "
             f"{len(data.classes)} classes"
         )
-
-    @property
-    def data_fingerprint(self) -> Mapping[str, Any]:
-        return self.data.fingerprint
-
-    def shorten(self, examples: int) -> None:
-        self.data = first_examples(self.data, examples)
 
     def model_args(self) -> dict[str, Any]:
         return {"num_classes": len(self.classes.names)}

@@ -1,6 +1,5 @@
 """Training and evaluation of language models."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,16 +8,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from zoo.data.progress import progress
 from zoo.data.stream import take_rows
 from zoo.data.text import Streams, encode_streams
 from zoo.data.vocabulary import Characters
-from zoo.report.console import progress
-from zoo.tasks.base import Batch, Task
+from zoo.tasks.base import Batch
 from zoo.tasks.decoding import zero_state
 from zoo.tasks.language_modelling.preprocessing import read_data
 from zoo.tasks.language_modelling.recipe import LanguageModelRecipe
 from zoo.tasks.language_modelling.serving import ServingLanguageModel
 from zoo.tasks.losses import cross_entropy, masked_sum, update_token_metrics
+from zoo.tasks.splits import SplitsTask
 from zoo.tasks.vocabularies import character_rows
 from zoo.weights.exports import output_layers
 from zoo.weights.parent import Rows
@@ -26,7 +26,7 @@ from zoo.weights.parent import Rows
 PIECE = 500  # characters of a stream that are scored at a time where the recipe does not say how many
 
 
-class LanguageModelling(Task):
+class LanguageModelling(SplitsTask):
     """Trains, evaluates and serves a model of characters as a `LanguageModelRecipe` says.
 
     The text is read as `batch_size` parallel streams; a step advances each by `sequence_length` characters. The state
@@ -57,10 +57,6 @@ class LanguageModelling(Task):
         parts = [("training", self.data.train), ("validation", self.data.validation), ("test", self.data.test)]
         counts = [f"{len(part) * part.length:,} {name}" for name, part in parts if part]
         return f"{self.data.name}: {', '.join(counts)} characters, {len(self.vocabulary) - 1} different ones"
-
-    @property
-    def data_fingerprint(self) -> Mapping[str, Any]:
-        return self.data.fingerprint
 
     def shorten(self, examples: int) -> None:
         self.data = replace(

@@ -6,9 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from zoo.data.progress import progress
 from zoo.data.sentences import load_tagged
 from zoo.errors import UsageError, ZooError
-from zoo.report.console import progress
 from zoo.tasks.base import Log, Predictor
 from zoo.tasks.inputs import add_text_flag, read_lines
 from zoo.tasks.tagging.scoring import scores

@@ -11,10 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from zoo.data.progress import progress
 from zoo.data.sentences import Sentences, load_tagged
-from zoo.data.splits import Splits, describe_counts, first_examples
+from zoo.data.splits import Splits, describe_counts
 from zoo.report import plots
-from zoo.report.console import progress
 from zoo.tasks.base import Batch
 from zoo.tasks.classes import choose_classes
 from zoo.tasks.losses import cross_entropy, masked_sum, update_token_metrics
@@ -55,22 +55,12 @@ class Tagging(SequenceTask):
             f"{len(data.classes)} tags, {len(self.encoder.words) - 2:,} words"
         )
 
-    @property
-    def data_fingerprint(self) -> Mapping[str, Any]:
-        return self.data.fingerprint
-
-    def shorten(self, examples: int) -> None:
-        self.data = first_examples(self.data, examples)
-
     def model_args(self) -> dict[str, Any]:
         return {**self.encoder.sizes(), "num_tags": len(self.data.classes)}
 
     def loss(self, batch: Batch, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         losses = cross_entropy(batch["tags"], outputs)
         return masked_sum(losses, batch["mask"]), self.count(batch)
-
-    def metrics(self) -> list[keras.metrics.Metric]:
-        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
     def update_metrics(self, metrics, batch: Batch, outputs: tf.Tensor) -> None:
         update_token_metrics(metrics, batch["tags"], outputs, batch["mask"])

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.data.labelled import load_labelled
+from zoo.data.progress import progress
 from zoo.errors import UsageError, ZooError
-from zoo.report.console import progress
 from zoo.tasks.base import Log, Predictor
 from zoo.tasks.inputs import add_text_flag, read_texts
 

@@ -1,7 +1,7 @@
 """Training and evaluation of text classifiers."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,10 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.data.labelled import Texts, load_labelled
-from zoo.data.splits import Splits, describe_counts, first_examples
+from zoo.data.progress import progress
+from zoo.data.splits import Splits, describe_counts
 from zoo.data.tokens import Tokenizer
 from zoo.report import plots
-from zoo.report.console import progress
 from zoo.tasks.base import Batch
 from zoo.tasks.classes import balanced_weights, choose_classes
 from zoo.tasks.losses import cross_entropy, masked_sum, update_class_metrics
@@ -64,13 +64,6 @@ class TextClassification(SequenceTask):
             f"{len(self.encoder.words) - 2:,} words"
         )
 
-    @property
-    def data_fingerprint(self) -> Mapping[str, Any]:
-        return self.data.fingerprint
-
-    def shorten(self, examples: int) -> None:
-        self.data = first_examples(self.data, examples)
-
     def model_args(self) -> dict[str, Any]:
         return {**self.encoder.sizes(), "num_classes": len(self.data.classes)}
 
@@ -79,9 +72,6 @@ class TextClassification(SequenceTask):
         if self.recipe.class_weights == "balanced":
             losses *= tf.gather(self._class_weights, batch["labels"])
         return masked_sum(losses, batch.get("mask")), self.count(batch)
-
-    def metrics(self) -> list[keras.metrics.Metric]:
-        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
     def update_metrics(self, metrics, batch: Batch, outputs: tf.Tensor) -> None:
         update_class_metrics(metrics, batch["labels"], outputs, batch.get("mask"))

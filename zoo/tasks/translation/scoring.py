@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.data.pairs import Pairs
+from zoo.data.progress import progress
 from zoo.data.tokens import Tokenizer
-from zoo.report.console import progress
 from zoo.tasks.translation.recipe import TranslationRecipe
 
 ROWS = 100  # texts per call

@@ -1,7 +1,7 @@
 """Training and evaluation of translators."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.data.pairs import Pairs, load_pairs
-from zoo.data.splits import Splits, describe_counts, first_examples
+from zoo.data.splits import Splits, describe_counts
 from zoo.data.tokens import Tokenizer
 from zoo.data.vocabulary import Words
 from zoo.errors import ZooError
@@ -75,22 +75,12 @@ class Translation(SequenceTask):
             f"{len(self.source_words):,} and {len(self.target_words):,} {unit}"
         )
 
-    @property
-    def data_fingerprint(self) -> Mapping[str, Any]:
-        return self.data.fingerprint
-
-    def shorten(self, examples: int) -> None:
-        self.data = first_examples(self.data, examples)
-
     def model_args(self) -> dict[str, Any]:
         return {"source_vocabulary": len(self.source_words), "target_vocabulary": len(self.target_words)}
 
     def loss(self, batch: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         losses = smoothed_cross_entropy(batch["labels"], outputs["logits"], self.recipe.label_smoothing)
         return masked_sum(losses, batch["mask"]), self.count(batch)
-
-    def metrics(self) -> list[keras.metrics.Metric]:
-        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
     def update_metrics(self, metrics, batch: Batch, outputs: Any) -> None:
         update_token_metrics(metrics, batch["labels"], outputs["logits"], batch["mask"])
