@@ -29,6 +29,16 @@ def mnist():
     return load_images("mnist", whole((28, 28, 1)))
 
 
+@pytest.fixture(autouse=True)
+def ordinary_determinism():
+    """Undoes what a deterministic run leaves on in its process, for which TensorFlow has no public function."""
+    yield
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.framework import config
+
+        config.disable_op_determinism()
+
+
 @pytest.fixture(scope="session")
 def digits():
     """The embedded digits at 8 × 8."""

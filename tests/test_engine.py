@@ -21,14 +21,6 @@ from zoo.recipe import load_recipe
 from zoo.training.descent import divide_epoch
 
 
-@pytest.fixture(autouse=True)
-def ordinary_determinism():
-    yield
-    from tensorflow.python.framework import config
-
-    config.disable_op_determinism()
-
-
 def weights(result):
     return [weight.numpy() for weight in result.model.weights]
 

@@ -25,6 +25,7 @@ from zoo.tasks.base import list_tasks, recipe_class, recipe_from_dict
         ({"epochs": 2.5}, "epochs is 2.5; it must be a whole number"),
         ({"epochs": True}, "epochs is True; it must be a whole number"),
         ({"epochs": 0}, "epochs is 0; it must be at least 1"),
+        ({"deterministic": True, "jit_compile": True}, "jit_compile is True; it must be None or False with determ"),
         ({"learning_rate": math.inf}, "learning_rate is inf; it must be a finite number"),
         ({"learning_rate": math.nan}, "learning_rate is nan; it must be a finite number"),
         ({"learning_rate": -0.1}, "learning_rate is -0.1; it must be 0 or more"),

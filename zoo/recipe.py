@@ -38,7 +38,8 @@ class Recipe:
     """Compute type of the model; None selects bfloat16 on a TPU and float32 elsewhere. With bfloat16 and float16 the
     weights, normalisation statistics, softmax and loss stay in float32; float16 uses dynamic loss scaling."""
     deterministic: bool = False
-    """Use deterministic operations, which are slower."""
+    """Use deterministic operations, which are slower and which XLA does not compile. TensorFlow keeps them for the rest
+    of the process."""
 
     paper: Mapping[str, float] = field(default_factory=dict)
     """Published results by metric, shown beside the measured ones."""
@@ -183,6 +184,7 @@ class GradientRecipe(Recipe):
         self._require("epsilon", self.epsilon > 0, "positive")
         self._require("rho", 0 <= self.rho < 1, "at least 0 and below 1")
         plain_sgd = self.optimizer == "sgd" and self.clip_norm is None and self.clip_value is None
+        self._require("jit_compile", not (self.deterministic and self.jit_compile), "None or False with deterministic")
         only_sgd = not self.learning_rate_factors or plain_sgd
         self._require("learning_rate_factors", only_sgd, f"empty with {self.optimizer} or clipped gradients")
         self._check_schedule()

@@ -310,9 +310,9 @@ def uses_xla(recipe: GradientRecipe, placement: Placement) -> bool:
 
     XLA is faster on a GPU. On a CPU its convolutions and large products are slower than TensorFlow's own (see
     docs/performance.md), except for very small batches, whose recipes ask for it. Under mirrored strategies TensorFlow
-    cannot compile a step; TPUs always compile.
+    cannot compile a step; TPUs always compile. XLA does not compile deterministic operations.
     """
-    if placement.replicas > 1:
+    if placement.replicas > 1 or recipe.deterministic:
         return False
     if recipe.jit_compile is not None:
         return recipe.jit_compile
