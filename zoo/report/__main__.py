@@ -1,5 +1,5 @@
 """`python -m zoo.report RUN…` adds the results of finished runs to results.csv, and writes the tables of README.md,
-docs/ and saved_models/README.md again."""
+docs/, saved_models/README.md and the sums of the pretrained exports again."""
 
 import sys
 from pathlib import Path
@@ -14,6 +14,7 @@ from zoo.report.results import (
     summary_table,
     write_table,
 )
+from zoo.weights.store import describe_exports
 
 root = Path(zoo.__file__).parent.parent
 add_results([Path(run) for run in sys.argv[1:]], root / "results.csv")
@@ -22,3 +23,4 @@ write_table(root / "README.md", summary_table(rows))
 write_table(root / "docs" / "results.md", full_tables(rows))
 write_table(root / "docs" / "short-runs.md", short_runs_table(rows))
 write_table(root / "saved_models" / "README.md", exports_table(root / "saved_models"))
+(root / "zoo" / "weights" / "exports.json").write_text(describe_exports(root / "saved_models"), encoding="utf-8")
