@@ -1,0 +1,39 @@
+"""A BiLSTM over words and characters on names in 29 languages: city, currency, language, script or territory?
+
+    python recipes/bilstm_classifier_cldr_names.py
+
+Ours; nothing is published for it. The data needs no network: the names are those of Unicode's CLDR tables, which Babel
+contains. The figures hold for one version of Babel (2.18) and for every version of Python. All names of a thing are in
+one split, so the classifier has seen no translation of a test name in training. Words with one occurrence are unknown
+words, which the model knows by their characters only.
+"""
+
+import zoo
+
+recipe = zoo.TextClassificationRecipe(
+    name="bilstm_classifier_cldr_names",
+    model="bilstm_classifier",
+    model_args={
+        "word_embedding": 32,
+        "character_embedding": 32,
+        "character_units": 64,
+        "units": 64,
+        "drop_rate": 0.3,
+    },
+    dataset="cldr_names",
+    validation_examples=2000,
+    min_count=2,
+    word_dropout=0.5,
+    max_length=20,
+    epochs=8,
+    batch_size=64,
+    optimizer="adam",
+    learning_rate=0.003,
+    schedule="cosine",
+    warmup_epochs=0.5,
+    clip_norm=1.0,
+    steps_per_execution=10,
+)
+
+if __name__ == "__main__":
+    zoo.main(recipe)
