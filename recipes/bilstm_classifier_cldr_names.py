@@ -1,4 +1,4 @@
-"""A BiLSTM over words and characters on names in 29 languages: city, currency, language, script or territory?
+"""A BiLSTM over words and characters on names in 29 languages: city, currency, language or territory?
 
     python recipes/bilstm_classifier_cldr_names.py
 
@@ -18,7 +18,7 @@ recipe = zoo.TextClassificationRecipe(
         "character_embedding": 32,
         "character_units": 64,
         "units": 64,
-        "drop_rate": 0.3,
+        "drop_rate": 0.5,
     },
     dataset="cldr_names",
     validation_examples=2000,

@@ -56,8 +56,8 @@ def load_labelled(
     """Loads labelled texts, normalised to NFC.
 
     `dataset` is a set of TFDS with a text and a label (`"imdb_reviews"`), whose validation split is drawn from its
-    training split by the seed; `"cldr_names"`, names of cities, currencies, languages, scripts and territories in 29
-    languages (no network), cut by a hash of what they name, so that all names of a thing are in one split; or
+    training split by the seed; `"cldr_names"`, names of cities, currencies, languages and territories in 29 languages
+    (no network), cut by a hash of what they name, so that all names of a thing are in one split; or
     `"tsv:FILE"`: a text, a tab and its label a line, cut by a hash of the text, so that equal texts are in one split.
     A cut gives 10 % to test and `validation_examples` to validation. With `evaluation`, a file is not cut: all of it
     is the test split. Raises `UsageError` for an unknown name, `ZooError`

@@ -3,7 +3,7 @@
 from zoo.data.pairs import LOCALES
 
 LANGUAGES = tuple(sorted({locale.partition("_")[0] for locale in LOCALES}))
-KINDS = ("city", "currency", "language", "script", "territory")
+KINDS = ("city", "currency", "language", "territory")
 
 
 def load_names() -> tuple[list[tuple[str, int]], list[str]]:
@@ -18,7 +18,7 @@ def load_names() -> tuple[list[tuple[str, int]], list[str]]:
     names: dict[tuple[int, str], set[str]] = {}
     for locale in map(Locale, LANGUAGES):
         cities = {zone: entry["city"] for zone, entry in locale.time_zones.items() if "city" in entry}
-        tables = (cities, locale.currencies, locale.languages, locale.scripts, locale.territories)
+        tables = (cities, locale.currencies, locale.languages, locale.territories)
         for kind, table in enumerate(tables):
             for code, name in table.items():
                 names.setdefault((kind, code), set()).add(name)
