@@ -14,7 +14,7 @@ from zoo.cli.parser import Parser
 from zoo.cli.status import exit_status
 from zoo.cli.verify import verify_command
 from zoo.errors import UsageError, ZooError, nearest
-from zoo.recipe import Recipe, list_recipes, load_script
+from zoo.recipe import Recipe, list_recipes, load_recipe, load_script
 
 
 def main(recipe: Recipe, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -89,19 +89,43 @@ def _show(arguments: Sequence[str]) -> None:
 
     parser = Parser("show", "Shows the card of a model, or a recipe.")
     parser.add_argument("name", help="a model, a family or a recipe")
-    name = parser.parse_args(arguments).name
+    parser.add_argument("--layers", action="store_true", help="show the layers of the model, too")
+    options = parser.parse_args(arguments)
+    name = options.name
     if name in list_recipes():
+        if options.layers:
+            raise UsageError(f"{name!r} is a recipe; --layers is for models. Try zoo show {load_recipe(name).model}.")
         module = load_script(name)
         print(module.__doc__.strip() + "\n")
         for key, value in module.recipe.to_dict().items():
             print(f"  {key:<20} {value}")
         return
     try:
-        print(describe(name))
+        card = describe(name)
     except UsageError as error:
         raise UsageError(
             f"There is no model or recipe {name!r}. {nearest(name, [*list_models(), *list_recipes()])}"
         ) from error
+    print(card)
+    if options.layers:
+        print()
+        _show_layers(name)
+
+
+def _show_layers(name: str) -> None:
+    from zoo.building import build
+    from zoo.models.summary import LAYER_COLUMNS, layer_cells, layer_table
+
+    rows = layer_table(build(name))
+    total = ("sum", "", "", "", f"{sum(row.parameters for row in rows):,}", f"{sum(row.macs for row in rows):,}")
+    cells = [LAYER_COLUMNS, *map(layer_cells, rows), total]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(LAYER_COLUMNS))]
+    for line in cells:
+        texts = [
+            text.ljust(width) if i < 4 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        print("  ".join(texts).rstrip())
 
 
 def _train_by_name(arguments: Sequence[str]) -> int:
@@ -238,7 +262,7 @@ def _check_xla(arguments: Sequence[str]) -> int:
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int | None], str]] = {
     "list": (_list, "list models"),
-    "show": (_show, "show a model's card, or a recipe"),
+    "show": (_show, "show a model's card, its layers, or a recipe"),
     "train": (_train_by_name, "train with a recipe; `zoo train` lists them"),
     "finetune": (finetune_command, "train an export's model on other data"),
     "lr-find": (lr_find_command, "suggest a learning rate for a recipe or an export"),
