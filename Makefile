@@ -11,7 +11,7 @@ help:
 	@echo "make test-full  everything, at full size; needs the data sets"
 	@echo "make lint       ruff: format and rules"
 	@echo "make docs       the Python API, in site/"
-	@echo "make results RUNS='runs/…'  add finished runs to results.csv and README's table"
+	@echo "make results RUNS='runs/…'  add finished runs to results.csv, README's table and the models' pages"
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -3,9 +3,12 @@
     python recipes/bilstm_classifier_cldr_names.py
 
 Ours; nothing is published for it. The data needs no network: the names are those of Unicode's CLDR tables, which Babel
-contains. The figures hold for one version of Babel (2.18) and for every version of Python. All names of a thing are in
-one split, so the classifier has seen no translation of a test name in training. Words with one occurrence are unknown
-words, which the model knows by their characters only.
+contains. They depend on the version of Babel (here 2.18), not on that of Python. All names of a thing are in one split,
+so that no translation of a test name is in the training split. Words with one occurrence are unknown words: the model
+sees their characters only.
+
+Measured, one run: 80.64 % test accuracy. The most frequent class, language, is 38 % of the test names. Some names are
+ambiguous, for instance that of a city which is also a state.
 """
 
 import zoo
