@@ -99,7 +99,7 @@ def test_one_layer(make, field, macs):
     assert (row.name, row.receptive_field, row.macs) == (layer.name, field, macs)
 
 
-def test_a_path_that_sees_the_whole_map_makes_all_that_follows_see_it():
+def test_the_receptive_field_after_a_global_layer_is_none():
     images = keras.Input((16, 16, 4))
     x = layers.Conv2D(4, 3, padding="same")(images)
     gate = layers.GlobalAveragePooling2D(keepdims=True)(x)

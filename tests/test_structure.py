@@ -1,4 +1,4 @@
-"""Who may import whom: the arrows between the parts of the package."""
+"""The allowed imports between the parts of the package."""
 
 import ast
 
@@ -35,7 +35,7 @@ def part(module):
 
 
 def imports(path):
-    """Modules of the zoo that a file imports, whenever that happens, but for type checkers."""
+    """Modules of the zoo that a file imports anywhere, except for type checkers."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":

@@ -1,4 +1,4 @@
-"""Labelled texts: the graph, files of them, and what an export answers."""
+"""Text classification: the graph, data, and exports."""
 
 import json
 

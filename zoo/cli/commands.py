@@ -162,7 +162,7 @@ def _launch(arguments: Sequence[str]) -> int:
 
 
 def _evaluate(arguments: Sequence[str]) -> None:
-    parser = Parser("evaluate", "Scores an export on the test split of a data set.")
+    parser = Parser("evaluate", "Evaluates an export on the test split of a data set.")
     parser.add_argument("export", metavar="EXPORT", help="a run directory, an export's folder, its name, or MODEL:TAG")
     parser.add_argument("--dataset", help="default: the data set it was trained on")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -186,7 +186,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
 
 
 def _predict(arguments: Sequence[str]) -> int:
-    parser = Parser("predict", "Answers for files or texts. The flags depend on the task of the export.")
+    parser = Parser("predict", "Predicts for files or texts. The flags depend on the task of the export.")
     help = "a run directory, an export's folder, its name, or MODEL:TAG; it must be the first argument"
     parser.add_argument("export", metavar="EXPORT", help=help)
     parser.add_argument("files", nargs="*", metavar="FILE", help="files or - (stdin); for images also folders")
@@ -232,7 +232,10 @@ def _serve_config(arguments: Sequence[str]) -> int:
 
 def _check_xla(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: zoo check-xla RECIPE [FLAGS]; the flags are those of `zoo train RECIPE`, but for where it runs.")
+        print(
+            "usage: zoo check-xla RECIPE [FLAGS]; the flags are those of `zoo train RECIPE`, without those that select "
+            "devices."
+        )
         return 0 if arguments else 2
     module = load_script(arguments[0])
     from zoo.report import console
@@ -266,11 +269,11 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int | None], str]] = {
     "train": (_train_by_name, "train with a recipe; `zoo train` lists them"),
     "finetune": (finetune_command, "train an export's model on other data"),
     "lr-find": (lr_find_command, "suggest a learning rate for a recipe or an export"),
-    "launch": (_launch, "run a training in several processes on this machine"),
-    "evaluate": (_evaluate, "score an export on a data set"),
-    "verify": (verify_command, "check the sums of exports, and score them again"),
-    "predict": (_predict, "answer for files or texts"),
-    "serve": (_serve, "answer over TensorFlow Serving's protocol, with a page to try the models"),
+    "launch": (_launch, "train in several processes on this machine"),
+    "evaluate": (_evaluate, "evaluate an export on a data set"),
+    "verify": (verify_command, "check the checksums of exports, and evaluate them again"),
+    "predict": (_predict, "predict for files or texts"),
+    "serve": (_serve, "serve exports with TensorFlow Serving's protocols and a page to try them"),
     "serve-config": (_serve_config, "write the configuration of the tensorflow/serving image"),
     "check-xla": (_check_xla, "compile a recipe's steps as a TPU needs them"),
 }

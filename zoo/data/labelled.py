@@ -107,7 +107,7 @@ def load_labelled(
 
 
 def _classes(path: Path, rows: Sequence[tuple[str, str]], evaluation: bool) -> tuple[str, ...]:
-    """The class names of a file's rows. Raises `ZooError` where the second column cannot be labels."""
+    """The class names of a file's rows. Raises `ZooError` if the second column cannot be labels."""
     texts, labels = {text for text, _ in rows}, Counter(label for _, label in rows)
     name = display_path(path)
     if not rows:

@@ -29,7 +29,9 @@ def add_results(runs: Sequence[Path], results: Path) -> None:
         try:
             result = json.loads((run / "result.json").read_text(encoding="utf-8"))
         except OSError as error:
-            raise ZooError(f"{run} holds no result.json: the run is not finished, or it is another folder.") from error
+            raise ZooError(
+                f"{run} holds no result.json: the run is not finished, or the folder is not a run."
+            ) from error
         for row in result["rows"]:
             new = {column: "" if row[column] is None else str(row[column]) for column in COLUMNS}
             rows = [old for old in rows if any(old[column] != new[column] for column in (*SETTING, "metric", "seed"))]
@@ -42,7 +44,7 @@ def add_results(runs: Sequence[Path], results: Path) -> None:
 
 
 def read_results(results: Path) -> list[dict[str, str]]:
-    """The rows of results.csv, none where there is no such file."""
+    """The rows of results.csv; none if the file does not exist."""
     if not results.exists():
         return []
     with results.open(encoding="utf-8", newline="") as file:
@@ -55,10 +57,10 @@ def is_complete(row: Mapping[str, str]) -> bool:
 
 
 def summary_table(rows: Sequence[Mapping[str, str]]) -> str:
-    """README's table in Markdown: a line for each recipe, model and data set, of complete runs alone.
+    """README's table in Markdown: a line for each recipe, model and data set, of complete runs only.
 
-    The metric is the one that has a published value, else the first of the test split, else the first. Of several
-    settings (precision, strategy) the line is that of the recipe on one device, or the first. A model's arguments are
+    The metric is the one with a published value, else the first of the test split, else the first. Of several settings
+    (precision, strategy), the line is for the recipe on one device, else for the first. A model's arguments are
     shown where a recipe was run with several; elsewhere they are marked by ¹.
     """
     settings = _settings([row for row in rows if is_complete(row)])
@@ -225,7 +227,7 @@ def exports_table(saved_models: Path) -> str:
 
 
 def write_table(document: Path, table_: str) -> None:
-    """Puts a table between the two marks in a document."""
+    """Writes a table between the two marks of a document."""
     text = document.read_text(encoding="utf-8")
     before, mark, rest = text.partition(TABLE_START)
     _, end, after = rest.partition(TABLE_END)
