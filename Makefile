@@ -12,7 +12,7 @@ help:
 	@echo "make mutants    mutation testing: changes in a sample of places, each to be noticed by a test; takes hours"
 	@echo "make lint       ruff: format and rules"
 	@echo "make docs       the Python API, in site/"
-	@echo "make results RUNS='runs/…'  add finished runs to results.csv and README's table"
+	@echo "make results RUNS='runs/…'  add finished runs to results.csv, README's table and the models' pages"
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,4 +1,4 @@
-"""`zoo check-xla`: the steps of recipes compile as a TPU would need them, and what would not is said."""
+"""`zoo check-xla`: the steps of recipes compile for a TPU, and programs that a TPU cannot run are refused."""
 
 from dataclasses import replace
 
@@ -54,7 +54,7 @@ def test_flops_of_a_recurrent_net_are_those_of_every_step():
     assert check_xla.flops(program) == 7 * (2 * inputs + 3 * recurrent)
 
 
-def test_what_a_tpu_could_not_run_is_said(tmp_path):
+def test_programs_that_a_tpu_cannot_run_are_refused(tmp_path):
     def check(step, batch):
         check_xla._program("a step", tf.function(step, jit_compile=True), batch, tmp_path)
 
@@ -70,7 +70,7 @@ def test_what_a_tpu_could_not_run_is_said(tmp_path):
             check_xla.check_runs_alone("a step", line)
 
 
-def test_what_is_absent_has_a_stand_in(tmp_path):
+def test_missing_data_is_replaced(tmp_path):
     recipe = check_xla.with_embedded_data(load_recipe("resnet50_imagenet2012"), tmp_path)
     assert recipe.dataset == "digits" and recipe.model_args["num_classes"] == 1000
     texts = load_recipe("bilstm_classifier_imdb_reviews")

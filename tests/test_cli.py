@@ -1,4 +1,4 @@
-"""The command line as a user calls it: what it prints, what it refuses, its exit status."""
+"""The command line as a user calls it: output, errors, exit status."""
 
 import io
 import json
@@ -92,7 +92,7 @@ def test_flags_are_the_recipes_fields_and_the_builders_arguments():
 
 
 @pytest.mark.parametrize("name", list_recipes())
-def test_recipes_are_whole(name):
+def test_recipe_scripts_are_complete(name):
     from zoo.recipe import load_script
     from zoo.registry import describe
     from zoo.tasks.base import recipe_from_dict as from_dict
@@ -106,7 +106,7 @@ def test_recipes_are_whole(name):
     assert unchanged == recipe and unchanged.fingerprint() == recipe.fingerprint()
 
 
-def test_a_script_and_the_command_are_the_same_thing(tmp_path):
+def test_a_script_equals_the_command(tmp_path):
     flags = ("--limit-steps", "3", "--dry-run")
     by_script = run_python(ROOT / "recipes" / "lenet5_digits.py", *flags, cwd=tmp_path)
     by_name = zoo("train", "lenet5_digits", *flags, cwd=tmp_path)
@@ -154,7 +154,7 @@ def test_predict_answers_files_folders_and_stdin(run_folder, tmp_path, monkeypat
     assert "%" in capsys.readouterr().out
 
 
-def test_predict_goes_on_past_what_it_cannot_read(run_folder, tmp_path, monkeypatch, capsys, digits):
+def test_predict_continues_after_unreadable_input(run_folder, tmp_path, monkeypatch, capsys, digits):
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "good.png").write_bytes(tf.io.encode_png(digits.test.pictures[0]).numpy())
     (tmp_path / "empty").mkdir()

@@ -1,4 +1,4 @@
-"""Pairs of texts: where they come from and what may be wrong with them."""
+"""Pairs of texts: sources and errors."""
 
 import gzip
 import hashlib

@@ -67,7 +67,7 @@ def test_unknown_names_and_arguments_name_the_nearest():
         ({"dtype": "float31"}, "dtype is 'float31'"),
     ],
 )
-def test_impossible_values_are_named(config, said):
+def test_invalid_values_are_named(config, said):
     with pytest.raises(zoo.UsageError, match=said):
         zoo.build("mlp", **config)
 
@@ -95,7 +95,7 @@ def test_a_card_whose_builder_is_missing_says_so(clean_registry):
 
 
 @pytest.mark.parametrize("name", zoo.list_models())
-def test_cards_are_whole_and_builders_documented(name):
+def test_cards_are_complete_and_builders_documented(name):
     card = zoo.describe(name)
     for field in ("title", "authors", "year", "venue", "link", "summary", "input_shape", "parameters", "macs"):
         assert getattr(card, field), field
@@ -113,7 +113,7 @@ def test_cards_are_whole_and_builders_documented(name):
         for name in registry.list_models()
     ],
 )
-def test_weights_have_the_same_paths_however_often_a_model_is_built(name):
+def test_weight_paths_are_the_same_for_each_build(name):
     one, again = ([weight.path for weight in zoo.build(name).weights] for _ in range(2))
     assert one == again and len(set(one)) == len(one)
 

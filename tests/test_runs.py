@@ -1,4 +1,4 @@
-"""What a run says, refuses and leaves behind."""
+"""Output, errors and files of a run."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def stopped(recipe, folder):
 
 
 @pytest.mark.parametrize("name", ["a [1] run", "star * what?", "back\\slash"])
-def test_folders_with_the_signs_of_patterns(name, small_recipe, tmp_path, capsys):
+def test_folders_with_glob_characters(name, small_recipe, tmp_path, capsys):
     recipe = small_recipe(steps_per_execution=5)
     stopped(recipe, tmp_path / name)
     result = zoo.run(recipe, run_dir=tmp_path / name)  # with the check of the export
@@ -72,7 +72,7 @@ def test_data_that_changed_is_refused(small_recipe, tmp_path, image_folder):
     assert run(recipe, run_dir=tmp_path / "finished").metrics == finished.metrics
 
 
-def test_a_papers_figures_stand_only_beside_its_data(tmp_path, capsys, monkeypatch):
+def test_published_results_are_shown_only_for_their_data(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = zoo.tasks.base.recipe_from_dict(
         {**zoo.recipe.load_recipe("lenet5_mnist").to_dict(), "dataset": "digits", "limit_steps": 2}

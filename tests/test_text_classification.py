@@ -1,4 +1,4 @@
-"""Labelled texts: the graph, files of them, and what an export answers."""
+"""Text classification: the graph, data, and exports."""
 
 import json
 
@@ -92,6 +92,20 @@ def test_files_are_cut_by_content(reviews, tmp_path):
         load_labelled("imdb_review", validation_examples=0, seed=0)
     with pytest.raises(UsageError, match="no labelled texts 'mnist'"):
         load_labelled("mnist", validation_examples=0, seed=0)
+
+
+def test_names_of_cldr_need_no_network():
+    data = load_labelled("cldr_names", validation_examples=2000, seed=0)
+    assert data.classes == ("city", "currency", "language", "territory")
+    assert data == load_labelled("cldr_names", validation_examples=2000, seed=1)  # the seed does not cut it
+    assert len(data.train) > 20_000 and 2000 <= len(data.validation) < 2100 and len(data.test) > 2500
+    rows = {split: set(zip(part.texts, part.labels, strict=True)) for split, part in data.present.items()}
+    everywhere = set().union(*rows.values())
+    for name, kind in (("Německo", 3), ("евро", 1), ("ruotsi", 2), ("Виена", 0)):
+        assert (name, kind) in everywhere, name
+    # All names of a thing are in one split: those of Germany, in the languages where no other thing has them.
+    holding = [split for split, found in rows.items() if ("Německo", 3) in found]
+    assert [s for s, found in rows.items() if {("Saksa", 3), ("Tyskland", 3), ("Germania", 3)} & found] == holding
 
 
 def test_a_trained_classifier_answers(trained, label):

@@ -139,7 +139,7 @@ def labelled(name, **options):
     return load_labelled(name, **{"validation_examples": 40, "seed": 0, **options})
 
 
-def test_rows_in_a_rhythm_are_cut_evenly(tmp_path):
+def test_periodic_rows_are_split_evenly(tmp_path):
     data = labelled(table(tmp_path, ROWS))
     for part in data.present.values():
         assert 0.3 < sum(part.labels) / len(part) < 0.7
@@ -180,7 +180,7 @@ def test_small_data_has_every_split(count, validation):
         assert 70 < len(sides["test"]) < 130 and 70 < len(sides["validation"]) < 130
 
 
-def test_headers_are_seen(tmp_path):
+def test_headers_are_detected(tmp_path):
     for header in ("sentence\tlabel", "Review Text\tSentiment", "text\tclass_id"):
         data = labelled(table(tmp_path, [header, *ROWS]))
         assert data.classes == ("neg", "pos") and "line 1 is a header" in data.found
@@ -206,12 +206,12 @@ def test_headers_are_seen(tmp_path):
         ([], "has no row"),
     ],
 )
-def test_tables_that_cannot_be_right_are_refused(tmp_path, rows, said):
+def test_invalid_tables_are_refused(tmp_path, rows, said):
     with pytest.raises(ZooError, match=said):
         labelled(table(tmp_path, rows))
 
 
-def test_what_may_be_wrong_with_a_table_is_said(tmp_path):
+def test_suspicious_tables_give_warnings(tmp_path):
     rows = [*ROWS, "a film\tNaN", 'the "best"\tPos', '"quoted"\tpos', "cafe\u0301\tneg"]
     data = labelled(table(tmp_path, rows))
     warnings = "\n".join(data.warnings)
@@ -234,7 +234,7 @@ def test_line_ends_and_encodings_change_nothing(tmp_path, end, encoding):
     assert other.fingerprint["sha256"] == plain.fingerprint["sha256"]
 
 
-def test_separators_that_are_no_line_ends_stay_in_the_text(tmp_path):
+def test_separators_that_are_not_line_ends_stay_in_the_text(tmp_path):
     rows = [f"a\u2028b\u0085c\x0bd\x0ce {row}" for row in ROWS]
     assert sum(len(part) for part in labelled(table(tmp_path, rows)).present.values()) == 600
 
@@ -339,7 +339,7 @@ def test_a_treebank_file_is_cut_by_its_sentences(tmp_path):
         load_tagged(f"conllu:{path}")
 
 
-def test_overlap_and_unknown_tags_of_a_treebank_are_said(tmp_path):
+def test_warnings_name_overlap_and_unknown_tags_of_a_treebank(tmp_path):
     folder = treebank(tmp_path / "a", {"a-train.conllu": (0, 50), "a-test.conllu": (40, 60)})
     with open(tmp_path / "a" / "a-test.conllu", "a") as file:
         file.write(sentence(99, tag="X"))

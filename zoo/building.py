@@ -31,7 +31,7 @@ def build(
     """Builds a model by its name.
 
     Args:
-      name: a model (`list_models()` has them all) or a family, which stands for its default variant.
+      name: a model of `list_models()`, or a family, which means its default variant.
       weights: `None` for a fresh initialisation, a tag of the card, `"default"` for the card's first tag, or the
         path of an export. With another `num_classes` than the weights have, everything but the head is loaded.
       pretrained: the same as `weights="default"`.
@@ -44,7 +44,7 @@ def build(
       A built, functional `keras.Model` whose last layer gives logits (scores for the perceptron).
 
     Raises:
-      UsageError: an unknown model, argument, weights tag or impossible value, naming the nearest right ones.
+      UsageError: an unknown model, argument or weights tag, or an invalid value. The message suggests valid ones.
     """
     card = describe(name)
     builder = builder_of(card)
@@ -55,11 +55,9 @@ def build(
             raise UsageError(f"{card.name!r} takes no argument {key!r}. {nearest(key, [*parameters, *OWN_ARGUMENTS])}")
     _check_common_arguments(card.name, config)
     if pretrained and weights is not None:
-        raise UsageError(
-            f"{card.name}: pretrained=True loads the default weights; leave it out with weights={weights!r}."
-        )
+        raise UsageError(f"{card.name}: pretrained=True loads the default weights; omit it with weights={weights!r}.")
     if classifier_activation is not None and features:
-        raise UsageError(f"{card.name}: features are taken before the logits; leave out classifier_activation.")
+        raise UsageError(f"{card.name}: features are taken before the logits; omit classifier_activation.")
     weights = "default" if pretrained else weights
     if "name" in parameters:
         config.setdefault("name", card.name)
@@ -121,7 +119,7 @@ def _tag(card: Card, weights: str | os.PathLike[str]) -> str | os.PathLike[str]:
 
 
 def preprocessing(name: str, weights: str | os.PathLike[str] = "default") -> Callable[[Any], Any]:
-    """What the weights of a model expect to be done to images.
+    """The preprocessing of images for the weights of a model.
 
     Returns a function from uint8 images (N, any height, any width, C), or one image (height, width, C), to the numbers
     (N, height, width, C), or (height, width, C), that `zoo.build(name, weights=weights)` takes. Grey images, with one
@@ -196,14 +194,12 @@ def _check_common_arguments(model: str, config: Mapping[str, Any]) -> None:
     if pooling not in (None, "avg", "max"):
         raise UsageError(f"{model}: pooling is {pooling!r}; it may be 'avg', 'max' or None.")
     if pooling and config.get("include_top", True):
-        raise UsageError(
-            f"{model}: pooling={pooling!r} needs include_top=False; the top has its own way from map to vector."
-        )
+        raise UsageError(f"{model}: pooling={pooling!r} needs include_top=False; the top has its own pooling.")
 
 
 @contextlib.contextmanager
 def _dtype_policy(keras: Any, dtype: str | None) -> Iterator[None]:
-    """Sets Keras's global dtype policy while a graph is drawn, so that builders need no argument for it."""
+    """Sets Keras's global dtype policy while a graph is built, so that builders need no argument for it."""
     before = keras.config.dtype_policy()
     if dtype is not None:
         try:

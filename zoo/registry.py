@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What is known of one model without building it.
+    """The description of one model, available without building it.
 
     `macs` counts multiply-accumulates of convolutions, dense and recurrent layers for one example, which is one token
     where the input is a sequence (a word of five characters for a tagger); `weights` maps a tag to the
-    pretrained export that holds it; `differences` lists where the graph leaves its paper.
+    pretrained export that holds it; `differences` lists how the graph differs from its paper.
     """
 
     name: str
@@ -144,7 +144,7 @@ def register(
     family: str = "user",
     **card: Any,
 ) -> None:
-    """Adds a builder of one's own, so that `build`, recipes and the command line know its name.
+    """Registers your own builder, so that `build`, recipes and the command line accept its name.
 
     `builder` is a callable with keyword arguments that returns a `keras.Model`, or its dotted name
     (`"package.module:function"`). `card` fills the other fields of `Card`. Raises `UsageError` if the name is taken.
@@ -160,7 +160,7 @@ def register(
 
 
 def builder_of(card: Card) -> Callable[..., "keras.Model"]:
-    """The function that draws a card's graph, imported now."""
+    """The function that builds a card's graph; its module is imported now."""
     if callable(card.builder):
         return card.builder
     module, _, function = card.builder.partition(":")

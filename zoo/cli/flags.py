@@ -90,7 +90,7 @@ def _refuse_renamed(arguments: Sequence[str]) -> None:
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow and Keras without the start-up messages that no environment variable silences."""
+    """Imports TensorFlow and Keras without the start-up messages that no environment variable turns off."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     terminal = os.dup(2)

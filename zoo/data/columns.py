@@ -1,4 +1,4 @@
-"""Files of two columns separated by a tab, as the user has them, and what may be wrong with them."""
+"""Files with two columns separated by a tab, and warnings about their content."""
 
 import re
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ def read_columns(path: Path, expected: str, header: re.Pattern[str]) -> Columns:
     """The rows of a tab-separated file; empty lines are left out, and the first line where it is a header.
 
     `expected` says what a line is, for errors. A line is a header where it is the first and both its cells match
-    `header`. Raises `UsageError` where there is no such file, `ZooError` that names the line where it is not as
+    `header`. Raises `UsageError` if there is no such file, `ZooError` that names the line where it is not as
     expected.
     """
     if not path.is_file():

@@ -31,9 +31,9 @@ class Treebank:
 def read_treebank(path: Path, evaluation: bool = False) -> Treebank:
     """Reads a CoNLL-U file, or a folder with a file for each split.
 
-    Where files of a folder have the official names of Universal Dependencies (`en_ewt-ud-train.conllu`), those count.
-    Otherwise a file's split is the one that is a word of its name: train, dev or val, test. Raises `UsageError` where
-    there is no such path, `ZooError` where the folder has no training file (with `evaluation`: none of any split), a
+    If files of a folder have the official names of Universal Dependencies (`en_ewt-ud-train.conllu`), only those are
+    read. Otherwise a file's split is the one that is a word of its name: train, dev or val, test. Raises `UsageError`
+    where there is no such path, `ZooError` if the folder has no training file (with `evaluation`: none of any split), a
     name says two splits, or a file is broken.
     """
     shown = f"conllu:{display_path(path)}"
@@ -73,7 +73,7 @@ def read_treebank(path: Path, evaluation: bool = False) -> Treebank:
 
 
 def split_of(file: Path, official: bool) -> str | None:
-    """The split that a file's name says, None for none; with `official`, official names alone say one."""
+    """The split in a file's name, or None; with `official`, only official names count."""
     if official:
         match = OFFICIAL.fullmatch(file.name)
         return WORDS[match["split"].lower()] if match else None
@@ -90,7 +90,7 @@ def read_conllu(path: Path) -> Iterator[tuple[list[str], list[str]]]:
     """Forms and UPOS tags of each sentence. Multi-word tokens (1-2) and empty nodes (1.1) are skipped: the words they
     are made of have lines of their own.
 
-    Raises `ZooError` that names the line where a file is broken.
+    Raises `ZooError` that names the line if a file is broken.
     """
     tokens: list[str] = []
     tags: list[str] = []

@@ -65,8 +65,8 @@ def read_layout(root: Path, *, evaluation: bool = False) -> Layout:
     """Finds out how a folder of images is laid out.
 
     It has a subfolder for each class, or for each split (train, val, test and their usual variants, in any case) with
-    a subfolder for each class. Raises `UsageError` where there is no such folder, `ZooError` where the layout is
-    ambiguous, and where there are fewer than two classes. With `evaluation`, neither a training split nor a second
+    a subfolder for each class. Raises `UsageError` if there is no such folder, `ZooError` if the layout is
+    ambiguous or there are fewer than two classes. With `evaluation`, neither a training split nor a second
     class is needed.
     """
     name = f"folder:{display_path(root)}"
@@ -95,7 +95,7 @@ def read_layout(root: Path, *, evaluation: bool = False) -> Layout:
 
 
 def _branches(folder: Path) -> tuple[list[Branch], list[str]]:
-    """The subfolders of a folder, and what is to be said about the files that lie beside them."""
+    """The subfolders of a folder, and notes about the files next to them."""
     branches = [Branch(path, files_below(path, SUFFIXES)) for path in subfolders(folder)]
     beside = files_below(folder, SUFFIXES, recursive=False)
     notes = [f"beside the folders, {note}" for note in beside.notes()]
@@ -171,7 +171,7 @@ def _classes(name: str, layout: Layout, branches: Sequence[Branch]) -> Classes:
 
 
 def _check_levels(name: str, layout: Layout, full: Sequence[Branch], evaluation: bool) -> None:
-    """Refuses folders of classes that are not the right ones, as far as it can be seen."""
+    """Raises `ZooError` if the folders are probably not classes."""
     flat = [branch.name for branch in full if branch.split]
     if full and len(flat) == len(full):
         raise ZooError(
@@ -197,7 +197,7 @@ def _check_levels(name: str, layout: Layout, full: Sequence[Branch], evaluation:
 
 
 def cut_classes(classes: Classes, hashes: Mapping[Path, bytes], seed: int) -> tuple[dict[str, Classes], list[str]]:
-    """Ten per cent of each class to test, ten to validation, at least one image each while two are left for train.
+    """Ten per cent of each class to test, ten to validation, at least one image each if two remain for train.
 
     Drawn by the seed among different files: identical ones are in one split. Also gives warnings.
     """

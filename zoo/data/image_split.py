@@ -1,4 +1,4 @@
-"""One split of a set of images: what is held in memory or where it is read from, and its batches."""
+"""One split of a set of images, in memory or read from files, and its batches."""
 
 import os
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from zoo.errors import ZooError
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """Images with their labels: those that are held, or where to read them, and the view that is taken of each.
+    """Images in memory or their sources, with their labels and the view that is taken of each.
 
     `pictures` holds uint8 pixels (N, H, W, C), which are the views themselves or what they are taken of, or the paths
-    of files (N,) in bytes, or TFDS records. `labels` is int64 (N,), None for records, which bring theirs along.
+    of files (N,) in bytes, or TFDS records. `labels` is int64 (N,), None for records, which contain them.
     """
 
     pictures: np.ndarray | Records

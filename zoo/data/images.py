@@ -23,7 +23,7 @@ from zoo.data.tfds_images import load_tfds, published_order
 from zoo.data.views import View
 from zoo.errors import UsageError, ZooError
 
-CACHE_LIMIT = 10**9  # bytes; what is larger is decoded anew each time it is read
+CACHE_LIMIT = 10**9  # bytes; larger data is decoded each time it is read
 LARGE = 500  # pixels; what the side of an image is taken to be where views keep its size
 
 
@@ -40,13 +40,13 @@ def load_images(
     cache_limit: int = CACHE_LIMIT,
     log: Callable[[str], None] = print,
 ) -> Splits[ImageSplit]:
-    """Loads a data set as training and testing (validation among it; by default the same) see it.
+    """Loads a data set with the views of training and of testing (also used for validation; by default the same).
 
     `dataset` is a TFDS name (`"mnist"`), an embedded set (`"digits"`, which needs no network) or `"folder:PATH"`: a
     folder with a subfolder of images for each class, or with train, val and test above those (see
     `zoo.data.folders`). A folder without splits is cut by the seed, 80, 10 and 10 % of each class; with `evaluation`
-    all of it is the test split. What is larger than `cache_limit` once decoded, or seen otherwise each time, is read
-    and decoded anew each time. Where there is no validation split, `validation_examples` are cut from train:
+    all of it is the test split. Data whose decoded size is above `cache_limit`, or whose view is random, is read
+    and decoded each time. Where there is no validation split, `validation_examples` are cut from train:
     `"random"` by the seed (the last ones where a set is streamed, which TFDS has shuffled) or from the `"end"` of the
     authors' own order, which TFDS sets alone have. Raises `UsageError` for an unknown name, `ZooError` for data that
     cannot be read or had.
@@ -155,7 +155,7 @@ def _folder(
     shape = [n or LARGE for n in views["test"].shape]
     held = sum(len(split) * int(np.prod(shape)) for split in splits.values()) <= cache_limit
     faults = []
-    if held or skip_bad_images:  # otherwise decoding every file once more would take too long
+    if held or skip_bad_images:  # for larger data, decoding every file once more would take too long
         for split, part in splits.items():
             keep = held and part.view.storable
             splits[split], bad = part.decoded(f"{display_path(root.name)} {split}", keep=keep)

@@ -1,4 +1,4 @@
-"""Texts with a label each: TFDS's sets of text classification, the user's own files."""
+"""Texts with a label each: TFDS's sets of text classification, names of CLDR, the user's own files."""
 
 import random
 import re
@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from zoo.data.columns import read_columns
+from zoo.data.names import KINDS, load_names
 from zoo.data.paths import display_path
 from zoo.data.splits import (
     Splits,
@@ -55,9 +56,11 @@ def load_labelled(
     """Loads labelled texts, normalised to NFC.
 
     `dataset` is a set of TFDS with a text and a label (`"imdb_reviews"`), whose validation split is drawn from its
-    training split by the seed, or `"tsv:FILE"`: a text, a tab and its label a line. A file is cut by a hash of the
-    text: 10 % to test, and `validation_examples` to validation, so that equal texts are in one split. With
-    `evaluation`, a file is not cut: all of it is the test split. Raises `UsageError` for an unknown name, `ZooError`
+    training split by the seed; `"cldr_names"`, names of cities, currencies, languages and territories in 29 languages
+    (no network), cut by a hash of what they name, so that all names of a thing are in one split; or
+    `"tsv:FILE"`: a text, a tab and its label a line, cut by a hash of the text, so that equal texts are in one split.
+    A cut gives 10 % to test and `validation_examples` to validation. With `evaluation`, a file is not cut: all of it
+    is the test split. Raises `UsageError` for an unknown name, `ZooError`
     for data that cannot be read, are too few or have labels that cannot be.
     """
     name, notes, warnings, files, size = display_path(dataset), (), [], 0, 0
@@ -66,10 +69,15 @@ def load_labelled(
         columns = read_columns(path, "a text, a tab and its label", HEADER)
         classes = _classes(path, columns.rows, evaluation)
         rows = [(text, classes.index(label)) for text, label in columns.rows]
-        parts = {"test": rows} if evaluation else _cut(name, rows, validation_examples)
+        parts = {"test": rows} if evaluation else _cut(name, rows, [text for text, _ in rows], validation_examples)
         how = "all of it for evaluation" if evaluation else "cut by a hash of the text: 10 % for test"
         notes, files, size = (how, *columns.notes), 1, columns.size
         warnings = [*columns.warnings, *_label_warnings(classes, rows)]
+    elif dataset == "cldr_names":
+        classes = KINDS
+        rows, things = load_names()
+        parts = _cut(name, rows, things, validation_examples)
+        notes = ("cut by a hash of what is named: 10 % for test",)
     else:
         classes, train, test = _tfds(dataset, log)
         _check_sizes(name, len(train), len(test), validation_examples)
@@ -99,7 +107,7 @@ def load_labelled(
 
 
 def _classes(path: Path, rows: Sequence[tuple[str, str]], evaluation: bool) -> tuple[str, ...]:
-    """The class names of a file's rows. Raises `ZooError` where the second column cannot be labels."""
+    """The class names of a file's rows. Raises `ZooError` if the second column cannot be labels."""
     texts, labels = {text for text, _ in rows}, Counter(label for _, label in rows)
     name = display_path(path)
     if not rows:
@@ -138,8 +146,10 @@ def _check_sizes(name: str, train: int, test: int, validation_examples: int) -> 
         )
 
 
-def _cut(name: str, rows: Sequence[tuple[str, int]], validation_examples: int) -> dict[str, list[tuple[str, int]]]:
-    sides = cut_by_content(name, [text for text, _ in rows], validation=validation_examples, test=0.1)
+def _cut(
+    name: str, rows: Sequence[tuple[str, int]], contents: Sequence[str], validation_examples: int
+) -> dict[str, list[tuple[str, int]]]:
+    sides = cut_by_content(name, contents, validation=validation_examples, test=0.1)
     held = len(sides["train"]) + len(sides["validation"])
     _check_sizes(name, held if sides["train"] else 0, len(sides["test"]), validation_examples)
     return {split: [rows[i] for i in indices] for split, indices in sides.items()}
@@ -165,7 +175,9 @@ def _tfds(dataset: str, log: Callable[[str], None]):
 
     from zoo.data.prepared import prepared
 
-    unknown = f"TFDS has no labelled texts {dataset!r}; imdb_reviews are some. Or tsv:FILE."
+    unknown = (
+        f"There are no labelled texts {dataset!r}; take cldr_names, a set of TFDS such as imdb_reviews, or tsv:FILE."
+    )
     try:
         builder = tfds.builder(dataset)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
@@ -173,7 +185,7 @@ def _tfds(dataset: str, log: Callable[[str], None]):
     features = builder.info.features
     if not ({"text", "label"} <= set(features) and isinstance(features["label"], tfds.features.ClassLabel)):
         raise UsageError(unknown)
-    builder = prepared(dataset, "tsv:FILE", log, builder)
+    builder = prepared(dataset, "cldr_names, or tsv:FILE", log, builder)
     parts = []
     for split in ("train", "test"):
         rows = builder.as_dataset(split=split).as_numpy_iterator()

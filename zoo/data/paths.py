@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# What operating systems, archives and network storage leave beside the user's files, in lower case.
+# Files and folders that operating systems, archives and network storage add, in lower case.
 SYSTEM_FOLDERS = {"__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "system volume information"}
 SYSTEM_FOLDERS |= {"lost+found", "recycler"}
 SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
@@ -41,7 +41,7 @@ class Files:
     unfollowed: list[Path] = field(default_factory=list)  # links that are broken or lead to a folder above them
 
     def notes(self) -> list[str]:
-        """What was not taken, for people."""
+        """What was not taken, as lines of text."""
         notes = [f"not read: {describe_suffixes(self.other)}"] if self.other else []
         if self.unfollowed:
             more = f" and {len(self.unfollowed) - 1} more" if len(self.unfollowed) > 1 else ""
@@ -50,7 +50,7 @@ class Files:
 
 
 def describe_suffixes(counts: Mapping[str, int]) -> str:
-    """Numbers of files by suffix, for people."""
+    """Numbers of files by suffix, as text."""
     return ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in sorted(counts.items()))
 
 

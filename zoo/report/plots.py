@@ -7,7 +7,7 @@ import numpy as np
 
 
 def _literal(names: Iterable[str]) -> list[str]:
-    """Names as Matplotlib draws them literally: a "$" would begin a formula."""
+    """Names that Matplotlib draws literally: a "$" would begin a formula."""
     return [name.replace("$", r"\$") for name in names]
 
 

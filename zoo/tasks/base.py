@@ -30,7 +30,7 @@ Log = Callable[[str], None]
 
 
 class Task(abc.ABC):
-    """What the engine asks of a task. It knows nothing else of one.
+    """The interface of a task; the engine uses nothing else of it.
 
     A batch is a dict. `batch["inputs"]` is what the model takes. `batch["mask"]`, which may be absent, is float32 with
     the rows on its first axis: 1 for what counts, 0 for padding. All other keys are the task's own. Every tensor of a
@@ -215,7 +215,7 @@ class Task(abc.ABC):
 
 
 class Predictor(abc.ABC):
-    """What one does with an export of a task, without the code that trains it."""
+    """Using an export of a task, without the code that trains it."""
 
     def __init__(self, export: Path):
         """`export` is a version folder, checked by `zoo.exports.read.find`."""
@@ -257,7 +257,7 @@ class Predictor(abc.ABC):
     def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
         """Metrics of the export on a data set (None: the recipe's own), computed through its signatures.
 
-        Raises `UsageError` where the data set does not fit the export.
+        Raises `UsageError` if the data set does not fit the export.
         """
 
 
@@ -289,7 +289,7 @@ _TABLE: dict[str, _Entry] = {
 
 
 def register_task(task: type[Task], predictor: type[Predictor]) -> None:
-    """Adds a task of one's own under the name `task.Recipe.task`, so that recipes and exports of it work.
+    """Registers your own task under the name `task.Recipe.task`, so that recipes and exports of it work.
 
     Raises `UsageError` if the name is taken.
     """
@@ -328,7 +328,7 @@ def recipe_class(task: str) -> type[Recipe]:
 def create_task(recipe: Recipe, log: Log = print) -> Task:
     """The task of a recipe, before any data is loaded.
 
-    Raises `UsageError` where the recipe's model is of another task.
+    Raises `UsageError` if the recipe's model is of another task.
     """
     card = describe(recipe.model)
     task = _loaded(_entry(recipe.task).task)

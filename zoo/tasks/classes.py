@@ -24,7 +24,7 @@ class Classes:
 def choose_classes(task: Task, data: str, classes: Sequence[str]) -> Classes:
     """The classes that the model of a task scores, for data that has `classes`, and says so where there is a parent.
 
-    Raises `UsageError` where the recipe keeps the head and the export lacks a class of the data.
+    Raises `UsageError` if the recipe keeps the head and the export lacks a class of the data.
     """
     names, own = tuple(classes), Classes(tuple(classes), np.arange(len(classes)), False)
     if not task.parent:

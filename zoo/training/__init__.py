@@ -1,1 +1,1 @@
-"""Training: a run from its data to its export, and the Keras model that trains."""
+"""Training: a run from its data to its export, and the Keras model for training."""

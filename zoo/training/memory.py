@@ -27,7 +27,7 @@ def estimate(model: keras.Model, rows: int, *, bytes_per_value: int = 4) -> int:
 
 
 def check(model: keras.Model, recipe: GradientRecipe, rows: int, *, bytes_per_value: int = 4) -> None:
-    """Raises `ZooError` where a step on `rows` examples does not fit in this machine's memory, with the number of
+    """Raises `ZooError` if a step on `rows` examples does not fit in this machine's memory, with the number of
     --accumulate-steps that would. On GPUs and TPUs nothing is checked."""
     if tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("TPU"):
         return

@@ -48,7 +48,7 @@ def rate_test(
     Where the recipe has frozen epochs, the rate is that of the first of them.
 
     Raises `UsageError` for a recipe without gradient descent, for rates that do not rise and for fewer than 10 steps,
-    `ZooError` where the loss is not finite before the tenth step.
+    `ZooError` if the loss is not finite before the tenth step.
     """
     if not isinstance(recipe, GradientRecipe):
         raise UsageError(f"{recipe.name} does not train by gradient descent, so that it has no learning rate.")

@@ -204,7 +204,7 @@ class Run:
             )
 
     def _check_resources(self, model: keras.Model) -> None:
-        """Warns of settings that cannot work on this data; raises `ZooError` where training does not fit in memory."""
+        """Warns of settings that cannot work on this data; raises `ZooError` if training does not fit in memory."""
         recipe = self.recipe
         if not isinstance(recipe, GradientRecipe):
             return

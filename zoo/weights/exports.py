@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def export_folder(card: Card, weights: str | os.PathLike[str]) -> Path:
-    """The export that a tag of the card, or a path, means."""
+    """The export for a tag of the card or a path."""
     if card.weights.get(weights) == "keras-applications":
         raise UsageError(
             f"{card.name}:{weights} are weights of Keras Applications, not an export; `zoo finetune "
@@ -35,7 +35,7 @@ def export_folder(card: Card, weights: str | os.PathLike[str]) -> Path:
 def find_export(reference: str | os.PathLike[str]) -> Path:
     """The version folder of an export: a path, the name of a pretrained one (see `store`), or `MODEL:TAG`.
 
-    Raises `UsageError` where there is none, `ZooError` where a file of it is missing or changed.
+    Raises `UsageError` if there is none, `ZooError` if a file of it is missing or changed.
     """
     if Path(reference).exists():
         return read.find(reference)
@@ -59,7 +59,7 @@ def weight_keys(folder: Path) -> dict[str, str]:
 def load_export(model: "keras.Model", folder: Path, *, head: bool = True) -> None:
     """Reads a model's weights from the SavedModel's own checkpoint; no code of the export runs.
 
-    `head=False` leaves the classifier as it is. Raises `UsageError` where a weight is missing there or has another
+    `head=False` leaves the classifier as it is. Raises `UsageError` if a weight is missing there or has another
     shape; then `model` is unchanged.
     """
     import tensorflow as tf
@@ -85,7 +85,7 @@ def load_export(model: "keras.Model", folder: Path, *, head: bool = True) -> Non
 
 
 def classifier(model: "keras.Model") -> "keras.layers.Layer":
-    """The layer that makes the class scores: the last one, but for pooling, activation and scaling after it."""
+    """The layer that computes the class scores: the last one except for pooling, activation and scaling."""
     import keras
 
     after = (

@@ -32,7 +32,7 @@ class Parent:
     """An export that a training starts from."""
 
     def __init__(self, reference: str | os.PathLike[str]):
-        """`reference` is what `find_export` takes. Raises `UsageError` where there is none, `ZooError` where it is
+        """`reference` is what `find_export` takes. Raises `UsageError` if there is none, `ZooError` if it is
         damaged or of a newer format."""
         self.folder = find_export(reference)
         self.card = read.read_card(self.folder)
@@ -46,7 +46,7 @@ class Parent:
         return None if labels is None else tuple(labels)
 
     def origin(self) -> dict[str, Any]:
-        """What the card of a fine-tuned export says of it."""
+        """The entry in the card of a fine-tuned export."""
         return {
             "name": self.folder.parent.name,
             "version": self.folder.name,
@@ -78,7 +78,7 @@ class Parent:
     def load(self, model: "keras.Model", *, new: Collection[str] = (), rows: Mapping[str, Rows] | None = None) -> None:
         """Reads the weights of `model`, but for the paths in `new`; `rows` says by path which entries are moved.
 
-        Raises `UsageError` where a weight is missing or has another shape; then `model` is unchanged.
+        Raises `UsageError` if a weight is missing or has another shape; then `model` is unchanged.
         """
         keys, rows, values = weight_keys(self.folder), rows or {}, []
         for variable in model.weights:
