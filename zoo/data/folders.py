@@ -192,7 +192,8 @@ def _check_levels(name: str, layout: Layout, full: Sequence[Branch], evaluation:
         if not any(branch.direct for branch in full):
             raise ZooError(
                 f"{name}: each of its folders ({', '.join(display_name(b.name) for b in full[:4])}) has the same "
-                "folders in it. If they are splits, call them train, val and test; else this is one level too high."
+                "folders in it. If they are splits, call them train, val and test; else this is one level too high: "
+                f"use for example folder:{display_path(full[0].path)}"
             )
 
 

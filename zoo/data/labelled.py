@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from zoo.data.columns import read_columns
-from zoo.data.paths import display_path
+from zoo.data.paths import display_path, own_path
 from zoo.data.splits import (
     Splits,
     class_warnings,
@@ -62,7 +62,7 @@ def load_labelled(
     """
     name, notes, warnings, files, size = display_path(dataset), (), [], 0, 0
     if dataset.startswith("tsv:"):
-        path = Path(dataset.removeprefix("tsv:"))
+        path = own_path(dataset, "a file with a text, a tab and its label on each line")
         columns = read_columns(path, "a text, a tab and its label", HEADER)
         classes = _classes(path, columns.rows, evaluation)
         rows = [(text, classes.index(label)) for text, label in columns.rows]

@@ -7,10 +7,9 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 from zoo.data.columns import Columns, read_columns
-from zoo.data.paths import display_path
+from zoo.data.paths import display_path, own_path
 from zoo.data.splits import Splits, cut_by_content, describe_counts, fingerprint_of
 from zoo.errors import UsageError, ZooError, nearest
 
@@ -62,7 +61,8 @@ def load_pairs(dataset: str, *, evaluation: bool = False, log: Callable[[str], N
     if dataset == "dates":
         parts = _dates()
     elif dataset.startswith("tsv:"):
-        columns = read_columns(Path(dataset.removeprefix("tsv:")), "a text, a tab and its translation", HEADER)
+        path = own_path(dataset, "a file with a text, a tab and its translation on each line")
+        columns = read_columns(path, "a text, a tab and its translation", HEADER)
         parts = {"test": pairs(columns.rows)} if evaluation else _cut(name, columns)
         how = "all of it for evaluation" if evaluation else "cut by a hash of the first column: 90 %, 5 % and 5 %"
         notes, warnings, files, size = (how, *columns.notes), list(columns.warnings), 1, columns.size

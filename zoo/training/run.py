@@ -1,10 +1,11 @@
 """One run of a recipe, from its data to its export: `run(recipe)`."""
 
+import contextlib
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +17,7 @@ import tensorflow as tf
 
 from zoo.building import build
 from zoo.distribute.strategy import Devices, Placement, choose_strategy, hardware
-from zoo.errors import UsageError, ZooError, inner_error, reason
+from zoo.errors import UsageError, ZooError, reason
 from zoo.exports import write
 from zoo.recipe import GradientRecipe, Recipe, load_recipe
 from zoo.report import plots
@@ -140,14 +141,13 @@ class Run:
         """Runs the recipe, or reports a finished run."""
         there = self.folder.exists()
         try:
-            return self._go()
+            with self.naming_faults():
+                return self._go()
         except ZooError:
             if not there and self.placement.chief and not (self.folder / "metrics.jsonl").exists():
                 self._remove_folder()
             raise
         except tf.errors.OpError as error:
-            if named := inner_error(error):
-                raise named from error
             if not self.placement.monitor:
                 raise
             self.placement.monitor.raise_if_lost(error)
@@ -155,6 +155,16 @@ class Run:
             raise ZooError(
                 f"{error.filename or self.folder}: {reason(error)}. Fix this and run the same command to resume."
             ) from error
+
+    @contextlib.contextmanager
+    def naming_faults(self) -> Iterator[None]:
+        """Raises what the task finds wrong with its data in place of TensorFlow's error."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            if fault := self.task.find_fault(error):
+                raise fault from error
+            raise
 
     def _go(self) -> Result:
         recipe, placement = self.recipe, self.placement

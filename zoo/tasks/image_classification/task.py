@@ -12,10 +12,11 @@ from keras import ops
 
 from zoo.data import views
 from zoo.data.image_split import ImageSplit
+from zoo.data.images import find_fault
 from zoo.data.progress import progress
 from zoo.data.splits import Splits, describe_counts
 from zoo.data.stream import EpochShuffle
-from zoo.errors import UsageError
+from zoo.errors import UsageError, ZooError
 from zoo.report import plots
 from zoo.tasks.base import Batch
 from zoo.tasks.classes import balanced_weights, choose_classes
@@ -78,6 +79,9 @@ class ImageClassification(SplitsTask):
             f"{data.name}: {describe_counts(sizes, 'images')} of {height} × {width} × {channels}, "
             f"{len(data.classes)} classes"
         )
+
+    def find_fault(self, error: tf.errors.OpError) -> ZooError | None:
+        return find_fault(self.data, error) if self.data else super().find_fault(error)
 
     def model_args(self) -> dict[str, Any]:
         return {"num_classes": len(self.classes.names)}
