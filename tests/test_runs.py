@@ -1,7 +1,7 @@
 """What a run says, refuses and leaves behind."""
 
+import importlib.util
 import json
-import os
 
 import keras
 import numpy as np
@@ -120,9 +120,23 @@ def test_a_model_of_another_task_is_refused_before_data_is_loaded(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("backend", ["jax"])
+BACKENDS = ["jax", "no_such_backend"] + ([] if importlib.util.find_spec("torch") else ["torch"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_another_backend_is_refused_in_one_line(backend, tmp_path):
     code = "from zoo.cli import console; console()"
-    done = run_python("train", "lenet5_digits", code=code, cwd=tmp_path, env={**os.environ, "KERAS_BACKEND": backend})
-    assert done.returncode == 2 and "KERAS_BACKEND=tensorflow" in done.stderr.strip().splitlines()[-1]
+    done = run_python("train", "lenet5_digits", code=code, cwd=tmp_path, env={"KERAS_BACKEND": backend})
+    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert backend in done.stderr and "KERAS_BACKEND=tensorflow" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("call", ["zoo.build('lenet5')", "zoo.run('lenet5_digits')", "zoo.finetune('lenet5_mnist')"])
+def test_a_backend_that_is_not_there_is_an_error_to_catch(call, tmp_path):
+    """Also where the configuration of Keras names it."""
+    (tmp_path / "keras.json").write_text('{"backend": "no_such_backend"}')
+    code = f"import zoo\ntry:\n    {call}\nexcept zoo.UsageError as error:\n    print(error)"
+    env = {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": ""}
+    done = run_python(code=code, cwd=tmp_path, env=env)
+    assert "no_such_backend" in done.stdout and "set KERAS_BACKEND=tensorflow" in done.stdout, done.stderr

@@ -151,6 +151,10 @@ class Task(abc.ABC):
         """The layers that give the answers: by default, before each output, the last layer with weights."""
         return output_layers(model)
 
+    def check_model(self, model: "keras.Model") -> None:
+        """Raises `UsageError` for a model whose inputs or outputs do not fit the data; `prepare` has run."""
+        return None
+
     def new_weights(self, model: "keras.Model") -> "list[keras.Variable]":
         """The weights that `parent` does not have, by default none; `prepare` has run. They keep their fresh values."""
         return []

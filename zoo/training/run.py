@@ -20,6 +20,7 @@ from zoo.distribute.strategy import Devices, Placement, choose_strategy, hardwar
 from zoo.errors import UsageError, ZooError, reason
 from zoo.exports import write
 from zoo.recipe import GradientRecipe, Recipe, load_recipe
+from zoo.registry import parameters_of
 from zoo.report import plots
 from zoo.tasks.base import Task, create_task
 from zoo.tasks.training_endpoint import add_training_endpoint
@@ -266,7 +267,10 @@ class Run:
     def _build(self) -> keras.Model:
         arguments = {**self.task.model_args(), **self.recipe.model_args}
         policy = self.precision if self.precision in ("float32", "float64") else f"mixed_{self.precision}"
-        return build(self.recipe.model, dtype=policy, **arguments)
+        _check_builder(self.task, arguments)
+        model = build(self.recipe.model, dtype=policy, **arguments)
+        self.task.check_model(model)
+        return model
 
     def _finish(self, model: keras.Model, training: Training) -> Result:
         """Scores and exports the trained model, in one process and on one device."""
@@ -317,6 +321,19 @@ class Run:
             outcome.show(self.recipe, result["metrics"])
         self.placement.done()
         return Result(self.folder, MappingProxyType(result["metrics"]), exported)
+
+
+def _check_builder(task: Task, arguments: Mapping[str, object]) -> None:
+    """Raises `UsageError` for a builder without an argument that the task sets by the data."""
+    parameters = parameters_of(task.card)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key in task.model_args():
+        if key not in parameters:
+            raise UsageError(
+                f"The builder of {task.card.name!r} takes no argument {key!r}, which the data decides "
+                f"({key}={arguments[key]!r} here); give it one."
+            )
 
 
 def resolve_precision(recipe: Recipe, kind: str) -> str:
