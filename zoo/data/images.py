@@ -14,6 +14,7 @@ from zoo.data.image_split import ImageSplit
 from zoo.data.paths import display_path, own_path
 from zoo.data.splits import (
     Splits,
+    alike_warnings,
     class_warnings,
     describe_classes,
     describe_counts,
@@ -112,7 +113,7 @@ def _described(data: Splits[ImageSplit], notes: Sequence[str], own: bool) -> Spl
         return replace(data, found="\n".join([*found, f"  classes: {names}", *notes]))
     labels = {split: part.labels for split, part in data.present.items()}
     found += [*(f"  {note}" for note in notes), *describe_classes(data.classes, labels)]
-    warnings = (*data.warnings, *class_warnings(data.classes, labels))
+    warnings = (*data.warnings, *alike_warnings(data.classes, "classes"), *class_warnings(data.classes, labels))
     return replace(data, found="\n".join(found), warnings=warnings)
 
 

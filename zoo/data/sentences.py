@@ -68,6 +68,8 @@ def load_tagged(dataset: str, *, evaluation: bool = False, log: Callable[[str], 
     first, learned = next(iter(parts.items()))
     counts = Counter(tag for row in learned.tags for tag in row)
     tags = tuple(sorted(counts))
+    if files and not evaluation and len(tags) == 1:
+        raise ZooError(f"{name}: every word of the training split has the tag {tags[0]!r}; two or more are needed.")
     sizes = {split: len(part) for split, part in parts.items()}
     found = [f"{name}: {describe_counts(sizes, 'sentences')}, {len(tags)} tags", *(f"  {note}" for note in notes)]
     found.append(f"  tags in {first}: {', '.join(f'{tag} {count:,}' for tag, count in counts.most_common(30))}")
