@@ -48,7 +48,7 @@ def test_a_failed_command_leaves_no_folder(small_recipe, tmp_path, monkeypatch):
 
 
 def test_class_names_that_matplotlib_reads_as_formulas(small_recipe, tmp_path, image_folder, capsys):
-    root = image_folder(count=20, classes=("$x_", "dark", "light"))
+    root = image_folder(count=20, classes=("$x_", "dark", "日本語", "line\nbreak", "long" * 50, "%{x}"))
     recipe = small_recipe(dataset=f"folder:{root}", batch_size=8, model_args={"input_shape": (8, 8, 3)})
     result = run(recipe, run_dir=tmp_path / "run")
     assert result.export.is_dir() and (tmp_path / "run" / "confusion.png").exists()
