@@ -81,7 +81,9 @@ def check(recipe: Recipe, dump: Path, say: Callable[[str], None] = print) -> dic
         for name, (step, data) in batches.items():
             say(f"{recipe.name}: compiling the {name} step")
             compiled = tf.function(step, jit_compile=True)
-            programs[name] = _program(f"{recipe.name}'s {name} step", compiled, next(iter(data)), dump)
+            with run.naming_faults():
+                batch = next(iter(data))
+            programs[name] = _program(f"{recipe.name}'s {name} step", compiled, batch, dump)
     return programs
 
 
