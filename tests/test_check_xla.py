@@ -59,7 +59,7 @@ def test_flops_of_a_recurrent_net_are_those_of_every_step():
 
 def test_programs_that_a_tpu_cannot_run_are_refused(tmp_path):
     def check(step, batch):
-        check_xla._program("a step", tf.function(step, jit_compile=True), batch, tmp_path)
+        check_xla.program("a step", tf.function(step, jit_compile=True), batch, tmp_path)
 
     with pytest.raises(ZooError, match="a step: XLA cannot compile it"):
         check(lambda x: tf.py_function(lambda v: v, [x], tf.float32), tf.ones(3))

@@ -83,7 +83,7 @@ def check(recipe: Recipe, dump: Path, say: Callable[[str], None] = print) -> dic
             compiled = tf.function(step, jit_compile=True)
             with run.naming_faults():
                 batch = next(iter(data))
-            programs[name] = _program(f"{recipe.name}'s {name} step", compiled, batch, dump)
+            programs[name] = program(f"{recipe.name}'s {name} step", compiled, batch, dump)
     return programs
 
 
@@ -103,7 +103,7 @@ def with_embedded_data(recipe: Recipe, folder: Path) -> Recipe:
     return replace(recipe, **changes)
 
 
-def _program(name: str, step: Any, batch: Any, dump: Path) -> Program:
+def program(name: str, step: Any, batch: Any, dump: Path) -> Program:
     import tensorflow as tf
 
     for old in dump.iterdir():
