@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from zoo.distribute.sharding import shard_batches
 from zoo.distribute.strategy import Placement
-from zoo.errors import ZooError
 from zoo.layers import CharacterEncoder
 from zoo.paths import literal_path
 from zoo.recipe import GradientRecipe, list_recipes, load_recipe
 from zoo.training import optimizers, phases
+from zoo.training.callbacks import Progress, Snapshot
 from zoo.training.step import Trainer
 from zoo.training.training import Interrupted, Training
 
@@ -141,7 +141,7 @@ class GradientDescent:
         return segments
 
     def _fit(self, first_epoch: int, epochs: int, steps: int, *, last: bool) -> None:
-        raw = _Snapshot(self.model) if self.recipe.keep == "average" and not last else None
+        raw = Snapshot(self.model) if self.recipe.keep == "average" and not last else None
         validation = self.task.validation_batches()
         batch_size = self.recipe.batch_size
         self.model.freeze(self.run.step < self.frozen_steps)
@@ -162,7 +162,7 @@ class GradientDescent:
             raw.restore()
 
     def _callbacks(self) -> list[keras.callbacks.Callback]:
-        callbacks = [*self.run.callbacks, *self.task.callbacks(), _Progress(self)]
+        callbacks = [*self.run.callbacks, *self.task.callbacks(), Progress(self)]
         if self.placement.chief:
             callbacks.append(
                 keras.callbacks.TensorBoard(str(literal_path(self.run.folder) / "tensorboard"), write_graph=False)
@@ -221,67 +221,6 @@ class GradientDescent:
             self.best_value = value
             for kept, variable in zip(self.best, self.model.variables, strict=True):
                 kept.assign(variable.value)
-
-
-class _Progress(keras.callbacks.Callback):
-    """Stops on a non-finite loss, saves checkpoints periodically, records each epoch."""
-
-    def __init__(self, descent: GradientDescent):
-        super().__init__()
-        self.descent = descent
-        self.good_step = descent.run.step
-
-    def on_epoch_begin(self, epoch, logs=None):
-        # Keras has just reset the metrics; in the middle of an epoch they continue from the checkpoint's.
-        values, self.descent.resumed_metrics = self.descent.resumed_metrics, None
-        if values is not None:
-            for variable, value in zip(self.model.metrics_variables, values, strict=True):
-                variable.assign(value)
-
-    def on_test_begin(self, logs=None):
-        self.model.prepare_validation()
-
-    def on_train_batch_end(self, batch, logs=None):
-        step = self.descent.run.step
-        if not math.isfinite(logs["loss"]):
-            where = (
-                f"at step {step:,}"
-                if step - self.good_step == 1
-                else f"between steps {self.good_step + 1:,} and {step:,}"
-            )
-            last = self.descent.run.latest_checkpoint
-            kept = f"The last good checkpoint is {last}." if last else "No checkpoint was written yet."
-            raise ZooError(
-                f"Loss is not finite (NaN or Inf): {float(logs['loss'])} {where}. {kept} Try a smaller --learning-rate."
-            )
-        self.good_step = step
-        if step % self.descent.steps_per_epoch:  # the last step of an epoch is saved with its row, after validation
-            self.descent.save_periodically()
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.descent.record(epoch, logs)
-        self.descent.save_periodically()
-        if self.descent.stalled():
-            self.descent.run.log(
-                f"Stopped early after epoch {epoch + 1}: {self.descent.task.monitor[0]} has not improved for "
-                f"{self.descent.recipe.early_stopping} epochs."
-            )
-            self.model.stop_training = True
-
-
-class _Snapshot(keras.callbacks.Callback):
-    """Keeps the weights as they are at the end of an epoch."""
-
-    def __init__(self, model: keras.Model):
-        super().__init__()
-        self.weights = [v.value for v in model.trainable_variables]
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.values = [weight.numpy() for weight in self.weights]
-
-    def restore(self) -> None:
-        for weight, value in zip(self.weights, self.values, strict=True):
-            weight.assign(value)
 
 
 def divide_epoch(recipe: GradientRecipe, examples: int) -> tuple[int, int]:
