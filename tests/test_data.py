@@ -80,6 +80,7 @@ def test_a_validation_split_is_cut_by_the_seed(image_folder):
         load_images(f"folder:{root}", whole((8, 8, 3)), validation_examples=40)
 
 
+@pytest.mark.full
 def test_the_published_order_of_mnist_is_known(mnist):
     from zoo.data.tfds_images import published_order
 

@@ -100,9 +100,15 @@ def test_two_devices_train_as_one(one_device, tmp_path):
     check_equal(one_device, tmp_path, TASKS)
 
 
-def test_two_workers_train_as_one(one_device, tmp_path):
-    finish(start(tmp_path, {}, TASKS, workers=2))
-    check_equal(one_device, tmp_path, TASKS)
+some_and_all = pytest.mark.parametrize(
+    "tasks", [pytest.param(("image", "language"), id="some"), pytest.param(TASKS, id="all", marks=pytest.mark.full)]
+)
+
+
+@some_and_all
+def test_two_workers_train_as_one(one_device, tmp_path, tasks):
+    finish(start(tmp_path, {}, tasks, workers=2))
+    check_equal(one_device, tmp_path, tasks)
 
 
 @pytest.mark.full
@@ -111,17 +117,15 @@ def test_two_tasks_of_slurm_train_as_one(one_device, tmp_path):
     check_equal(one_device, tmp_path, ["image"])
 
 
-def test_gradient_accumulation_gives_the_same_step(one_device, tmp_path):
-    finish(start(tmp_path, {"strategy": "one_device"}, TASKS, accumulate_steps=3))
-    check_equal(one_device, tmp_path, TASKS)
+@some_and_all
+def test_gradient_accumulation_gives_the_same_step(one_device, tmp_path, tasks):
+    finish(start(tmp_path, {"strategy": "one_device"}, tasks, accumulate_steps=3))
+    check_equal(one_device, tmp_path, tasks)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
-    ("devices", "workers"),
-    [
-        ({"strategy": "mirrored", "logical_devices": 2}, 1),
-        pytest.param({}, 2, marks=pytest.mark.full),
-    ],
+    ("devices", "workers"), [({"strategy": "mirrored", "logical_devices": 2}, 1), ({}, 2)], ids=["devices", "workers"]
 )
 def test_synchronised_batch_normalisation_trains_as_one(devices, workers, tmp_path):
     # In double precision: twenty normalised layers make 1e-3 of single precision's rounding within a few steps.
@@ -177,6 +181,7 @@ def kill(process, ready, peer):
         peer.kill()
 
 
+@pytest.mark.full
 def test_a_lost_worker_is_named_and_the_run_resumes(tmp_path):
     changes = {"epochs": 8, "batch_size": 48, "limit_steps": None, "optimizer": "sgd", "clip_norm": None}
     calm, folder = tmp_path / "calm", tmp_path / "killed"

@@ -104,7 +104,9 @@ def final_weights(folder):
     return {name: checkpoint.get_tensor(name) for name in sorted(names)}
 
 
-@pytest.mark.parametrize("keep", ["last", pytest.param("best", marks=pytest.mark.full), "average"])
+@pytest.mark.parametrize(
+    "keep", ["last", pytest.param("best", marks=pytest.mark.full), pytest.param("average", marks=pytest.mark.full)]
+)
 def test_a_run_killed_three_times_has_the_same_result(keep, tmp_path):
     script = [sys.executable, "-W", "ignore", "-c", KILLED]
     subprocess.run([*script, str(tmp_path / "calm"), keep], check=True, capture_output=True)

@@ -109,6 +109,7 @@ def test_invalid_arguments_are_named(arguments, said):
         zoo.build("char_rnn", **arguments)
 
 
+@pytest.mark.full
 def test_the_train_step_compiles_with_xla(text_recipe, tmp_path):
     plain = run(text_recipe(limit_steps=6), run_dir=tmp_path / "a")
     compiled = run(text_recipe(limit_steps=6, jit_compile=True), run_dir=tmp_path / "b")

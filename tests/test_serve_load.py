@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from conftest import ROOT, run_python
 
 
@@ -14,6 +16,7 @@ def test_no_response_is_lost_or_wrong_while_versions_change():
     assert "exit status after SIGTERM: 0" in done.stdout
 
 
+@pytest.mark.full
 def test_batching_is_measured_beside_none():
     done = run_python(
         ROOT / "benchmarks" / "serving_batching.py", "--seconds", 2, "--rounds", 1, "--clients", 8, timeout=300

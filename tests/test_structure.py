@@ -20,7 +20,7 @@ ALLOWED = {
     "building": ("registry", "weights"),
     "data": ("errors",),
     "distribute": ("errors",),
-    "report": ("errors", "building", "models", "recipe"),
+    "report": ("errors", "building", "models", "recipe", "weights"),
     "tasks": ("recipe", "registry", "exports", "weights", "building", "data", "report", "layers"),
     "training": ("tasks", "distribute", "exports", "report", "building", "layers"),
     "serve": ("errors", "exports"),

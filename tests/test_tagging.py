@@ -199,6 +199,7 @@ def test_padding_does_not_change_loss_and_metrics(tagging_recipe):
     assert got["accuracy"] == pytest.approx((logits.argmax(-1) == tags.numpy())[keep].mean(), rel=1e-6)
 
 
+@pytest.mark.full
 def test_the_train_step_compiles_with_xla(tagging_recipe, tmp_path):
     sizes = {"units": 8, "character_units": 4, "character_embedding": 4, "word_embedding": 8, "noise": 0.0}
     plain, compiled = (

@@ -162,7 +162,7 @@ def test_a_beam_of_one_is_greedy_search():
         assert score == pytest.approx(total / len(written), rel=1e-4)
 
 
-@pytest.mark.parametrize("power", [0.0, 1.0])
+@pytest.mark.parametrize("power", [pytest.param(0.0, marks=pytest.mark.full), 1.0])
 def test_a_beam_of_all_hypotheses_finds_the_best(power):
     model, source, limit = random_net(3), np.array([[3, 4, END]], np.int32), 4
     best = (-np.inf, ())
@@ -234,6 +234,7 @@ def test_any_text_is_answered(signatures, text):
     assert signatures["serving_default"](text=tf.constant([], tf.string))["translation"].shape == (0,)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["seq2seq_luong", "seq2seq_no_attention", "seq2seq_sutskever"])
 def test_the_other_models_train_and_translate(name, pairs, tmp_path):
     sizes = {"embedding": 16, "units": 24, "layers": 2} if name == "seq2seq_sutskever" else SIZES

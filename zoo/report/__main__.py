@@ -1,5 +1,6 @@
 """`python -m zoo.report RUN…` adds the results of finished runs to results.csv and their pictures to
-docs/models/images, and writes the tables of README.md, docs/ and saved_models/README.md and the models' pages again."""
+docs/models/images. It writes the tables of README.md, docs/ and saved_models/README.md, the checksums of the pretrained
+exports and the pages of the models again."""
 
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from zoo.report.results import (
     summary_table,
     write_table,
 )
+from zoo.weights.store import describe_exports
 
 root = Path(zoo.__file__).parent.parent
 runs = [Path(run) for run in sys.argv[1:]]
@@ -26,4 +28,5 @@ write_table(root / "README.md", summary_table(rows))
 write_table(root / "docs" / "results.md", full_tables(rows))
 write_table(root / "docs" / "short-runs.md", short_runs_table(rows))
 write_table(root / "saved_models" / "README.md", exports_table(root / "saved_models"))
+(root / "zoo" / "weights" / "exports.json").write_text(describe_exports(root / "saved_models"), encoding="utf-8")
 write_pages(root / "docs", rows)

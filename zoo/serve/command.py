@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from zoo.errors import UsageError
+from zoo.shipped import shipped_folder
 
 DESCRIPTION = "Serves SavedModels with the REST and gRPC protocols of TensorFlow Serving."
 
@@ -77,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         options.request_seconds,
     )
     keys = Keys.read(options.api_key_file) if options.api_key_file else Keys()
-    bases = find_models(options.paths or ["saved_models"])
+    bases = find_models(options.paths or [shipped_folder("saved_models")])
     labels = _labels(options.version_label, list(bases))
     address = Address(options.host, options.port, options.grpc_port)
     bind(address.host, address.port).close()  # checked before TensorFlow is loaded, which takes seconds
@@ -115,7 +116,7 @@ def write_config(options: argparse.Namespace) -> int:
     from zoo.serve.folders import find_models
     from zoo.serve.settings import Batching, VersionPolicy
 
-    bases = find_models(options.paths or ["saved_models"])
+    bases = find_models(options.paths or [shipped_folder("saved_models")])
     batching = Batching(options.max_batch_size, options.batch_timeout_micros, options.max_enqueued_batches)
     policy, labels = VersionPolicy.parse(options.version_policy), _labels(options.version_label, list(bases))
     for path in write(Path(options.output), list(bases), options.model_base, policy, labels, batching):

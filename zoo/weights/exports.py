@@ -9,7 +9,7 @@ from zoo.errors import UsageError, nearest
 from zoo.exports import read
 from zoo.paths import literal_path
 from zoo.registry import Card, describe
-from zoo.shipped import shipped_folder
+from zoo.weights.store import export_names, stored_export
 
 if TYPE_CHECKING:
     import keras
@@ -23,7 +23,7 @@ def export_folder(card: Card, weights: str | os.PathLike[str]) -> Path:
             f"{card.name}:{weights}` makes one."
         )
     if weights in card.weights:
-        return read.find(shipped_folder("saved_models") / card.weights[weights])
+        return stored_export(card.weights[weights])
     if not Path(weights).exists():
         known = [*card.weights, "default"] if card.weights else []
         raise UsageError(
@@ -33,19 +33,18 @@ def export_folder(card: Card, weights: str | os.PathLike[str]) -> Path:
 
 
 def find_export(reference: str | os.PathLike[str]) -> Path:
-    """The version folder of an export: a path, the name of one in `saved_models/`, or `MODEL:TAG`.
+    """The version folder of an export: a path, the name of a pretrained one (see `store`), or `MODEL:TAG`.
 
     Raises `UsageError` if there is none, `ZooError` if a file of it is missing or changed.
     """
     if Path(reference).exists():
         return read.find(reference)
-    shipped = shipped_folder("saved_models")
     name, _, tag = str(reference).partition(":")
     if tag:
         return export_folder(describe(name), tag)
-    names = sorted(path.name for path in shipped.iterdir() if path.is_dir()) if shipped.is_dir() else []
+    names = export_names()
     if name in names:
-        return read.find(shipped / name)
+        return stored_export(name)
     raise UsageError(
         f"There is no folder {reference}, and no export of this name. {nearest(name, names)} Give a run directory, an "
         "export's folder, its name, or MODEL:TAG."
