@@ -61,6 +61,8 @@ def test_list_and_show(monkeypatch, capsys):
         (("train", "lenet5_digits", "--dataset", "folder:nowhere"), 2, "no such folder"),
         (("evaluate", "nowhere"), 2, "no folder nowhere"),
         (("predict", "nowhere", "x.png"), 2, "no folder nowhere"),
+        (("predict", "lenet5_mnist"), 2, "classifies images: give image files, folders of them, or -"),
+        (("predict", "lenet5:mnist", "--top-k", "0", "x.png"), 2, "--top-k is 0; it must be at least 1"),
     ],
 )
 def test_wrong_usage_is_one_clear_line(arguments, status, said, monkeypatch, capsys, tmp_path):
@@ -152,6 +154,10 @@ def test_predict_answers_files_folders_and_stdin(run_folder, tmp_path, monkeypat
 
     assert call(monkeypatch, "predict", run_folder, folder / "0.png") == 0
     assert "%" in capsys.readouterr().out
+    assert call(monkeypatch, "predict", run_folder, folder / "0.png", "--json", "--top-k", "3") == 0
+    top = json.loads(capsys.readouterr().out)["top"]
+    assert len(top) == 3 and top[0]["label"] == answers[0]["label"]
+    assert [entry["probability"] for entry in top] == sorted((e["probability"] for e in top), reverse=True)
 
 
 def test_predict_continues_after_unreadable_input(run_folder, tmp_path, monkeypatch, capsys, digits):

@@ -54,6 +54,7 @@ def sizes(data):
         (("Train", "Test"), {"train": 20, "test": 8}),
         (("training_set", "test_set"), {"train": 20, "test": 8}),
         (("train-data", "testing"), {"train": 20, "test": 8}),
+        (("train2017", "val2017"), {"train": 20, "validation": 8}),
     ],
 )
 def test_usual_names_of_splits_are_splits(tmp_path, folders, expected):
@@ -249,6 +250,11 @@ def test_a_damaged_file_of_a_set_that_is_streamed_is_named(tmp_path, suffix, kin
     assert inner_error(ValueError("something else")) is None
 
 
+def test_names_that_differ_in_case_are_said(tmp_path):
+    classes(tmp_path, 10, ("Cat", "cat", "dog"))
+    assert "the classes 'Cat' and 'cat' differ in case or spacing only" in load(tmp_path).warnings
+
+
 def test_composed_and_decomposed_names_are_equal(tmp_path):
     data = load(classes(tmp_path / "train", 10, names=("cafe\u0301", "the\u0301")))
     assert data.classes == ("caf\u00e9", "th\u00e9")
@@ -268,7 +274,10 @@ def test_one_level_too_high_is_recognised(tmp_path):
         load(tmp_path / "b")
     for name in ("first", "second"):
         classes(tmp_path / "c" / name, 5)
-    with pytest.raises(ZooError, match="each of its folders .first, second. has the same folders"):
+    with pytest.raises(ZooError, match="each of its folders .first, second. has the same folders.*folder:.*c/first"):
+        load(tmp_path / "c")
+    fill(tmp_path / "c" / "second" / "owl", 1, 5)  # as in train2 and val2, of which one has a class more
+    with pytest.raises(ZooError, match="each of its folders .first, second. has the same folders in it .cat, dog."):
         load(tmp_path / "c")
     classes(tmp_path / "d" / "photos", 5)
     fill(tmp_path / "d" / "docs", 1, 5)

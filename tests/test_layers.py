@@ -280,13 +280,15 @@ def test_lstm_runs_no_added_step(steps):
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("words", [(2, 1), (3, 5), (4, 2), (0, 3)], ids=str)
-def test_characters_bucketed_by_length_are_encoded_alike(monkeypatch, words, training):
-    monkeypatch.setattr(CharacterEncoder, "BLOCK", 4)
+def test_characters_bucketed_by_length_are_encoded_alike(words, training):
+    class SmallBlocks(CharacterEncoder):
+        BLOCK = 4
+
     rng = np.random.default_rng(0)
     letters = rng.integers(1, 9, (*words, 7)) * (np.arange(7) < rng.integers(0, 8, (*words, 1)))
     letters = tf.constant(letters, tf.int32)
     inner = keras.Sequential([keras.layers.Embedding(9, 3, mask_zero=True), LSTM(2)])
-    layer = CharacterEncoder(inner, 2)
+    layer = SmallBlocks(inner, 2)
     layer.build((None, None, None))
     widths = []
     inner.layers[0].call = lambda x, call=inner.layers[0].call: widths.append(x.shape) or call(x)

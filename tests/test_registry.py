@@ -31,6 +31,13 @@ def test_import_loads_the_standard_library_alone():
     assert run_python(code=code).stdout.strip() == "['zoo.serialization']"
 
 
+def test_a_folder_called_zoo_does_not_hide_the_package(tmp_path):
+    """As where Python starts in the folder above a clone called zoo."""
+    (tmp_path / "zoo" / "recipes").mkdir(parents=True)
+    done = run_python(code="import zoo; print(zoo.describe('lenet').name)", cwd=tmp_path)
+    assert done.stdout.strip() == "lenet5", done.stderr
+
+
 def test_list_models_filters():
     assert zoo.list_models("lenet5*") == ["lenet5", "lenet5_modern"]
     assert zoo.list_models(family="mlp") == ["mlp", "mlp_nielsen"]

@@ -110,7 +110,9 @@ def test_conllu_lines_that_are_not_words_are_skipped(treebank):
     [
         ("1\tone\t_", r"line 2: 3 columns separated by tabs; CoNLL-U has 10"),
         ("x\tone\t_\tX\t_\t_\t_\t_\t_\t_", "line 2: a word needs a number"),
-        ("1\tone\t_\t_\t_\t_\t_\t_\t_\t_", "line 2: a word needs .* a UPOS tag"),
+        ("1\tone\t_\t_\t_\t_\t_\t_\t_\t_", "line 2: a word needs .* fourth column, a tag"),
+        ("1\tone\t_\tX\t_\t_\t_\t_\t_\t_\n1\tone\t_\tX\t_\t_\t_\t_\t_\t_", "line 3: word 1 follows word 1; .*empty"),
+        ("2\tone\t_\tX\t_\t_\t_\t_\t_\t_", "line 2: word 2 follows word 0; the words .* from 1"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path, line, said):

@@ -127,10 +127,14 @@ def test_any_text_is_answered(label, text):
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(-1), 1, rtol=1e-5)
 
 
-def test_predict_and_evaluate_on_the_command_line(trained, capsys):
+def test_predict_and_evaluate_on_the_command_line(trained, capsys, tmp_path):
     from zoo.cli.commands import dispatch
 
     assert dispatch(["predict", str(trained.export), "--text", "so great"]) == 0
     assert capsys.readouterr().out.startswith("--text: good (")
+    other = tmp_path / "other.tsv"
+    other.write_text("".join(f"so great {i}\t{'GOOD' if i % 2 else 'bad'}\n" for i in range(30)))
+    with pytest.raises(UsageError, match="has the class 'GOOD', which .* does not know; its classes are 'bad', 'good'"):
+        dispatch(["evaluate", str(trained.export), "--dataset", f"tsv:{other}"])
     assert dispatch(["evaluate", str(trained.export), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["test_accuracy"] == pytest.approx(trained.metrics["test_accuracy"])

@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from zoo.backend import require_keras
 from zoo.errors import UsageError, nearest
 from zoo.exports.read import read_card
 from zoo.paths import literal_path
-from zoo.registry import Card, builder_of, describe
+from zoo.registry import Card, builder_of, describe, parameters_of
 from zoo.weights.exports import export_folder, load_export
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def build(
       UsageError: an unknown model, argument or weights tag, or an invalid value. The message suggests valid ones.
     """
     card = describe(name)
-    builder = builder_of(card)
-    parameters = inspect.signature(builder).parameters
+    require_keras()
+    builder, parameters = builder_of(card), parameters_of(card)
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     for key in config:
         if key not in parameters and not takes_any:
@@ -61,6 +62,12 @@ def build(
     weights = "default" if pretrained else weights
     if "name" in parameters:
         config.setdefault("name", card.name)
+    if _is_required(parameters.get("input_shape")) and card.input_shape:
+        config.setdefault("input_shape", card.input_shape)
+    stated = {**card.arguments, **config}
+    absent = [key for key, parameter in parameters.items() if _is_required(parameter) and key not in stated]
+    if absent and weights is None:
+        raise UsageError(f"{card.name!r} needs the argument {absent[0]!r}; give it, or give it a default.")
 
     import keras
 
@@ -69,6 +76,7 @@ def build(
             model = builder(**{**card.arguments, **config})
         else:
             model = _build_with_weights(card, builder, weights, config)
+        _check_model(keras, card, model)
         if classifier_activation is not None:
             from zoo.models.outputs import with_activation
 
@@ -78,6 +86,24 @@ def build(
 
             model = with_features(model, features)
     return model
+
+
+def _is_required(parameter: inspect.Parameter | None) -> bool:
+    """Whether a builder has this argument and no default for it."""
+    if parameter is None or parameter.default is not parameter.empty:
+        return False
+    return parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+
+
+def _check_model(keras: Any, card: Card, model: Any) -> None:
+    """Raises `UsageError` for what a builder of one's own must not return."""
+    if not isinstance(model, keras.Model):
+        raise UsageError(f"The builder of {card.name!r} returns {type(model).__name__}; it must return a keras.Model.")
+    if not getattr(model, "inputs", None):  # a subclass, or a Sequential without an input
+        raise UsageError(
+            f"The builder of {card.name!r} returns a {type(model).__name__} without known inputs; it must return a "
+            "functional model, keras.Model(inputs, outputs)."
+        )
 
 
 def _build_with_weights(

@@ -108,7 +108,14 @@ def read_conllu(path: Path) -> Iterator[tuple[list[str], list[str]]]:
             raise ZooError(f"{display_path(path)}, line {number}: {count} separated by tabs; CoNLL-U has 10.")
         if "-" in columns[0] or "." in columns[0]:
             continue
-        if not columns[0].isdigit() or not columns[1] or columns[3] in ("", "_"):
-            raise ZooError(f"{display_path(path)}, line {number}: a word needs a number, a form and a UPOS tag.")
+        if not columns[0].isdecimal() or not columns[1] or columns[3] in ("", "_"):
+            raise ZooError(
+                f"{display_path(path)}, line {number}: a word needs a number, a form and, in the fourth column, a tag."
+            )
+        if int(columns[0]) != len(tokens) + 1:
+            raise ZooError(
+                f"{display_path(path)}, line {number}: word {columns[0]} follows word {len(tokens)}; the words of a "
+                "sentence are numbered from 1, and an empty line ends it."
+            )
         tokens.append(columns[1].replace(" ", "\u00a0"))  # a form may hold spaces; served tokens are separated by them
         tags.append(columns[3])

@@ -118,6 +118,25 @@ class ImageSplit:
             rest = replace(rest, pictures=np.stack([image for image in seen if not isinstance(image, str)]))
         return rest, [fault for fault in seen if isinstance(fault, str)]
 
+    def first_fault(self, label: str) -> str | None:
+        """What is wrong with a file that cannot be decoded; None where all can be, and where no files are read."""
+        if isinstance(self.pictures, Records) or self.pictures.ndim > 1:
+            return None
+
+        def fault_of(path: bytes) -> str | None:
+            try:
+                read_image(path, self.view.shape[2])
+            except ZooError as error:
+                return str(error)
+            return None
+
+        pool = ThreadPoolExecutor(os.cpu_count())
+        try:
+            found = progress(pool.map(fault_of, self.pictures), f"checking {label}", len(self))
+            return next(filter(None, found), None)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
     def _of_record(self, record: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         content, label = self.parse(record)
         return self._view(decode_image(content, self.view.shape[2]), seed), label

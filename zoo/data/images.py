@@ -1,17 +1,20 @@
 """Images by name: any TFDS classification set, the embedded digits, the user's own folders."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from zoo.data.file_hashes import fingerprint_of_files, hash_files
 from zoo.data.folders import SPLITS, Classes, copy_warnings, cut_classes, read_layout
 from zoo.data.image_split import ImageSplit
-from zoo.data.paths import display_path
+from zoo.data.paths import display_path, own_path
 from zoo.data.splits import (
     Splits,
+    alike_warnings,
     class_warnings,
     describe_classes,
     describe_counts,
@@ -21,9 +24,10 @@ from zoo.data.splits import (
 from zoo.data.stream import Records
 from zoo.data.tfds_images import load_tfds, published_order
 from zoo.data.views import View
-from zoo.errors import UsageError, ZooError
+from zoo.errors import UsageError, ZooError, inner_error
 
 CACHE_LIMIT = 10**9  # bytes; larger data is decoded each time it is read
+ADVICE = "Repair or remove such files, or leave them out with --skip-bad-images."
 LARGE = 500  # pixels; what the side of an image is taken to be where views keep its size
 
 
@@ -54,7 +58,7 @@ def load_images(
     views = {"train": train_view, "validation": test_view or train_view, "test": test_view or train_view}
     if dataset.startswith("folder:"):
         data = _folder(
-            Path(dataset.removeprefix("folder:")),
+            own_path(dataset, "a folder with a subfolder of images for each class"),
             views,
             seed=seed,
             skip_bad_images=skip_bad_images,
@@ -68,6 +72,18 @@ def load_images(
     if data.train is not None and data.validation is None and validation_examples:
         data = _cut_validation(data, views["validation"], seed, validation_examples, validation_cut)
     return _described(data, data.found.splitlines() if data.found else [], dataset.startswith("folder:"))
+
+
+def find_fault(data: Splits[ImageSplit], error: tf.errors.OpError) -> ZooError | None:
+    """What made TensorFlow fail with `error` while it read streamed images: the file that cannot be decoded.
+
+    TensorFlow does not say which one it is, so that all are decoded until one fails. None where it is no file.
+    """
+    found = inner_error(error)
+    if found is None and isinstance(error, tf.errors.InvalidArgumentError):
+        faults = (part.first_fault(f"{data.name} {split}") for split, part in data.present.items())
+        found = next(filter(None, faults), None)
+    return ZooError(f"{found}. {ADVICE}") if found else None
 
 
 def _cut_validation(data: Splits[ImageSplit], view: View, seed: int, examples: int, cut_from: str) -> Splits:
@@ -97,7 +113,7 @@ def _described(data: Splits[ImageSplit], notes: Sequence[str], own: bool) -> Spl
         return replace(data, found="\n".join([*found, f"  classes: {names}", *notes]))
     labels = {split: part.labels for split, part in data.present.items()}
     found += [*(f"  {note}" for note in notes), *describe_classes(data.classes, labels)]
-    warnings = (*data.warnings, *class_warnings(data.classes, labels))
+    warnings = (*data.warnings, *alike_warnings(data.classes, "classes"), *class_warnings(data.classes, labels))
     return replace(data, found="\n".join(found), warnings=warnings)
 
 
@@ -148,7 +164,12 @@ def _folder(
             notes.append(f"{len(hashes) - different:,} files are copies of others, and are cut with them")
     for split in ("train", "test") if "test" in files else ("train",):
         if not files.get(split) and not evaluation:
-            raise ZooError(f"{name}: there are too few images for a {split} split.")
+            counts = Counter({label: len(paths) for found in files.values() for label, paths in found.items()})
+            most, count = counts.most_common(1)[0]
+            raise ZooError(
+                f"{name}: there are too few images for a {split} split: {count} in the largest class, "
+                f"{display_name(most)}; at least 4 are needed, and 20 in each class are better."
+            )
     classes = tuple(sorted({label for found in files.values() for label in found}))
     splits = {split: _of_files(found, classes, views[split]) for split, found in files.items() if found}
     warnings += copy_warnings(files, hashes)
@@ -164,7 +185,7 @@ def _folder(
                 raise ZooError(f"{name}: none of the {len(part)} files of the {split} split can be decoded: {bad[0]}.")
     if faults and not skip_bad_images:
         more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise ZooError(f"{faults[0]}{more}. Repair or remove such files, or leave them out with --skip-bad-images.")
+        raise ZooError(f"{faults[0]}{more}. {ADVICE}")
     if faults:
         more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
         warnings.append(f"left out: {faults[0]}{more}")

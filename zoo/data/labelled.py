@@ -11,9 +11,10 @@ from pathlib import Path
 
 from zoo.data.columns import read_columns
 from zoo.data.names import KINDS, load_names
-from zoo.data.paths import display_path
+from zoo.data.paths import display_path, own_path
 from zoo.data.splits import (
     Splits,
+    alike_warnings,
     class_warnings,
     cut_by_content,
     describe_classes,
@@ -24,9 +25,16 @@ from zoo.data.splits import (
 from zoo.errors import UsageError, ZooError
 
 # What the cells of the first line say where it is a header and not a text with its label.
-TEXTS = r"texts?|sentences?|reviews?|comments?|content|documents?|messages?|tweets?|titles?|body|input"
-LABELS = r"labels?|class|classes|category|categories|sentiments?|tags?|target|topic|intent|score|rating|output|y"
-HEADER = re.compile(rf"([a-z]+[ _-])?({TEXTS}|{LABELS})([ _-]([a-z]+|\d))?")
+TEXTS = (
+    r"(texts?|sentences?|reviews?|comments?|content|documents?|messages?|tweets?|titles?|headlines?|descriptions?"
+    r"|utterances?|questions?|body|input)\d?"
+)
+LABELS = (
+    r"(labels?|class|classes|category|categories|sentiments?|tags?|target|topic|intent|genre|polarity|emotion|score"
+    r"|rating|output|y)\d?"
+)
+TEXT_TITLE, LABEL_TITLE = (re.compile(rf"([a-z]+[ _-])?{words}([ _-]([a-z]+|\d))?") for words in (TEXTS, LABELS))
+HEADER = re.compile(f"{TEXT_TITLE.pattern}|{LABEL_TITLE.pattern}")
 MISSING = {"nan", "null", "none", "n/a", "na", "<na>"}  # what programs write for a value that is missing
 
 
@@ -65,10 +73,12 @@ def load_labelled(
     """
     name, notes, warnings, files, size = display_path(dataset), (), [], 0, 0
     if dataset.startswith("tsv:"):
-        path = Path(dataset.removeprefix("tsv:"))
+        path = own_path(dataset, "a file with a text, a tab and its label on each line")
         columns = read_columns(path, "a text, a tab and its label", HEADER)
         classes = _classes(path, columns.rows, evaluation)
-        rows = [(text, classes.index(label)) for text, label in columns.rows]
+        _check_header(path, columns.header)
+        ids = {label: i for i, label in enumerate(classes)}
+        rows = [(text, ids[label]) for text, label in columns.rows]
         parts = {"test": rows} if evaluation else _cut(name, rows, [text for text, _ in rows], validation_examples)
         how = "all of it for evaluation" if evaluation else "cut by a hash of the text: 10 % for test"
         notes, files, size = (how, *columns.notes), 1, columns.size
@@ -114,12 +124,21 @@ def _classes(path: Path, rows: Sequence[tuple[str, str]], evaluation: bool) -> t
         raise ZooError(f"{name} has no row; a line is a text, a tab and its label.")
     if len(labels) == 1 and not evaluation:
         raise ZooError(f"{name}: every row has the label {display_name(rows[0][1])!r}; two or more are needed.")
+    counted = f"{name}: {len(labels):,} different labels in {len(rows):,} rows"
+    if len(rows) >= 20 and len(labels) > max(2, len(texts)):
+        raise ZooError(f"{counted}, and {len(texts):,} different texts. The columns are swapped: text first.")
     if len(rows) >= 20 and len(labels) > len(rows) / 2:
-        counted = f"{name}: {len(labels):,} different labels in {len(rows):,} rows"
-        if len(texts) < len(labels) / 2:
-            raise ZooError(f"{counted}, and {len(texts):,} different texts. The columns are swapped: text first.")
         raise ZooError(f"{counted}; a class needs several texts. A line is a text, a tab and its label.")
     return tuple(sorted(labels))
+
+
+def _check_header(path: Path, header: tuple[str, str] | None) -> None:
+    """Refuses a file whose header says that the label comes first."""
+    if header and not LABEL_TITLE.fullmatch(header[1]) and not TEXT_TITLE.fullmatch(header[0]):
+        raise ZooError(
+            f"{display_path(path)}: the header ({header[0]}, {header[1]}) says that the label comes first; a line is a "
+            "text, a tab and its label."
+        )
 
 
 def _label_warnings(classes: Sequence[str], rows: Sequence[tuple[str, int]]) -> list[str]:
@@ -129,12 +148,19 @@ def _label_warnings(classes: Sequence[str], rows: Sequence[tuple[str, int]]) -> 
         for i, name in enumerate(classes)
         if name.casefold() in MISSING
     ]
-    alike: dict[str, list[str]] = {}
-    for name in classes:
-        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
-    for names in alike.values():
-        if len(names) > 1:
-            warnings.append(f"the labels {' and '.join(map(repr, names))} differ in case or spacing only")
+    warnings += alike_warnings(classes, "labels")
+    first = rows[0]
+    if len(classes) > 2 and counts[first[1]] == 1 and 1 not in [counts[i] for i in counts if i != first[1]]:
+        warnings.append(
+            f"the label of the first row, {display_name(classes[first[1]])!r}, is in no other row; if that row is a "
+            "header, remove it"
+        )
+    several: dict[str, set[int]] = {}
+    for text, label in rows:
+        several.setdefault(text, set()).add(label)
+    if differing := [text for text, labels in several.items() if len(labels) > 1]:
+        how_many = f"{len(differing):,} text{'s have' if len(differing) > 1 else ' has'}"
+        warnings.append(f"{how_many} several labels, for example {display_name(differing[0])!r}")
     return warnings
 
 

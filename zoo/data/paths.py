@@ -6,10 +6,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from zoo.errors import UsageError
+
 # Files and folders that operating systems, archives and network storage add, in lower case.
 SYSTEM_FOLDERS = {"__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "system volume information"}
 SYSTEM_FOLDERS |= {"lost+found", "recycler"}
 SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+
+
+def own_path(dataset: str, what: str) -> Path:
+    """The path of one's own data, such as "folder:PATH"; `what` says for an error what it should be.
+
+    Raises `UsageError` where there is no path, or the word PATH or FILE in its place, as recipes without data of their
+    own and the documentation have it.
+    """
+    kind, _, path = dataset.partition(":")
+    if not path or (path in ("PATH", "FILE") and not os.path.exists(path)):
+        word = "FILE" if kind == "tsv" else "PATH"
+        raise UsageError(f"There is no data yet: give it with --dataset {kind}:{word}, where {word} is {what}.")
+    return Path(path)
 
 
 def is_hidden(name: str) -> bool:

@@ -109,6 +109,19 @@ def class_warnings(classes: Sequence[str], labels: Mapping[str, Iterable[int]]) 
     return warnings + absent
 
 
+def alike_warnings(classes: Sequence[str], what: str) -> list[str]:
+    """Class names that differ only in case, spacing or characters that cannot be seen."""
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        visible = "".join(c for c in name if c.isprintable() or c.isspace())
+        alike.setdefault(" ".join(visible.casefold().split()), []).append(name)
+    return [
+        f"the {what} {' and '.join(map(ascii, names))} differ in case or spacing only"
+        for names in alike.values()
+        if len(names) > 1
+    ]
+
+
 def _few(names: Sequence[str]) -> str:
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more

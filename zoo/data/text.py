@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.data.paths import display_path, files_below
+from zoo.data.paths import display_path, files_below, own_path
 from zoo.data.splits import Splits, fingerprint_of
 from zoo.data.text_files import read_text
 from zoo.errors import UsageError, ZooError, nearest
@@ -126,7 +126,7 @@ def _read(dataset: str, log: Callable[[str], None]) -> tuple[str, list[str], int
 
         return unicodedata.normalize("NFC", "\n".join(topics[name] for name in sorted(topics))), [], 0
     if dataset.startswith("text:"):
-        return _read_files(Path(dataset.removeprefix("text:")))
+        return _read_files(own_path(dataset, "a text file, or a folder of .txt files"))
     if dataset == "tiny_shakespeare":
         from zoo.data.prepared import prepared
 

@@ -1,6 +1,6 @@
 """`python -m zoo.report RUN…` adds the results of finished runs to results.csv and their pictures to
-docs/models/images. It writes the tables of README.md, docs/ and saved_models/README.md, the checksums of the pretrained
-exports and the pages of the models again."""
+docs/models/images, and writes the tables of README.md, docs/ and saved_models/README.md, the models' pages and the
+checksums of the pretrained exports again."""
 
 import sys
 from pathlib import Path

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zoo.errors import UsageError, nearest
+from zoo.errors import UsageError, ZooError, inner_error, nearest
 from zoo.exports import read
 from zoo.paths import literal_path
 from zoo.recipe import GradientRecipe, Recipe
@@ -65,6 +65,11 @@ class Task(abc.ABC):
         """What identifies the data that `prepare` loaded, such as counts and a hash; a run resumes only on the same
         data. Empty by default, which is not checked."""
         return {}
+
+    def find_fault(self, error: "tf.errors.OpError") -> ZooError | None:
+        """What is wrong with the data where TensorFlow failed with `error` while it read batches; None for another
+        reason. By default a `ZooError` that Python code in the graph raised."""
+        return inner_error(error)
 
     def shorten(self, examples: int) -> None:
         """Leaves only the first `examples` of the validation and test splits, for a dry run. `prepare` has run."""
@@ -145,6 +150,10 @@ class Task(abc.ABC):
     def head(self, model: "keras.Model") -> "list[keras.layers.Layer]":
         """The layers that give the answers: by default, before each output, the last layer with weights."""
         return output_layers(model)
+
+    def check_model(self, model: "keras.Model") -> None:
+        """Raises `UsageError` for a model whose inputs or outputs do not fit the data; `prepare` has run."""
+        return None
 
     def new_weights(self, model: "keras.Model") -> "list[keras.Variable]":
         """The weights that `parent` does not have, by default none; `prepare` has run. They keep their fresh values."""

@@ -81,7 +81,9 @@ def check(recipe: Recipe, dump: Path, say: Callable[[str], None] = print) -> dic
         for name, (step, data) in batches.items():
             say(f"{recipe.name}: compiling the {name} step")
             compiled = tf.function(step, jit_compile=True)
-            programs[name] = _program(f"{recipe.name}'s {name} step", compiled, next(iter(data)), dump)
+            with run.naming_faults():
+                batch = next(iter(data))
+            programs[name] = program(f"{recipe.name}'s {name} step", compiled, batch, dump)
     return programs
 
 
@@ -101,7 +103,7 @@ def with_embedded_data(recipe: Recipe, folder: Path) -> Recipe:
     return replace(recipe, **changes)
 
 
-def _program(name: str, step: Any, batch: Any, dump: Path) -> Program:
+def program(name: str, step: Any, batch: Any, dump: Path) -> Program:
     import tensorflow as tf
 
     for old in dump.iterdir():

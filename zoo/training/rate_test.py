@@ -72,10 +72,11 @@ def rate_test(
     with tempfile.TemporaryDirectory(prefix="zoo-lr-find-") as scratch:
         job = Run(recipe, Path(scratch), devices)
         keras.utils.set_random_seed(recipe.seed)
-        with job.placement.strategy.scope():
-            descent = GradientDescent(job.training(job.prepare()))
         rates = np.geomspace(lowest, highest, steps)
-        losses = _losses(descent, rates)
+        with job.naming_faults():
+            with job.placement.strategy.scope():
+                descent = GradientDescent(job.training(job.prepare()))
+            losses = _losses(descent, rates)
     if len(losses) < 10:
         raise ZooError(
             f"{recipe.name}: the loss diverges after {len(losses)} steps, at a rate of {rates[len(losses)]:.2g}; "

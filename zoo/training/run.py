@@ -1,10 +1,11 @@
 """One run of a recipe, from its data to its export: `run(recipe)`."""
 
+import contextlib
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,9 +17,10 @@ import tensorflow as tf
 
 from zoo.building import build
 from zoo.distribute.strategy import Devices, Placement, choose_strategy, hardware
-from zoo.errors import UsageError, ZooError, inner_error, reason
+from zoo.errors import UsageError, ZooError, reason
 from zoo.exports import write
 from zoo.recipe import GradientRecipe, Recipe, load_recipe
+from zoo.registry import parameters_of
 from zoo.report import plots
 from zoo.tasks.base import Task, create_task
 from zoo.tasks.training_endpoint import add_training_endpoint
@@ -140,14 +142,13 @@ class Run:
         """Runs the recipe, or reports a finished run."""
         there = self.folder.exists()
         try:
-            return self._go()
+            with self.naming_faults():
+                return self._go()
         except ZooError:
             if not there and self.placement.chief and not (self.folder / "metrics.jsonl").exists():
                 self._remove_folder()
             raise
         except tf.errors.OpError as error:
-            if named := inner_error(error):
-                raise named from error
             if not self.placement.monitor:
                 raise
             self.placement.monitor.raise_if_lost(error)
@@ -155,6 +156,16 @@ class Run:
             raise ZooError(
                 f"{error.filename or self.folder}: {reason(error)}. Fix this and run the same command to resume."
             ) from error
+
+    @contextlib.contextmanager
+    def naming_faults(self) -> Iterator[None]:
+        """Raises what the task finds wrong with its data in place of TensorFlow's error."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            if fault := self.task.find_fault(error):
+                raise fault from error
+            raise
 
     def _go(self) -> Result:
         recipe, placement = self.recipe, self.placement
@@ -256,7 +267,10 @@ class Run:
     def _build(self) -> keras.Model:
         arguments = {**self.task.model_args(), **self.recipe.model_args}
         policy = self.precision if self.precision in ("float32", "float64") else f"mixed_{self.precision}"
-        return build(self.recipe.model, dtype=policy, **arguments)
+        _check_builder(self.task, arguments)
+        model = build(self.recipe.model, dtype=policy, **arguments)
+        self.task.check_model(model)
+        return model
 
     def _finish(self, model: keras.Model, training: Training) -> Result:
         """Scores and exports the trained model, in one process and on one device."""
@@ -307,6 +321,19 @@ class Run:
             outcome.show(self.recipe, result["metrics"])
         self.placement.done()
         return Result(self.folder, MappingProxyType(result["metrics"]), exported)
+
+
+def _check_builder(task: Task, arguments: Mapping[str, object]) -> None:
+    """Raises `UsageError` for a builder without an argument that the task sets by the data."""
+    parameters = parameters_of(task.card)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key in task.model_args():
+        if key not in parameters:
+            raise UsageError(
+                f"The builder of {task.card.name!r} takes no argument {key!r}, which the data decides "
+                f"({key}={arguments[key]!r} here); give it one."
+            )
 
 
 def resolve_precision(recipe: Recipe, kind: str) -> str:
