@@ -205,7 +205,7 @@ def test_imagenet_weights_under_a_new_head(monkeypatch, caplog, name, include_to
     head = ours.layers[-1].kernel.numpy()
     load_imagenet(ours, name)
     assert calls[0]["include_top"] is include_top
-    assert "the head for 5 classes is fresh" in caplog.text
+    assert "the head for 5 classes is new" in caplog.text
     np.testing.assert_array_equal(ours.layers[-1].kernel.numpy(), head)
     x = images(32, batch=2)
     below = ours.layers[-2] if name == "vgg16" else ours.get_layer("conv5_3_out")
