@@ -95,14 +95,15 @@ def test_an_epochs_validation_is_that_of_the_evaluation(one_device, task, metric
     assert row[f"val_{metric}"] == pytest.approx(metrics[f"validation_{metric}"], rel=1e-5)
 
 
-def test_two_devices_train_as_one(one_device, tmp_path):
-    finish(start(tmp_path, {"strategy": "mirrored", "logical_devices": 2}, TASKS))
-    check_equal(one_device, tmp_path, TASKS)
-
-
 some_and_all = pytest.mark.parametrize(
     "tasks", [pytest.param(("image", "language"), id="some"), pytest.param(TASKS, id="all", marks=pytest.mark.full)]
 )
+
+
+@some_and_all
+def test_two_devices_train_as_one(one_device, tmp_path, tasks):
+    finish(start(tmp_path, {"strategy": "mirrored", "logical_devices": 2}, tasks))
+    check_equal(one_device, tmp_path, tasks)
 
 
 @some_and_all

@@ -46,7 +46,8 @@ def test_the_commands_of_a_page_exist(name):
     for words in map(str.split, commands):
         if words[0] == "train":
             recipe = load_recipe(words[1])
-            assert words[2:] in ([], ["--model", name]) and (words[2:] or recipe.model == name)
+            own_data = ["--dataset", recipe.data] if recipe.data == "folder:PATH" else []
+            assert words[2:] in (own_data, ["--model", name]) and ("--model" in words or recipe.model == name)
             assert create_task(replace(recipe, model=name)).recipe.task == describe(name).task
         elif words[1].startswith("runs/"):
             assert words[1].split("/")[1] in list_recipes()

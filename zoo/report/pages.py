@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zoo.building import build
 from zoo.models.summary import LAYER_COLUMNS, layer_cells, layer_table
-from zoo.recipe import load_script
+from zoo.recipe import load_recipe, load_script
 from zoo.registry import Card, builder_of, describe, list_models
 from zoo.report.results import best_row, is_complete, model_table
 
@@ -153,6 +153,11 @@ def _pictures(card: Card, docs: Path) -> Iterable[list[str]]:
             yield [f"Pictures of a run of `{recipe}`:", *found]
 
 
+def _train(recipe: str) -> str:
+    own_data = load_recipe(recipe).data.endswith(":PATH")
+    return f"zoo train {recipe}" + (f" --dataset {load_recipe(recipe).data}" if own_data else "")
+
+
 def _use(card: Card) -> list[str]:
     tags = list(card.weights)
     lines = [f'model = zoo.build("{card.name}")  # not trained']
@@ -160,7 +165,7 @@ def _use(card: Card) -> list[str]:
         origin = "the weights of Keras Applications, downloaded" if export == APPLICATIONS else f"trained by {export}"
         lines.append(f'model = zoo.build("{card.name}", weights="{tag}")  # {origin}')
     text = ["Build it in Python:", "", "```python", "import zoo", "", *lines, "```"]
-    commands = [(f"zoo train {recipe}", "") for recipe in card.recipes] or _borrowed(card)
+    commands = [(_train(recipe), "") for recipe in card.recipes] or _borrowed(card)
     if commands:
         text += ["", "Train it:", "", *_commands(commands)]
     parents = [f"{card.name}:{tag}" for tag in tags] or [f"runs/{recipe}/latest" for recipe in card.recipes[:1]]
