@@ -28,6 +28,7 @@ _HOME = {
     "build": "zoo.building",
     "describe": "zoo.registry",
     "exit_status": "zoo.cli.status",
+    "export": "zoo.training.export",
     "finetune": "zoo.finetuning",
     "finetuning_recipe": "zoo.finetuning",
     "list_models": "zoo.registry",

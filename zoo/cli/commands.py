@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from zoo.cli.export import export_command
 from zoo.cli.finetune import finetune_command
 from zoo.cli.flags import load_tensorflow, parse
 from zoo.cli.lr_find import lr_find_command
@@ -245,6 +246,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int | None], str]] = {
     "launch": (_launch, "run a training in several processes on this machine"),
     "evaluate": (_evaluate, "score an export on a data set"),
     "verify": (verify_command, "check the sums of exports, and score them again"),
+    "export": (export_command, "write an export as a file for ONNX Runtime or LiteRT"),
     "predict": (_predict, "answer for files or texts"),
     "serve": (_serve, "answer over TensorFlow Serving's protocol, with a page to try the models"),
     "serve-config": (_serve_config, "write the configuration of the tensorflow/serving image"),

@@ -9,8 +9,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zoo.errors import UsageError, nearest
+from zoo.errors import UsageError, ZooError, nearest
 from zoo.exports import read
+from zoo.exports.portable import Portable
 from zoo.paths import literal_path
 from zoo.recipe import GradientRecipe, Recipe
 from zoo.registry import Card, describe
@@ -259,6 +260,13 @@ class Predictor(abc.ABC):
 
         Raises `UsageError` where the data set does not fit the export.
         """
+
+    def portable(self) -> Portable:
+        """The part of the export that ONNX and LiteRT have operations for. By default there is none: `ZooError`."""
+        raise ZooError(
+            f"{self.export} is an export for {self.card['task']}; its strings, tables and loops have no operations in "
+            "ONNX and LiteRT. Use the SavedModel."
+        )
 
 
 @dataclass(frozen=True)

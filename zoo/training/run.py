@@ -14,16 +14,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import tensorflow as tf
 
-from zoo.building import build
 from zoo.distribute.strategy import Devices, Placement, choose_strategy, hardware
 from zoo.errors import UsageError, ZooError, inner_error, reason
-from zoo.exports import write
 from zoo.recipe import GradientRecipe, Recipe, load_recipe
 from zoo.report import plots
 from zoo.tasks.base import Task, create_task
-from zoo.tasks.training_endpoint import add_training_endpoint
 from zoo.training import memory, outcome, run_folder
 from zoo.training.descent import divide_epoch
+from zoo.training.export import build_model, write_export
 from zoo.training.training import SAVE_SECONDS, Training
 
 
@@ -254,9 +252,7 @@ class Run:
         )
 
     def _build(self) -> keras.Model:
-        arguments = {**self.task.model_args(), **self.recipe.model_args}
-        policy = self.precision if self.precision in ("float32", "float64") else f"mixed_{self.precision}"
-        return build(self.recipe.model, dtype=policy, **arguments)
+        return build_model(self.task, self.precision)
 
     def _finish(self, model: keras.Model, training: Training) -> Result:
         """Scores and exports the trained model, in one process and on one device."""
@@ -268,19 +264,8 @@ class Run:
         self.log("Evaluating")
         metrics = self.task.evaluate(model, self.folder)
         self.log("Exporting, and checking the export in a fresh process" if self.check_export else "Exporting")
-        exported = write.write(
-            self.folder / "export" / self.recipe.name,
-            add_training_endpoint(self.task.serving(model), model),
-            model,
-            self.recipe,
-            self.task.card,
-            self.task.serving_examples(),
-            metrics,
-            {**self.recipe.model_args, **self.task.model_args()},
-            labels=self.task.labels(),
-            parent=self.task.parent.origin() if self.task.parent else None,
-            check=self.check_export,
-        )
+        base = self.folder / "export" / self.recipe.name
+        exported = write_export(self.task, model, base, metrics, check=self.check_export)
         self._draw(training)
         outcome.write(self, metrics, training, exported)
         outcome.show(self.recipe, metrics)
