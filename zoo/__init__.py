@@ -27,6 +27,7 @@ _HOME = {
     "ZooError": "zoo.errors",
     "build": "zoo.building",
     "describe": "zoo.registry",
+    "ensemble": "zoo.ensembling",
     "exit_status": "zoo.cli.status",
     "export": "zoo.training.export",
     "finetune": "zoo.finetuning",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from zoo.cli.ensemble import ensemble_command
 from zoo.cli.export import export_command
 from zoo.cli.finetune import finetune_command
 from zoo.cli.flags import load_tensorflow, parse
@@ -247,6 +248,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int | None], str]] = {
     "evaluate": (_evaluate, "score an export on a data set"),
     "verify": (verify_command, "check the sums of exports, and score them again"),
     "export": (export_command, "write an export as a file for ONNX Runtime or LiteRT"),
+    "ensemble": (ensemble_command, "write several exports as one, which answers with their mean probabilities"),
     "predict": (_predict, "answer for files or texts"),
     "serve": (_serve, "answer over TensorFlow Serving's protocol, with a page to try the models"),
     "serve-config": (_serve_config, "write the configuration of the tensorflow/serving image"),
