@@ -39,6 +39,7 @@ def test_a_script_makes_a_dry_run(name, tmp_path, monkeypatch, capsys):
         flags = ["--dataset", f"tsv:{texts}", "--validation-examples", "20"]
     elif recipe.task == "image_classification":  # any pictures will do, and these are read in a second
         flags = ["--dataset", "digits"] + (["--validation-examples", "0"] if recipe.validation_examples else [])
+        flags += ["--teacher", "mlp:mnist"] if recipe.teacher else []
     elif ":" not in recipe.dataset and recipe.dataset not in ("python_docs", "python_tokens", "dates"):
         if not (PREPARED / recipe.dataset.partition("/")[0]).is_dir():
             pytest.skip(f"{recipe.dataset} is not prepared")

@@ -27,6 +27,8 @@ _HOME = {
     "ZooError": "zoo.errors",
     "build": "zoo.building",
     "describe": "zoo.registry",
+    "distill": "zoo.distillation",
+    "distillation_recipe": "zoo.distillation",
     "ensemble": "zoo.ensembling",
     "exit_status": "zoo.cli.status",
     "export": "zoo.training.export",

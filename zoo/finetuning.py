@@ -3,14 +3,13 @@
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UsageError, nearest
 from zoo.exports import read
 from zoo.recipe import GradientRecipe
 from zoo.tasks.base import recipe_class, recipe_from_dict
-from zoo.weights.exports import find_export
+from zoo.weights.exports import find_export, pinned
 from zoo.weights.imagenet_parent import ImagenetParent, is_imagenet
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def finetuning_recipe(
     else:
         folder = find_export(export)
         read.read_card(folder)  # refuses a newer format
-        reference, plain = _reference(export, folder), read.read_recipe(folder)
+        reference, plain = pinned(export, folder), read.read_recipe(folder)
     kind = recipe_class(plain["task"])
     if not issubclass(kind, GradientRecipe):
         raise UsageError(f"{export} is an export for {plain['task']}, which does not train by gradient descent.")
@@ -134,13 +133,3 @@ def _check_dataset(export: str | os.PathLike[str], task: str, dataset: str) -> N
     others = {files.partition(":")[0] + ":" for files in OWN_FILES.values()}
     if expected and kind in others and not expected.startswith(kind):
         raise UsageError(f"{export} is an export for {task}, which trains on {expected}; {dataset} is of another kind.")
-
-
-def _reference(export: str | os.PathLike[str], folder: Path) -> str:
-    """What the recipe calls the export: a path is that of its version, so that a newer one changes nothing."""
-    if not Path(export).exists():
-        return str(export)
-    try:
-        return str(folder.resolve().relative_to(Path.cwd().resolve()))
-    except ValueError:
-        return str(folder.resolve())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from zoo.cli.distill import distill_command
 from zoo.cli.ensemble import ensemble_command
 from zoo.cli.export import export_command
 from zoo.cli.finetune import finetune_command
@@ -243,6 +244,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int | None], str]] = {
     "show": (_show, "show a model's card, or a recipe"),
     "train": (_train_by_name, "train with a recipe; `zoo train` lists them"),
     "finetune": (finetune_command, "train an export's model on other data"),
+    "distill": (distill_command, "train a model to give the probabilities of an export"),
     "lr-find": (lr_find_command, "suggest a learning rate for a recipe or an export"),
     "launch": (_launch, "run a training in several processes on this machine"),
     "evaluate": (_evaluate, "score an export on a data set"),

@@ -26,6 +26,9 @@ class ImageRecipe(GradientRecipe):
         "validation_cut",
         "skip_bad_images",
         "class_weights",
+        "teacher",
+        "temperature",
+        "alpha",
     )
 
     loss: Literal["cross_entropy", "sigmoid_cross_entropy", "perceptron", "rbf_map"] = "cross_entropy"
@@ -37,6 +40,15 @@ class ImageRecipe(GradientRecipe):
     """balanced: an example counts in the loss in inverse proportion to the size of its class."""
     aux_weight: float = 0.3
     """Weight of each auxiliary head's loss, for models built with aux_heads=True."""
+    teacher: str | None = None
+    """The export, or ensemble, whose probabilities are learned beside the labels (Hinton, Vinyals & Dean 2015): its
+    path, its name or MODEL:TAG. It sees each training image without augmentation. The loss is (1 - alpha) times the
+    cross-entropy of the labels plus alpha times temperature**2 times the cross-entropy of the teacher's softened
+    probabilities and the model's. None: train on the labels alone."""
+    temperature: float = 1.0
+    """With a teacher: the logits of both are divided by this before the softmax."""
+    alpha: float = 0.0
+    """With a teacher: the part of its loss; 0 trains on the labels alone, 1 on the teacher's probabilities alone."""
     validation_examples: int = 0
     """Number of training examples held out for validation where the data set has no validation split."""
     validation_cut: Literal["random", "end"] = "random"
@@ -82,6 +94,11 @@ class ImageRecipe(GradientRecipe):
         self._require("random_shift", self.random_shift >= 0, "0 or more")
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1")
         self._require("aux_weight", self.aux_weight >= 0, "0 or more")
+        self._require("temperature", self.temperature > 0, "positive")
+        self._require("alpha", 0 <= self.alpha <= 1, "from 0 to 1")
+        self._require("alpha", self.teacher is not None or self.alpha == 0, "0 without a teacher")
+        plain_loss = self.teacher is None or self.loss == "cross_entropy"
+        self._require("loss", plain_loss, "'cross_entropy' with a teacher")
         self._require("colour_noise", self.colour_noise >= 0, "0 or more")
         sizes = self.train_sizes
         self._require(

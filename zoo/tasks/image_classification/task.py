@@ -1,6 +1,7 @@
 """Training and evaluation of image classifiers."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from zoo.report import plots
 from zoo.tasks.base import Batch
 from zoo.tasks.classes import balanced_weights, choose_classes
 from zoo.tasks.image_classification.dense_scoring import convolutional
+from zoo.tasks.image_classification.distillation import soft_cross_entropy, teacher_probabilities
 from zoo.tasks.image_classification.losses import LOSSES, mistakes
 from zoo.tasks.image_classification.preprocessing import Preprocessing, load_data
 from zoo.tasks.image_classification.recipe import ImageRecipe
@@ -33,7 +35,7 @@ class ImageClassification(SplitsTask):
     """Trains, evaluates and serves a classifier of images as an `ImageRecipe` says.
 
     The model returns logits (N, K), or a dict of "logits" and of auxiliary heads, whose losses are added. Batches have
-    "labels" int64 (N,).
+    "labels" int64 (N,), and with a teacher its probabilities "teacher" float32 (N, K).
     """
 
     Recipe = ImageRecipe
@@ -46,6 +48,10 @@ class ImageClassification(SplitsTask):
         self.classes = choose_classes(self, self.data.name, self.data.classes)
         self._class_ids = tf.constant(self.classes.ids, tf.int64)
         self._class_weights = self._weights_of_classes()
+        self._soft_targets = None
+        if recipe.teacher is not None:
+            targets = teacher_probabilities(recipe.teacher, self.data.train, self.classes.names, self.log)
+            self._soft_targets = tf.constant(targets)
         if self.parent and self.parent.recipe.get("normalisation") == recipe.normalisation:
             self.preprocessing.normalisation.take(self.parent.value)
         elif self.preprocessing.normalisation.needs_images:
@@ -87,9 +93,17 @@ class ImageClassification(SplitsTask):
         return len(self.data.train)
 
     def training_batches(self, first_step: int, rows: range | None = None) -> tf.data.Dataset:
-        order = EpochShuffle(len(self.data.train), self.recipe.batch_size, self.recipe.seed)
-        batches = self.data.train.training_batches(order, first_step, self.preprocessing.training, rows)
-        return batches.map(self._named)
+        train = self.data.train
+        order = EpochShuffle(len(train), self.recipe.batch_size, self.recipe.seed)
+        if self._soft_targets is None:
+            return train.training_batches(order, first_step, self.preprocessing.training, rows).map(self._named)
+        labels, indexed = tf.constant(train.labels), replace(train, labels=np.arange(len(train)))
+
+        def with_targets(images: tf.Tensor, indices: tf.Tensor) -> dict[str, tf.Tensor]:
+            batch = self._named(images, tf.gather(labels, indices))
+            return {**batch, "teacher": tf.gather(self._soft_targets, indices)}
+
+        return indexed.training_batches(order, first_step, self.preprocessing.training, rows).map(with_targets)
 
     def validation_batches(self) -> tf.data.Dataset | None:
         if self.data.validation is None:
@@ -107,6 +121,12 @@ class ImageClassification(SplitsTask):
         for name, logits in heads.items():
             if name != "logits":
                 losses += self.recipe.aux_weight * self._losses(batch["labels"], logits)
+        if "teacher" in batch:
+            logits, alpha = heads["logits"], self.recipe.alpha
+            soft = soft_cross_entropy(
+                tf.cast(batch["teacher"], losses.dtype), tf.cast(logits, losses.dtype), self.recipe.temperature
+            )
+            losses = (1 - alpha) * losses + alpha * soft
         if self._class_weights is not None:
             losses *= tf.cast(tf.gather(self._class_weights, batch["labels"]), losses.dtype)
         return masked_sum(losses, batch.get("mask")), self.count(batch)
