@@ -26,6 +26,7 @@ _HOME = {
     "UsageError": "zoo.errors",
     "ZooError": "zoo.errors",
     "build": "zoo.building",
+    "decode": "zoo.building",
     "describe": "zoo.registry",
     "distill": "zoo.distillation",
     "distillation_recipe": "zoo.distillation",

@@ -60,7 +60,9 @@ def _list(arguments: Sequence[str]) -> None:
     from zoo.registry import describe, list_models
 
     parser = Parser("list", "Lists the models that match.")
-    parser.add_argument("pattern", nargs="?", default="*", help='a name, with wildcards: "resnet*"')
+    parser.add_argument(
+        "pattern", nargs="?", default="*", help='a part of the name, or a name with wildcards: "resnet*_v2"'
+    )
     parser.add_argument("--task", help="only models of this task")
     parser.add_argument("--family", help="only models of this family")
     parser.add_argument("--pretrained", action="store_true", help="only models with pretrained weights")
