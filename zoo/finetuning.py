@@ -82,19 +82,22 @@ def finetune(
     export: str | os.PathLike[str],
     *,
     dataset: str | None = None,
+    data: Mapping[str, Any] | None = None,
     weights_only: bool = False,
     options: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> "Result":
     """Trains an export's model on other data, starting from its weights, and exports it.
 
-    Takes the arguments of `finetuning_recipe`, and as `options` those of `zoo.run`, such as `{"run_dir": "mine"}`.
-    Returns and raises what `zoo.run` does.
+    Takes the arguments of `finetuning_recipe`, `data` as `zoo.run` does, which stands for `dataset`, and as `options`
+    the other arguments of `zoo.run`, such as `{"run_dir": "mine"}`. Returns and raises what `zoo.run` does.
     """
+    if data is not None and dataset is not None:
+        raise UsageError("finetune takes dataset or data, not both.")
     recipe = finetuning_recipe(export, dataset=dataset, weights_only=weights_only, **changes)
     from zoo.training.run import run
 
-    return run(recipe, **(options or {}))
+    return run(recipe, data=data, **(options or {}))
 
 
 def _inherited(kind: type[GradientRecipe], plain: Mapping[str, Any], weights_only: bool) -> dict[str, Any]:

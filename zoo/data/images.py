@@ -1,11 +1,13 @@
 """Images by name: any TFDS classification set, the embedded digits, the user's own folders."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from zoo.data import arrays
 from zoo.data.file_hashes import fingerprint_of_files, hash_files
 from zoo.data.folders import SPLITS, Classes, copy_warnings, cut_classes, read_layout
 from zoo.data.image_split import ImageSplit
@@ -39,6 +41,7 @@ def load_images(
     evaluation: bool = False,
     cache_limit: int = CACHE_LIMIT,
     log: Callable[[str], None] = print,
+    given: Mapping[str, Any] | None = None,
 ) -> Splits[ImageSplit]:
     """Loads a data set as training and testing (validation among it; by default the same) see it.
 
@@ -48,11 +51,21 @@ def load_images(
     all of it is the test split. What is larger than `cache_limit` once decoded, or seen otherwise each time, is read
     and decoded anew each time. Where there is no validation split, `validation_examples` are cut from train:
     `"random"` by the seed (the last ones where a set is streamed, which TFDS has shuffled) or from the `"end"` of the
-    authors' own order, which TFDS sets alone have. Raises `UsageError` for an unknown name, `ZooError` for data that
+    authors' own order, which TFDS sets alone have. `"arrays"` is what is `given` in Python (see `zoo.data.arrays`).
+    Raises `UsageError` for an unknown name, `ZooError` for data that
     cannot be read or had.
     """
     views = {"train": train_view, "validation": test_view or train_view, "test": test_view or train_view}
-    if dataset.startswith("folder:"):
+    if dataset == arrays.NAME:
+        if given is None:
+            raise UsageError(
+                f"The data set {dataset!r} is given in Python, zoo.run(…, data=…); name another --dataset."
+            )
+        data = arrays.array_splits(given, views)
+        data = replace(data, **{split: _stored(part) for split, part in data.present.items()})
+        if data.validation is data.test is None and not validation_examples:
+            raise UsageError("data has neither 'validation' nor 'test'; give one, or set validation_examples.")
+    elif dataset.startswith("folder:"):
         data = _folder(
             Path(dataset.removeprefix("folder:")),
             views,
@@ -67,7 +80,9 @@ def load_images(
         data = load_tfds(dataset, views, cache_limit, log)
     if data.train is not None and data.validation is None and validation_examples:
         data = _cut_validation(data, views["validation"], seed, validation_examples, validation_cut)
-    return _described(data, data.found.splitlines() if data.found else [], dataset.startswith("folder:"))
+    return _described(
+        data, data.found.splitlines() if data.found else [], dataset.startswith("folder:") or given is not None
+    )
 
 
 def _cut_validation(data: Splits[ImageSplit], view: View, seed: int, examples: int, cut_from: str) -> Splits:
@@ -79,6 +94,8 @@ def _cut_validation(data: Splits[ImageSplit], view: View, seed: int, examples: i
         cut = np.arange(count)[::-1]
     elif cut_from == "random":
         cut = np.random.default_rng([seed, 1]).permutation(count)
+    elif data.name == arrays.NAME:
+        cut = np.arange(count)[::-1]
     elif data.name.startswith("folder:"):
         raise UsageError(f"validation_cut is 'end', but the files of {data.name} have no published order.")
     else:

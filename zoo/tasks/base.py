@@ -46,6 +46,12 @@ class Task(abc.ABC):
     monitor: ClassVar[tuple[str, str]] = ("val_accuracy", "max")
     """The validation metric that decides which weights are best, and "max" or "min"."""
 
+    takes_arrays: ClassVar[bool] = False
+    """Whether `prepare` takes its data from `given`, where that is not None."""
+
+    given: Mapping[str, Any] | None = None
+    """The data that `zoo.run(recipe, data=…)` was called with."""
+
     def __init__(self, recipe: Recipe, card: Card, log: Log = print):
         self.recipe, self.card, self.log = recipe, card, log
 

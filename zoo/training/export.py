@@ -47,7 +47,7 @@ def export(
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     task = create_task(recipe, log)
     task.prepare()
-    whole = build_model(task, recipe.precision or "float32")
+    whole = build_model(task, resolve_precision(recipe, ""))
     own = task.inference_model(whole)
     known = {weight.path for weight in whole.weights}
     if more := [weight.path for weight in model.weights if weight.path not in known]:
@@ -56,6 +56,11 @@ def export(
     with tempfile.TemporaryDirectory() as scratch:
         metrics = task.evaluate(own, Path(scratch))
     return write_export(task, own, Path(path), metrics, check=check)
+
+
+def resolve_precision(recipe: Recipe, kind: str) -> str:
+    """The type that a recipe's model computes in under a kind of strategy, such as "tpu"."""
+    return recipe.precision or ("bfloat16" if kind == "tpu" else "float32")
 
 
 def build_model(task: Task, precision: str) -> keras.Model:

@@ -2,12 +2,12 @@
 
 import math
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -21,7 +21,7 @@ from zoo.report import plots
 from zoo.tasks.base import Task, create_task
 from zoo.training import memory, outcome, run_folder
 from zoo.training.descent import divide_epoch
-from zoo.training.export import build_model, write_export
+from zoo.training.export import build_model, resolve_precision, write_export
 from zoo.training.training import SAVE_SECONDS, Training
 
 
@@ -48,6 +48,7 @@ def run(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     save_seconds: float = SAVE_SECONDS,
     check_export: bool = True,
+    data: Mapping[str, Any] | None = None,
 ) -> Result:
     """Trains, evaluates and exports what a recipe describes.
 
@@ -65,6 +66,9 @@ def run(
       callbacks: Keras callbacks of your own, called before the engine's.
       save_seconds: seconds between two checkpoints. A killed run loses at most this time and one execution.
       check_export: load the export in a fresh process without the zoo and compare its answers with the model's.
+      data: for image classification, arrays or `tf.data.Dataset`s instead of the recipe's data set, as
+        `zoo.data.arrays.array_splits` takes them: `{"train": (images, labels), "test": (images, labels)}`. The recipe's
+        dataset becomes "arrays". A run resumes only with the same data.
 
     Raises:
       UsageError: an unknown name or an invalid value in the recipe.
@@ -75,7 +79,9 @@ def run(
             f"Keras uses the backend {keras.backend.backend()!r}; runs need TensorFlow. Set KERAS_BACKEND=tensorflow."
         )
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
-    options = {"callbacks": callbacks, "save_seconds": save_seconds, "check_export": check_export}
+    if data is not None:
+        recipe = replace(recipe, dataset="arrays")
+    options = {"callbacks": callbacks, "save_seconds": save_seconds, "check_export": check_export, "data": data}
     if dry_run:
         with tempfile.TemporaryDirectory(prefix="zoo-dry-run-") as scratch:
             job = Run(recipe, Path(scratch), devices, **options)
@@ -113,10 +119,14 @@ class Run:
         callbacks: Sequence[keras.callbacks.Callback] = (),
         save_seconds: float = SAVE_SECONDS,
         check_export: bool = True,
+        data: Mapping[str, Any] | None = None,
     ):
         self.recipe, self.folder, self.restart = recipe, folder, restart
         self.callbacks, self.save_seconds, self.check_export = callbacks, save_seconds, check_export
         self.task: Task = create_task(recipe, self._log_of_chief)
+        if data is not None and not self.task.takes_arrays:
+            raise UsageError(f"{recipe.name}: the task {recipe.task} takes no data=; set dataset instead.")
+        self.task.given = data
         self.placement: Placement = choose_strategy(devices or Devices())
         self.precision = resolve_precision(recipe, self.placement.kind)
         self.log: Callable[[str], None] = self._log_of_chief
@@ -141,7 +151,7 @@ class Run:
             return self._go()
         except ZooError:
             if not there and self.placement.chief and not (self.folder / "metrics.jsonl").exists():
-                self._remove_folder()
+                run_folder.remove(self.folder)
             raise
         except tf.errors.OpError as error:
             if named := inner_error(error):
@@ -181,15 +191,6 @@ class Run:
         result = self._finish(model, training) if placement.chief else Result(self.folder, {}, None)
         placement.done()
         return result
-
-    def _remove_folder(self) -> None:
-        """Removes the folder of a run that failed before it trained, and the empty folders above it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        for folder in list(self.folder.parents)[:2]:
-            try:
-                folder.rmdir()
-            except OSError:  # there is something in it
-                return
 
     def _check_batch_size(self) -> None:
         if not isinstance(self.recipe, GradientRecipe):
@@ -292,8 +293,3 @@ class Run:
             outcome.show(self.recipe, result["metrics"])
         self.placement.done()
         return Result(self.folder, MappingProxyType(result["metrics"]), exported)
-
-
-def resolve_precision(recipe: Recipe, kind: str) -> str:
-    """The type that a recipe's model computes in under a kind of strategy, such as "tpu"."""
-    return recipe.precision or ("bfloat16" if kind == "tpu" else "float32")

@@ -1,6 +1,7 @@
 """From uint8 images to the input of a model: one preprocessing for training, scoring and serving."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -128,9 +129,14 @@ def image_shape(recipe: ImageRecipe, input_shape: Sequence[int]) -> tuple[int, i
 
 
 def load_data(
-    recipe: ImageRecipe, preprocessing: Preprocessing, log: Callable[[str], None], *, evaluation: bool = False
+    recipe: ImageRecipe,
+    preprocessing: Preprocessing,
+    log: Callable[[str], None],
+    *,
+    evaluation: bool = False,
+    given: Mapping[str, Any] | None = None,
 ) -> Splits[ImageSplit]:
-    """The recipe's data set with the views of its preprocessing; `evaluation` is that of `load_images`."""
+    """The recipe's data set with the views of its preprocessing; `evaluation` and `given` are as in `load_images`."""
     return load_images(
         recipe.dataset,
         preprocessing.train_view,
@@ -141,4 +147,5 @@ def load_data(
         skip_bad_images=recipe.skip_bad_images,
         evaluation=evaluation,
         log=log,
+        given=given,
     )

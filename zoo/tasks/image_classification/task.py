@@ -39,11 +39,12 @@ class ImageClassification(SplitsTask):
     """
 
     Recipe = ImageRecipe
+    takes_arrays = True
 
     def prepare(self) -> None:
         recipe: ImageRecipe = self.recipe
         self.preprocessing = Preprocessing(recipe, self.card.input_shape)
-        self.data: Splits[ImageSplit] = load_data(recipe, self.preprocessing, self.log)
+        self.data: Splits[ImageSplit] = load_data(recipe, self.preprocessing, self.log, given=self.given)
         self.log(self.data.description)
         self.classes = choose_classes(self, self.data.name, self.data.classes)
         self._class_ids = tf.constant(self.classes.ids, tf.int64)
