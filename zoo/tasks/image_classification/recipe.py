@@ -84,6 +84,12 @@ class ImageRecipe(GradientRecipe):
     colour_noise: float = 0.0
     """Standard deviation of the weights with which the principal components of ImageNet's colours are added to training
     images; 0.1 in Krizhevsky et al. 2012, section 4.1."""
+    mixup: float = 0.0
+    """Each training image is a weighted mean of two, with weights drawn from Beta(mixup, mixup), and its loss is that
+    of both labels with the same weights (Zhang et al. 2018, who take 0.2 on ImageNet and 1 on CIFAR-10). 0: none."""
+    cutmix: float = 0.0
+    """A box of each training image is that of another one, with an area drawn from Beta(cutmix, cutmix), and its loss
+    is that of both labels with the shares of the area (Yun et al. 2019, who take 1). 0: none."""
     skip_bad_images: bool = False
     """For folder: skip files that cannot be decoded instead of stopping."""
 
@@ -94,6 +100,11 @@ class ImageRecipe(GradientRecipe):
         self._require("random_shift", self.random_shift >= 0, "0 or more")
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1")
         self._require("aux_weight", self.aux_weight >= 0, "0 or more")
+        self._require("mixup", self.mixup >= 0, "0 or more")
+        self._require("cutmix", self.cutmix >= 0, "0 or more")
+        self._require("cutmix", not self.mixup or not self.cutmix, "0 with mixup")
+        unmixed = self.teacher is None or not (self.mixup or self.cutmix)
+        self._require("teacher", unmixed, "None with mixup or cutmix")
         self._require("temperature", self.temperature > 0, "positive")
         self._require("alpha", 0 <= self.alpha <= 1, "from 0 to 1")
         self._require("alpha", self.teacher is not None or self.alpha == 0, "0 without a teacher")

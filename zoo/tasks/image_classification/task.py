@@ -23,6 +23,7 @@ from zoo.tasks.classes import balanced_weights, choose_classes
 from zoo.tasks.image_classification.dense_scoring import convolutional
 from zoo.tasks.image_classification.distillation import soft_cross_entropy, teacher_probabilities
 from zoo.tasks.image_classification.losses import LOSSES, mistakes
+from zoo.tasks.image_classification.mixing import mixed_batches
 from zoo.tasks.image_classification.preprocessing import Preprocessing, load_data
 from zoo.tasks.image_classification.recipe import ImageRecipe
 from zoo.tasks.image_classification.scoring import scores
@@ -35,7 +36,8 @@ class ImageClassification(SplitsTask):
     """Trains, evaluates and serves a classifier of images as an `ImageRecipe` says.
 
     The model returns logits (N, K), or a dict of "logits" and of auxiliary heads, whose losses are added. Batches have
-    "labels" int64 (N,), and with a teacher its probabilities "teacher" float32 (N, K).
+    "labels" int64 (N,); with a teacher its probabilities "teacher" float32 (N, K); with mixup or CutMix "other_labels"
+    int64 (N,) and "share" float32 (N,).
     """
 
     Recipe = ImageRecipe
@@ -94,17 +96,24 @@ class ImageClassification(SplitsTask):
         return len(self.data.train)
 
     def training_batches(self, first_step: int, rows: range | None = None) -> tf.data.Dataset:
-        train = self.data.train
-        order = EpochShuffle(len(train), self.recipe.batch_size, self.recipe.seed)
-        if self._soft_targets is None:
-            return train.training_batches(order, first_step, self.preprocessing.training, rows).map(self._named)
-        labels, indexed = tf.constant(train.labels), replace(train, labels=np.arange(len(train)))
+        train, recipe = self.data.train, self.recipe
+        labels = None if self._soft_targets is None else tf.constant(train.labels)
+        if labels is not None:
+            train = replace(train, labels=np.arange(len(train)))
 
-        def with_targets(images: tf.Tensor, indices: tf.Tensor) -> dict[str, tf.Tensor]:
-            batch = self._named(images, tf.gather(labels, indices))
-            return {**batch, "teacher": tf.gather(self._soft_targets, indices)}
+        def named(images: tf.Tensor, labels_: tf.Tensor) -> dict[str, tf.Tensor]:
+            if labels is None:
+                return self._named(images, labels_)
+            targets = tf.gather(self._soft_targets, labels_)  # which are indices
+            return {**self._named(images, tf.gather(labels, labels_)), "teacher": targets}
 
-        return indexed.training_batches(order, first_step, self.preprocessing.training, rows).map(with_targets)
+        def batches(order: EpochShuffle) -> tf.data.Dataset:
+            return train.training_batches(order, first_step, self.preprocessing.training, rows).map(named)
+
+        order = EpochShuffle(len(train), recipe.batch_size, recipe.seed)
+        if recipe.mixup or recipe.cutmix:
+            return mixed_batches(batches, order, first_step, rows, recipe)
+        return batches(order)
 
     def validation_batches(self) -> tf.data.Dataset | None:
         if self.data.validation is None:
@@ -118,19 +127,31 @@ class ImageClassification(SplitsTask):
 
     def loss(self, batch: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         heads = outputs if isinstance(outputs, Mapping) else {"logits": outputs}
-        losses = self._losses(batch["labels"], heads["logits"])
-        for name, logits in heads.items():
-            if name != "logits":
-                losses += self.recipe.aux_weight * self._losses(batch["labels"], logits)
+        losses = self._losses_of_heads(batch["labels"], heads)
         if "teacher" in batch:
             logits, alpha = heads["logits"], self.recipe.alpha
             soft = soft_cross_entropy(
                 tf.cast(batch["teacher"], losses.dtype), tf.cast(logits, losses.dtype), self.recipe.temperature
             )
             losses = (1 - alpha) * losses + alpha * soft
-        if self._class_weights is not None:
-            losses *= tf.cast(tf.gather(self._class_weights, batch["labels"]), losses.dtype)
+        losses = self._weighted(losses, batch["labels"])
+        if "other_labels" in batch:
+            share, labels = tf.cast(batch["share"], losses.dtype), batch["other_labels"]
+            losses = share * losses + (1 - share) * self._weighted(self._losses_of_heads(labels, heads), labels)
         return masked_sum(losses, batch.get("mask")), self.count(batch)
+
+    def _losses_of_heads(self, labels: tf.Tensor, heads: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        losses = self._losses(labels, heads["logits"])
+        for name, logits in heads.items():
+            if name != "logits":
+                losses += self.recipe.aux_weight * self._losses(labels, logits)
+        return losses
+
+    def _weighted(self, losses: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """The losses with the weights of the classes."""
+        if self._class_weights is None:
+            return losses
+        return losses * tf.cast(tf.gather(self._class_weights, labels), losses.dtype)
 
     def _losses(self, labels, logits):
         if self.recipe.precision != "float64":
