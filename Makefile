@@ -3,15 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help install demo test test-full lint results docs clean
+.PHONY: help install demo test test-full mutants lint results docs clean
 
 help:
 	@echo "make demo       train LeNet-5 on real digits, export it, let a fresh process read PNG files"
 	@echo "make test       the test suite, on small inputs"
 	@echo "make test-full  everything, at full size; needs the data sets"
+	@echo "make mutants    mutation testing: changes in a sample of places, each to be noticed by a test; takes hours"
 	@echo "make lint       ruff: format and rules"
 	@echo "make docs       the Python API, in site/"
-	@echo "make results RUNS='runs/…'  add finished runs to results.csv and README's table"
+	@echo "make results RUNS='runs/…'  add finished runs to results.csv, README's table and the models' pages"
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -31,6 +32,10 @@ test: $(INSTALLED) lint
 
 test-full: $(INSTALLED) lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+mutants: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,serve,mutants]'
+	$(BIN)/python tests/mutants.py --report docs/mutants.md
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

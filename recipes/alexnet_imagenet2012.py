@@ -2,14 +2,15 @@
 
     python recipes/alexnet_imagenet2012.py
 
-Section 6 reports 18.2 % top-5 and 40.7 % top-1 validation error for one net, the mean over ten crops. SGD, batches of
-128, momentum 0.9, weight decay 5e-4, rate 0.01, about 90 epochs; pictures with a shorter side of 256, of whose central
-square random windows of 224 × 224 and their mirror images are taken; colour noise of 0.1. The paper divides the rate by
-ten three times, whenever the validation error stalls; here that is at epochs 20, 40 and 60, as in BVLC's Caffe model.
-The mean is subtracted channel by channel, not pixel by pixel. Not trained here.
+Section 6 reports 18.2 % top-5 and 40.7 % top-1 validation error for one model, the mean over ten crops. SGD with
+batches of 128, momentum 0.9, weight decay 5e-4, learning rate 0.01 and about 90 epochs. Pictures are resized to a
+shorter side of 256; random crops of 224 × 224 from the central square are used with random horizontal flips and colour
+noise of 0.1. The paper divides the rate by ten three times, each time when the validation error stops falling; here the
+rate changes at epochs 20, 40 and 60, as in BVLC's Caffe model. The mean is subtracted per channel, not per pixel. Not
+trained here.
 
-ImageNet has to be downloaded by hand; the first start says where from and where to. `--dataset folder:PATH` trains on
-pictures of your own.
+ImageNet has to be downloaded by hand; the first run prints the address and the folder. `--dataset folder:PATH` trains
+on your own pictures.
 """
 
 import zoo

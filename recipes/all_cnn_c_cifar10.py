@@ -2,11 +2,11 @@
 
     python recipes/all_cnn_c_cifar10.py
 
-The paper reports 7.25 % test error with this augmentation, mirror images and shifts of up to 5 pixels, and 9.08 %
+The paper reports 7.25 % test error with this augmentation (horizontal flips and shifts of up to 5 pixels) and 9.08 %
 without (`--no-random-flip --random-shift 0`). SGD with momentum 0.9 for 350 epochs, the rate divided by ten at epochs
 200, 250 and 300, weight decay 0.001, dropout on the input and after each reduction, images contrast-normalised and
-whitened. The rate is one of 0.25, 0.1, 0.05 and 0.01, whichever is best for the net: here 0.05, as in Nervana's neon,
-whose batches of 128 are taken too, for the paper does not name them.
+whitened. The paper selects the best rate of 0.25, 0.1, 0.05 and 0.01 for each model and does not state the batch size;
+here the rate is 0.05 and the batch size 128, as in Nervana's neon.
 """
 
 import zoo

@@ -1,9 +1,9 @@
-"""A BiLSTM over words and characters on the reviews of the Internet Movie Database: did they like it?
+"""A BiLSTM over words and characters on movie reviews (IMDB): positive or negative?
 
     python recipes/bilstm_classifier_imdb_reviews.py
 
-Ours; 25,000 reviews to train on and as many to test (Maas et al., ACL 2011, whose own classifier, with vectors learned
-from 50,000 reviews more, reaches 88.89 %). Not measured yet.
+Ours: 25,000 reviews for training and 25,000 for testing (Maas et al., ACL 2011). The classifier of Maas et al., with
+word vectors learned from 50,000 more reviews, reaches 88.89 %. Not measured yet.
 """
 
 import zoo

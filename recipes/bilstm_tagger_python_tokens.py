@@ -1,9 +1,9 @@
-"""A BiLSTM that says of each character of Python source what kind of token it is in: no network, no download.
+"""A BiLSTM that predicts the kind of token of each character of Python source. No network, no download.
 
     python recipes/bilstm_tagger_python_tokens.py
 
-Ours; nothing is published for it. The data are the standard library's own modules, so its figures hold for one version
-of Python. What is a string and what a comment depends on both sides.
+Ours: nothing is published for this data. The data is the source of the standard library, so the figures hold for one
+version of Python. The kind of a string or comment depends on the characters on both sides.
 """
 
 import zoo

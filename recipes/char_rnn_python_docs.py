@@ -1,9 +1,9 @@
-"""char-rnn's net on the documentation that CPython carries: no network, no download.
+"""char-rnn on the documentation that CPython contains. No network, no download.
 
     python recipes/char_rnn_python_docs.py
 
-Ours; nothing is published for it. The text is the English of `pydoc_data`, half a million characters, so its figures
-hold for one version of Python.
+Ours: nothing is published for this data. The text is the English of `pydoc_data`, half a million characters, so the
+figures hold for one version of Python.
 """
 
 import zoo

@@ -1,10 +1,10 @@
-"""A larger char-rnn on tiny Shakespeare with dropout, Adam, a cosine and clipping by the global norm.
+"""A larger char-rnn on tiny Shakespeare: dropout, Adam, a cosine schedule, clipping by global norm.
 
     python recipes/char_rnn_tiny_shakespeare_fast.py
 
-Ours; nothing is published for these settings. The streams and the split are char-rnn's. Measured, one run each, nats a
-character: 1.313 on char-rnn's validation split; with `--split tfds` 1.408 on validation and 1.574 on test; with
-`--split nanogpt` 1.491 on validation, where nanoGPT's transformer of ten million weights reports 1.47.
+Ours: nothing is published for these settings. The streams and the split are those of char-rnn. Measured, one run each,
+in nats per character: 1.313 on char-rnn's validation split; with `--split tfds` 1.408 on validation and 1.574 on test;
+with `--split nanogpt` 1.491 on validation, where nanoGPT reports 1.47 for a transformer with ten million weights.
 """
 
 import zoo

@@ -2,10 +2,10 @@
 
     python recipes/inception_small_cifar10.py
 
-Table 1 reports 89.31 % test accuracy with random crops and without weight decay, the row that this is. SGD with
-momentum 0.9, the rate 0.1 times 0.95 after each epoch; windows of 28 × 28, random in training and central in testing,
-each whitened by itself. The paper leaves open the batch size (here 128) and the number of epochs (here 100, after which
-the rate is a two-hundredth).
+Table 1 reports 89.31 % test accuracy with random crops and without weight decay; this recipe is that row. SGD with
+momentum 0.9, the rate 0.1 multiplied by 0.95 after each epoch. Crops of 28 × 28, random in training and central in
+testing, each normalised to mean 0 and standard deviation 1. The paper does not state the batch size (here 128) and the
+number of epochs (here 100, after which the rate is 1/200 of the first).
 """
 
 import zoo

@@ -2,14 +2,15 @@
 
     python recipes/inception_v1_imagenet2012.py
 
-The paper reports 10.07 % top-5 validation error for one net and one crop. SGD with momentum 0.9, the rate times 0.96
-every 8 epochs, the moving average of the weights, auxiliary heads whose losses count 0.3, random windows of 8 to 100 %
-of the picture. It leaves open the first rate, the batch, the weight decay and the length; here they are those of BVLC's
-Caffe model (0.01, 32, 2e-4, 10 million steps of 32: 250 epochs). Its photometric distortions are left out, for it does
-not say which. Synchronous, not asynchronous. Not trained here.
+The paper reports 10.07 % top-5 validation error for one model and one crop. SGD with momentum 0.9, the rate multiplied
+by 0.96 every 8 epochs, a moving average of the weights, auxiliary heads whose losses have the weight 0.3, random crops
+of 8 to 100 % of the picture. The paper does not state the first rate, the batch size, the weight decay and the number
+of steps; here they are those of BVLC's Caffe model (0.01, 32, 2e-4, and 10 million steps of 32, which are 250 epochs).
+The photometric distortions are left out, because the paper does not specify them. Training is synchronous, not
+asynchronous. Not trained here.
 
-ImageNet has to be downloaded by hand; the first start says where from and where to. `--dataset folder:PATH` trains on
-pictures of your own.
+ImageNet has to be downloaded by hand; the first run prints the address and the folder. `--dataset folder:PATH` trains
+on your own pictures.
 """
 
 import zoo

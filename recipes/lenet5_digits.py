@@ -1,8 +1,8 @@
-"""LeNet-5 on scikit-learn's 1,797 scanned digits: a real data set that needs no network, for the demonstration.
+"""LeNet-5 on scikit-learn's 1,797 scanned digits, a real data set that needs no network: the demonstration.
 
     python recipes/lenet5_digits.py
 
-Ours; nothing is published for this pair. The 8 × 8 scans are enlarged to 28 × 28 and framed like MNIST's digits.
+Ours: nothing is published for this data. The 8 × 8 scans are enlarged to 28 × 28 and padded like the digits of MNIST.
 """
 
 import zoo

@@ -1,14 +1,14 @@
-"""LeNet-5 on MNIST as LeCun, Bottou, Bengio and Haffner trained it in 1998, but for the optimizer.
+"""LeNet-5 on MNIST as LeCun, Bottou, Bengio and Haffner trained it in 1998, except for the optimizer.
 
     python recipes/lenet5_mnist.py
 
-Paper: 0.95 % test error after 20 passes without distortions (section III-B). All 60,000 training examples are used
-for 20 passes, and the weights after the last one count.
+The paper reports 0.95 % test error after 20 passes without distortions (section III-B). All 60,000 training examples
+are used for 20 passes, and the weights after the last pass are kept.
 
-Differences from the paper: Adam in batches of 32 with a cosine schedule, in place of the stochastic diagonal
-Levenberg-Marquardt rule, one example a step. Both give each weight a rate of its own; the paper's rule at the paper's
-rates, from its initialisation, saturated F6 within the first pass in every trial here. The constant j of equation 9,
-which the paper leaves open, is 10 (`zoo/tasks/image_classification/losses.py`).
+Differences from the paper: Adam with batches of 32 and a cosine schedule instead of the stochastic diagonal
+Levenberg-Marquardt rule with one example per step. Both have a separate rate for each weight. In every trial here the
+paper's rule, with its rates and initialisation, saturated F6 within the first pass. The paper does not state the
+constant j of equation 9; here it is 10 (`zoo/tasks/image_classification/losses.py`).
 """
 
 import zoo

@@ -1,8 +1,8 @@
-"""Today's LeNet-5 on MNIST: ReLU, max-pooling, softmax, Adam, small random shifts.
+"""The modern LeNet-5 on MNIST: ReLU, max-pooling, softmax, Adam, small random shifts.
 
     python recipes/lenet5_modern_mnist.py
 
-Ours; nothing is published for these settings. LeCun et al. 1998 report 0.95 % test error for the original net without
+Ours: nothing is published for these settings. LeCun et al. 1998 report 0.95 % test error for the original model without
 distorted training images and 0.8 % with them.
 """
 

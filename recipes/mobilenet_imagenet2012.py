@@ -2,13 +2,14 @@
 
     python recipes/mobilenet_imagenet2012.py
 
-Table 8 reports 70.6 % top-1 validation accuracy. RMSProp as for Inception-v3, no label smoothing, no auxiliary heads,
-and no weight decay on the depthwise filters. The paper names neither rate nor batch nor length: here Inception-v3's
-rate, 0.045 times 0.94 every 2 epochs, its RMSProp (0.9, momentum 0.9, epsilon 1) and TF-Slim's weight decay of 4e-5, in
-batches of 256 for 200 epochs. Synchronous, not asynchronous. Not trained here.
+Table 8 reports 70.6 % top-1 validation accuracy. RMSProp as for Inception-v3, without label smoothing, auxiliary heads
+and weight decay on the depthwise filters. The paper does not state the rate, the batch size and the number of epochs.
+Here they are Inception-v3's rate (0.045, multiplied by 0.94 every 2 epochs) and RMSProp (rho 0.9, momentum 0.9, epsilon
+1), TF-Slim's weight decay of 4e-5, batches of 256 and 200 epochs. Training is synchronous, not asynchronous. Not
+trained here.
 
-ImageNet has to be downloaded by hand; the first start says where from and where to. `--dataset folder:PATH` trains on
-pictures of your own.
+ImageNet has to be downloaded by hand; the first run prints the address and the folder. `--dataset folder:PATH` trains
+on your own pictures.
 """
 
 import zoo

@@ -1,11 +1,12 @@
-"""Network in Network on CIFAR-10: Lin, Chen & Yan, ICLR 2014, section 4.2, as the authors' cuda-convnet files have it.
+"""Network in Network on CIFAR-10: Lin, Chen & Yan, ICLR 2014, section 4.2, and the authors' cuda-convnet files.
 
     python recipes/nin_cifar10.py
 
-The paper reports 10.41 % test error without augmentation. SGD with momentum 0.9; the rate 0.1, biases at twice that and
-the last layer's weights at a tenth, all divided by ten at epochs 200 and 230; images contrast-normalised and whitened.
-The files weigh the loss by 0.1 at a rate of 1 and a weight decay of 1e-5, which is the same as a rate of 0.1 and a
-weight decay of 1e-4. They name no batch size; cuda-convnet's is 128.
+The paper reports 10.41 % test error without augmentation. SGD with momentum 0.9 and rate 0.1; biases have twice that
+rate and the weights of the last layer a tenth; all rates are divided by ten at epochs 200 and 230. Images are
+contrast-normalised and whitened. The authors' files multiply the loss by 0.1 with a rate of 1 and a weight decay of
+1e-5, which equals a rate of 0.1 and a weight decay of 1e-4. They do not state the batch size; here it is 128, as in
+cuda-convnet.
 """
 
 import zoo

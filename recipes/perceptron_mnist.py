@@ -1,11 +1,11 @@
-"""Ten perceptrons on MNIST, one against the rest, trained by Rosenblatt's rule one example at a time.
+"""Ten perceptrons on MNIST, one-versus-rest, trained with Rosenblatt's rule on one example at a time.
 
     python recipes/perceptron_mnist.py
 
-No result is published for this setting. scikit-learn's Perceptron with the same order of examples and number of
-passes has the same weights, to the bit: pixels stay whole numbers from 0 to 255 and are summed in double precision, so
-nothing is rounded. The last weights of an online rule swing from pass to pass: scikit-learn's test accuracy on these
-pixels runs from 82.8 % to 89.0 % over seeds. Give --seed to shuffle differently.
+No result is published for this setting. scikit-learn's Perceptron, with the same order of examples and number of
+passes, has exactly the same weights: pixels are integers from 0 to 255 and sums are in double precision, so nothing is
+rounded. The last weights of an online rule vary from pass to pass: scikit-learn's test accuracy on these pixels is
+between 82.8 % and 89.0 % over seeds. `--seed` selects another order.
 """
 
 import zoo

@@ -2,9 +2,9 @@
 
     python recipes/resnet110_cifar10.py
 
-Table 6 reports 6.43 % test error, the best of five runs; their mean is 6.61 % with a deviation of 0.16. The recipe of
-`resnet20_cifar10`, but for the start: the first 400 steps are made at a rate of 0.01, after which the training error is
-below 80 %.
+Table 6 reports 6.43 % test error, the best of five runs; their mean is 6.61 % with a standard deviation of 0.16. The
+settings are those of `resnet20_cifar10`, except for the warm-up: the first 400 steps have a rate of 0.01, after which
+the training error is below 80 %.
 """
 
 import zoo

@@ -2,13 +2,13 @@
 
     python recipes/resnet50_imagenet2012.py
 
-Table 3 reports 22.85 % top-1 and 6.71 % top-5 validation error, the mean over ten crops. SGD, batches of 256, momentum
-0.9, weight decay 1e-4, rate 0.1, 600,000 steps, which are 120 epochs; shorter sides from 256 to 480, random windows,
-mirror images, colour noise of 0.1. The paper divides the rate by ten when the error stalls; here at epochs 30, 60 and
-90, as fb.resnet.torch does. The mean is subtracted channel by channel, not pixel by pixel. Not trained here.
+Table 3 reports 22.85 % top-1 and 6.71 % top-5 validation error, the mean over ten crops. SGD with batches of 256,
+momentum 0.9, weight decay 1e-4, rate 0.1 and 600,000 steps, which are 120 epochs. Shorter sides from 256 to 480, random
+crops, horizontal flips, colour noise of 0.1. The paper divides the rate by ten when the error stops falling; here at
+epochs 30, 60 and 90, as in fb.resnet.torch. The mean is subtracted per channel, not per pixel. Not trained here.
 
-ImageNet has to be downloaded by hand; the first start says where from and where to. `--dataset folder:PATH` trains on
-pictures of your own.
+ImageNet has to be downloaded by hand; the first run prints the address and the folder. `--dataset folder:PATH` trains
+on your own pictures.
 """
 
 import zoo

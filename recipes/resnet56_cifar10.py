@@ -2,11 +2,11 @@
 
     python recipes/resnet56_cifar10.py
 
-Table 6 reports 6.97 % test error. SGD with momentum 0.9, weight decay 1e-4, batches of 128; the rate is 0.1, a tenth
-from step 32,000 and a hundredth from step 48,000, and training ends at step 64,000. The mean image is subtracted;
-images are padded by 4, a random window or its mirror image is taken; a single view is scored. All 50,000 training
-images are trained on, which the paper does after it has fixed the schedule on 45,000 of them. Biases and batch
-normalisation do not decay, as in Caffe.
+Table 6 reports 6.97 % test error. SGD with momentum 0.9, weight decay 1e-4 and batches of 128. The rate is 0.1, 0.01
+from step 32,000 and 0.001 from step 48,000; training ends at step 64,000. The mean image is subtracted. Images are
+padded by 4; random crops and horizontal flips are used in training, a single view in testing. All 50,000 training
+images are used, as in the paper after it selected the schedule on 45,000 of them. Biases and batch normalisation have
+no weight decay, as in Caffe.
 """
 
 import zoo

@@ -1,9 +1,9 @@
-"""RNNsearch on dates in thirty languages, to be written as ISO 8601, character by character; no network needed.
+"""RNNsearch on dates in thirty languages, translated to ISO 8601 by characters. No network needed.
 
     python recipes/seq2seq_dates.py
 
-Ours, to see attention at work: the run's `attention.png` shows where each digit comes from. The score is the share of
-dates that are right as a whole, of days that training never saw.
+Ours, to show attention: the picture `attention.png` of the run shows where each digit comes from. The metric is the
+share of dates that are correct as a whole. The days of the test split are not in the training split.
 """
 
 import zoo

@@ -1,11 +1,11 @@
-"""Luong's attention on Multi30k, English to German, beside RNNsearch.
+"""Luong's attention on Multi30k, English to German, for comparison with RNNsearch.
 
     python recipes/seq2seq_luong_multi30k_en_de.py
 
-The encoder, sizes and training of `seq2seq_multi30k_en_de`; the new state asks, and what it finds is fed on (Luong,
-Pham & Manning 2015, sections 3.1 and 3.3). No figure is published for this setting. Measured, one run: 37.19 BLEU on
-the 2016 test set, 38.28 with a beam of five, where RNNsearch has 34.49 and 35.77. The weights start as the paper's do;
-from RNNsearch's smaller ones the same training ended at 16.08.
+The encoder, sizes and training are those of `seq2seq_multi30k_en_de`. The new decoder state is the query, and the
+attention output is an input of the next step (Luong, Pham & Manning 2015, sections 3.1 and 3.3). No figure is published
+for this setting. Measured, one run: 37.19 BLEU on the 2016 test set, 38.28 with a beam of five; RNNsearch has 34.49 and
+35.77. The initialisation is that of the paper; with RNNsearch's smaller initial weights the same training gave 16.08.
 """
 
 import zoo

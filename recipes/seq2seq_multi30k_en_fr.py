@@ -1,8 +1,8 @@
-"""RNNsearch on Multi30k, English to French, small letters: the captions of 29,000 pictures.
+"""RNNsearch on Multi30k, English to French, lower case: captions of 29,000 pictures.
 
     python recipes/seq2seq_multi30k_en_fr.py
 
-The same as `seq2seq_multi30k_en_de` but for the language; no figure is published for this setting. Measured, one
+The settings of `seq2seq_multi30k_en_de` for another language. No figure is published for this setting. Measured, one
 run: 55.56 BLEU on the 2016 test set, 56.30 with a beam of five.
 """
 

@@ -1,10 +1,10 @@
-"""Softmax regression on MNIST: the straight line that every net has to beat.
+"""Softmax regression on MNIST: the linear baseline.
 
     python recipes/softmax_mnist.py
 
-Ours, a convex problem driven close to its minimum. scikit-learn's LogisticRegression (lbfgs, C = 1) reaches 92.14 %
+Ours: a convex problem, trained close to its minimum. scikit-learn's LogisticRegression (lbfgs, C = 1) reaches 92.14 %
 test accuracy on the same pixels. LeCun et al. 1998 report 12.0 % error for their linear classifier, which is trained
-on squared errors.
+with squared errors.
 """
 
 import zoo

@@ -2,14 +2,14 @@
 
     python recipes/vgg16_cifar10.py
 
-The VGG paper has no CIFAR net, so there is no published recipe; pytorch-cifar's README reports 92.64 % test accuracy
-for this net and this training: SGD with momentum 0.9, rate 0.1 down to zero along a cosine over 200 epochs, weight
-decay 5e-4, batches of 128, padding by 4 with a random window or its mirror image. Here only kernels decay, and weights
-start as Glorot & Bengio's, not as PyTorch's.
+The VGG paper has no CIFAR model, so there is no published recipe. The README of pytorch-cifar reports 92.64 % test
+accuracy for this model and training: SGD with momentum 0.9, a cosine schedule from 0.1 to zero over 200 epochs, weight
+decay 5e-4, batches of 128, padding by 4 with random crops and horizontal flips. Differences: only kernels have weight
+decay, and the initialisation is that of Glorot & Bengio, not PyTorch's.
 
-At this rate the first epochs learn little: the loss leaps to 5 within twenty steps and comes down to 2.3, accuracy
-staying at 10 % (measured in PyTorch, with its own start, as well: mean losses 5.2, 3.6, 2.5, 2.4 … 2.29 of each twenty
-of the first 160 steps).
+At this rate the model learns little in the first epochs: the loss rises to 5 within twenty steps and falls to 2.3,
+while the accuracy stays at 10 %. PyTorch, with its own initialisation, shows the same: the mean losses of each twenty
+of the first 160 steps are 5.2, 3.6, 2.5, 2.4 … 2.29.
 """
 
 import zoo

@@ -2,14 +2,14 @@
 
     python recipes/vgg16_imagenet2012.py
 
-Table 3 reports 25.6 % top-1 and 8.1 % top-5 validation error for D trained on shorter sides from 256 to 512 and slid
-over whole pictures of 384. SGD, batches of 256, momentum 0.9, weight decay 5e-4, rate 0.01, 370,000 steps; random
-windows, mirror images, colour noise of 0.1. The paper divides the rate by ten three times, whenever the validation
-accuracy stalls; here at epochs 20, 40 and 60. It starts D from nets trained before; here the weights are Glorot's,
-which its section 3.1 found to do as well. Not trained here.
+Table 3 reports 25.6 % top-1 and 8.1 % top-5 validation error for model D, trained on shorter sides from 256 to 512 and
+applied densely to whole pictures with a shorter side of 384. SGD with batches of 256, momentum 0.9, weight decay 5e-4,
+rate 0.01 and 370,000 steps; random crops, horizontal flips, colour noise of 0.1. The paper divides the rate by ten
+three times, each time when the validation accuracy stops rising; here at epochs 20, 40 and 60. It initialises D from
+smaller trained models; here the initialisation is Glorot's, which section 3.1 found to be sufficient. Not trained here.
 
-ImageNet has to be downloaded by hand; the first start says where from and where to. `--dataset folder:PATH` trains on
-pictures of your own.
+ImageNet has to be downloaded by hand; the first run prints the address and the folder. `--dataset folder:PATH` trains
+on your own pictures.
 """
 
 import zoo

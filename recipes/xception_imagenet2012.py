@@ -2,12 +2,13 @@
 
     python recipes/xception_imagenet2012.py
 
-Table 1 reports 79.0 % top-1 and 94.5 % top-5 validation accuracy, one crop. SGD with momentum 0.9, the rate 0.045 times
-0.94 every 2 epochs, weight decay 1e-5, dropout 0.5, the moving average of the weights. The paper names neither batch
-nor length nor augmentation: here 256, 100 epochs, and random windows as for the Inception nets. Not trained here.
+Table 1 reports 79.0 % top-1 and 94.5 % top-5 validation accuracy for one crop. SGD with momentum 0.9, the rate 0.045
+multiplied by 0.94 every 2 epochs, weight decay 1e-5, dropout 0.5, a moving average of the weights. The paper does not
+state batch size, number of epochs and augmentation; here they are 256, 100, and random crops as for the Inception
+models. Not trained here.
 
-ImageNet has to be downloaded by hand; the first start says where from and where to. `--dataset folder:PATH` trains on
-pictures of your own.
+ImageNet has to be downloaded by hand; the first run prints the address and the folder. `--dataset folder:PATH` trains
+on your own pictures.
 """
 
 import zoo

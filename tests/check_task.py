@@ -30,7 +30,7 @@ def check_task(recipe, folder, damaged):
 
 
 def _check_batches(task, recipe):
-    """Any step is reached without replaying those before it, and workers get their rows of the same batches."""
+    """Batches can start at any step, and workers get their rows of the same batches."""
     whole = list(task.training_batches(0).take(4))
     for other, rows in (
         (next(iter(task.training_batches(3))), slice(None)),
@@ -44,7 +44,7 @@ def _check_batches(task, recipe):
 
 
 def _check_padding(task, model, batch):
-    """Rows that are masked have no share in loss, count and metrics."""
+    """Masked rows do not change loss, count and metrics."""
 
     def measured(batch):
         inputs = batch["inputs"]
@@ -64,7 +64,7 @@ def _check_padding(task, model, batch):
 
 
 def _check_run(recipe, folder):
-    """It resumes to the same weights, and its export answers, is scored, and names its recipe."""
+    """It resumes with the same weights; its export predicts, is evaluated, and contains its recipe."""
     stop = max(1, recipe.limit_steps // 2 if recipe.limit_steps else 5)
     check_resumption(replace(recipe, steps_per_execution=1), folder, stop_at=stop)
     (export,) = (folder / "whole" / "export" / recipe.name).glob("1")

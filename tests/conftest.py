@@ -1,4 +1,4 @@
-"""What several test files need."""
+"""Fixtures and functions of several test files."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ if PREPARED.is_dir():
 
 @pytest.fixture(scope="session")
 def mnist():
-    """The whole of MNIST, 28 × 28 × 1, where it is prepared; else the test is skipped, saying so."""
+    """The whole of MNIST, 28 × 28 × 1, if it is prepared; else the test is skipped."""
     if not (PREPARED / "mnist").is_dir():
         pytest.skip("MNIST is not prepared here; set TFDS_DATA_DIR")
     from zoo.data.images import load_images
@@ -31,7 +31,7 @@ def mnist():
 
 @pytest.fixture(autouse=True)
 def ordinary_determinism():
-    """Undoes what a deterministic run leaves on in its process, for which TensorFlow has no public function."""
+    """Disables determinism after a deterministic run, for which TensorFlow has no public function."""
     yield
     if "tensorflow" in sys.modules:
         from tensorflow.python.framework import config
@@ -68,7 +68,7 @@ def small_recipe():
 
 @pytest.fixture
 def image_folder(tmp_path):
-    """Makes a folder of PNG files, a subfolder a class: black squares on white, and the other way round."""
+    """Makes a folder of PNG files with one subfolder per class: black squares on white, and white squares on black."""
     import tensorflow as tf
 
     def make(root=tmp_path / "images", count=12, size=(10, 12), classes=("dark", "light")):
@@ -102,14 +102,14 @@ def prepared(recipe):
 
 
 def run_python(*arguments, code=None, cwd=None, env=None, timeout=180):
-    """Runs Python in a process of its own and returns what it said and its status."""
+    """Runs Python in a new process and returns its output and status."""
     command = [sys.executable, *(["-c", code] if code else []), *map(str, arguments)]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", **(env or {})}
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=timeout)
 
 
 def zoo(*arguments, **options):
-    """Runs the `zoo` command in a process of its own."""
+    """Runs the `zoo` command in a new process."""
     return run_python(*arguments, code="from zoo.cli import console; console()", **options)
 
 
@@ -130,7 +130,7 @@ def folder_of_pictures(root, sizes=((300, 400), (260, 250), (500, 333)), count=4
 
 
 def image_recipe(**changes):
-    """A recipe of image classification with little in it."""
+    """A minimal recipe of image classification."""
     from zoo.tasks.image_classification.recipe import ImageRecipe
 
     values = {"name": "r", "model": "mlp", "dataset": "digits", "epochs": 1, "batch_size": 4, "learning_rate": 0.1}
@@ -138,7 +138,7 @@ def image_recipe(**changes):
 
 
 def check_resumption(recipe, folder, stop_at):
-    """Runs a recipe twice, once stopped after `stop_at` steps and started again: weights and rows must be the same."""
+    """Runs a recipe twice, once stopped after `stop_at` steps and resumed: weights and rows must be equal."""
     import keras
 
     from zoo.training.training import Interrupted

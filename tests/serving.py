@@ -1,4 +1,4 @@
-"""What the tests of the server share: small SavedModels, an application without sockets, and a server process."""
+"""Shared by the tests of the server: small SavedModels, an application without sockets, and a server process."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ CHAR_RNN = ROOT / "saved_models" / "char_rnn_tiny_shakespeare_fast"
 
 
 class Small(tf.Module):
-    """A model with a signature for each thing that the protocol tells apart."""
+    """A model with a signature for each case of the protocol."""
 
     def __init__(self, offset):
         super().__init__()
@@ -71,7 +71,7 @@ class Small(tf.Module):
 
 
 def save_small(base, version, offset=None):
-    """Writes a version of the small model, whole or not at all, and returns its folder."""
+    """Writes a version of the small model atomically and returns its folder."""
     module, folder = Small(version if offset is None else offset), base / str(version)
     base.mkdir(parents=True, exist_ok=True)
     tf.saved_model.save(module, str(base / f".{version}"), signatures=module.endpoints)
@@ -172,7 +172,7 @@ class Client:
         return answer["status"], answer["headers"], answer["body"]
 
     def json(self, method, path, body=b"", headers=None):
-        """The status and what the body says."""
+        """The status and the JSON body."""
         status, _, content = self(method, path, body, headers)
         return status, json.loads(content)
 
@@ -193,7 +193,7 @@ class ServerProcess:
         self.port = int(self.url.rpartition(":")[2])
 
     def output(self):
-        """All that it has written."""
+        """The output so far."""
         return self._log.read_text(encoding="utf-8")
 
     def stop(self, seconds=60):
@@ -204,7 +204,7 @@ class ServerProcess:
 
 @contextlib.contextmanager
 def serving(folder, *arguments):
-    """Runs `zoo serve` on free ports; `folder` takes its log."""
+    """Runs `zoo serve` on free ports; its log is in `folder`."""
     log = folder / "serve.log"
     command = [sys.executable, "-c", "from zoo.cli import console; console()", "serve", *map(str, arguments)]
     if "--port" not in arguments:

@@ -1,4 +1,4 @@
-"""A small recipe of each task, on data of its own.
+"""A small recipe of each task, with its own data.
 
 As a script, `small_recipes.py FOLDER DEVICES TASKS CHANGES` trains some in a process of its own, which may
 be a worker of several: FOLDER gets a file of losses, weights and metrics for each of TASKS, parted by commas. DEVICES
@@ -21,7 +21,7 @@ TASKS = ("image", "language", "tagging", "translation", "text")
 
 
 def small_recipes(folder):
-    """By task; their files are written into `folder`, by every worker the same."""
+    """Recipes by task. Every worker writes the same files into `folder`."""
     draw = random.Random(0)
     words = [f"w{i}" for i in range(20)]
     sentences = [draw.choices(words, k=draw.randint(2, 9)) for _ in range(200)]

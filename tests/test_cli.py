@@ -1,4 +1,4 @@
-"""The command line as a user calls it: what it prints, what it refuses, its exit status."""
+"""The command line as a user calls it: output, errors, exit status."""
 
 import io
 import json
@@ -61,6 +61,8 @@ def test_list_and_show(monkeypatch, capsys):
         (("train", "lenet5_digits", "--dataset", "folder:nowhere"), 2, "no such folder"),
         (("evaluate", "nowhere"), 2, "no folder nowhere"),
         (("predict", "nowhere", "x.png"), 2, "no folder nowhere"),
+        (("predict", "lenet5_mnist"), 2, "classifies images: give image files, folders of them, or -"),
+        (("predict", "lenet5:mnist", "--top-k", "0", "x.png"), 2, "--top-k is 0; it must be at least 1"),
     ],
 )
 def test_wrong_usage_is_one_clear_line(arguments, status, said, monkeypatch, capsys, tmp_path):
@@ -92,7 +94,7 @@ def test_flags_are_the_recipes_fields_and_the_builders_arguments():
 
 
 @pytest.mark.parametrize("name", list_recipes())
-def test_recipes_are_whole(name):
+def test_recipe_scripts_are_complete(name):
     from zoo.recipe import load_script
     from zoo.registry import describe
     from zoo.tasks.base import recipe_from_dict as from_dict
@@ -106,7 +108,7 @@ def test_recipes_are_whole(name):
     assert unchanged == recipe and unchanged.fingerprint() == recipe.fingerprint()
 
 
-def test_a_script_and_the_command_are_the_same_thing(tmp_path):
+def test_a_script_equals_the_command(tmp_path):
     flags = ("--limit-steps", "3", "--dry-run")
     by_script = run_python(ROOT / "recipes" / "lenet5_digits.py", *flags, cwd=tmp_path)
     by_name = zoo("train", "lenet5_digits", *flags, cwd=tmp_path)
@@ -152,9 +154,13 @@ def test_predict_answers_files_folders_and_stdin(run_folder, tmp_path, monkeypat
 
     assert call(monkeypatch, "predict", run_folder, folder / "0.png") == 0
     assert "%" in capsys.readouterr().out
+    assert call(monkeypatch, "predict", run_folder, folder / "0.png", "--json", "--top-k", "3") == 0
+    top = json.loads(capsys.readouterr().out)["top"]
+    assert len(top) == 3 and top[0]["label"] == answers[0]["label"]
+    assert [entry["probability"] for entry in top] == sorted((e["probability"] for e in top), reverse=True)
 
 
-def test_predict_goes_on_past_what_it_cannot_read(run_folder, tmp_path, monkeypatch, capsys, digits):
+def test_predict_continues_after_unreadable_input(run_folder, tmp_path, monkeypatch, capsys, digits):
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "good.png").write_bytes(tf.io.encode_png(digits.test.pictures[0]).numpy())
     (tmp_path / "empty").mkdir()

@@ -1,4 +1,4 @@
-"""The order of examples, the embedded digits, TFDS, folders of images and what may be wrong with them."""
+"""The order of examples, the embedded digits, TFDS, folders of images and their errors."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def positions(order, first_step, steps):
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(10, 3), (100, 7), (5, 8), (257, 1)])
-def test_each_epoch_has_every_example_once_and_a_remainder_opens_the_next(count, batch_size):
+def test_each_epoch_has_every_example_once_and_the_remainder_starts_the_next(count, batch_size):
     order = EpochShuffle(count, batch_size, seed=4)
     epochs = 3
     sequence = [i for indices, _ in positions(order, 0, -(-epochs * count // batch_size)) for i in indices]
@@ -32,7 +32,7 @@ def test_each_epoch_has_every_example_once_and_a_remainder_opens_the_next(count,
     assert parts[0] != list(range(count))
 
 
-def test_the_order_is_a_function_of_seed_and_step():
+def test_the_order_depends_on_seed_and_step_only():
     whole = positions(EpochShuffle(50, 8, seed=1), 0, 20)
     assert positions(EpochShuffle(50, 8, seed=1), 0, 20) == whole
     assert positions(EpochShuffle(50, 8, seed=1), 13, 7) == whole[13:]  # any step without those before
@@ -41,7 +41,7 @@ def test_the_order_is_a_function_of_seed_and_step():
     assert len(set(seeds)) == 20 // (64 // 8) + 1  # one for every 64 examples
 
 
-def test_digits_have_a_fixed_split(digits):
+def test_the_split_of_digits_is_fixed(digits):
     assert (len(digits.train), len(digits.validation), len(digits.test)) == (1297, 250, 250)
     again = load_images("digits", whole((8, 8, 1)), seed=9)
     np.testing.assert_array_equal(digits.test.pictures, again.test.pictures)
@@ -80,6 +80,7 @@ def test_a_validation_split_is_cut_by_the_seed(image_folder):
         load_images(f"folder:{root}", whole((8, 8, 3)), validation_examples=40)
 
 
+@pytest.mark.full
 def test_the_published_order_of_mnist_is_known(mnist):
     from zoo.data.tfds_images import published_order
 
@@ -98,7 +99,7 @@ def test_a_folder_of_classes_is_cut_into_three(image_folder):
         np.testing.assert_array_equal(split.labels, brightness > 128)
 
 
-def test_large_sets_are_decoded_as_they_are_read(image_folder):
+def test_large_sets_are_decoded_while_reading(image_folder):
     root = image_folder(count=20)
     kept = load_images(f"folder:{root}", whole((10, 12, 3)))
     streamed = load_images(f"folder:{root}", whole((10, 12, 3)), cache_limit=1000)
@@ -128,7 +129,7 @@ def test_a_missing_folder_and_a_single_class(tmp_path, image_folder):
         load_images(f"folder:{image_folder(classes=('dark',))}", whole((8, 8, 1)))
 
 
-def test_bad_images_are_named_or_left_out(image_folder):
+def test_bad_images_are_named_or_skipped(image_folder):
     root = image_folder()
     (root / "dark" / "000.png").write_text("I am a text", encoding="utf-8")
     picture = tf.io.encode_jpeg(np.zeros((40, 40, 3), np.uint8)).numpy()
@@ -168,7 +169,7 @@ def test_an_unknown_data_set_names_the_nearest():
         load_images("imdb_reviews", whole((28, 28, 1)))
 
 
-def test_without_data_and_network_the_offline_choice_is_named(tmp_path):
+def test_without_data_and_network_the_error_names_offline_data(tmp_path):
     code = """
 import socket
 def refuse(*arguments, **options): raise OSError("no network")
@@ -185,7 +186,7 @@ except ZooError as error:
     assert "mnist is not prepared" in done.stdout and "--dataset digits" in done.stdout, done.stdout + done.stderr
 
 
-def test_resize_leaves_images_of_the_right_size_alone():
+def test_resize_does_not_change_images_of_the_right_size():
     images = np.random.default_rng(0).integers(0, 256, (3, 7, 9, 1), dtype=np.uint8)
     np.testing.assert_array_equal(resize(tf.constant(images), (7, 9)), images)
     assert resize(tf.constant(images), (14, 5)).shape == (3, 14, 5, 1)

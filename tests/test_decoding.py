@@ -107,7 +107,7 @@ def tiff(value, *, order=b"MM", offset=8, count=1, tag=0x0112, kind=3):
         ([segment(0xDB, bytes(65)), segment(0xE1, b"Exif\0\0" + tiff(6))], 1),  # after the tables it does not count
     ],
 )
-def test_headers_that_are_odd_or_hostile(segments, expected):
+def test_unusual_and_malicious_headers(segments, expected):
     content = b"\xff\xd8" + b"".join(segments) + b"\xff\xda"
     assert int(orientation_in_graph(content)) == expected
     for length in (*range(0, 40), len(content) - 5):
@@ -120,7 +120,7 @@ def test_other_files_have_no_orientation():
 
 
 def transparent(mode):
-    """A black stroke on a transparent ground, which is black, too."""
+    """A black stroke on a transparent background that is black, too."""
     stroke = Image.new("L", (12, 12), 0)
     stroke.paste(255, (4, 2, 7, 10))
     if mode == "RGBA":
@@ -247,7 +247,7 @@ def test_content_for_the_graph_is_that_of_the_file(tmp_path, kind):
         read_content(tmp_path / "none")
 
 
-def test_a_jpeg_file_with_a_preview_is_whole_only_with_its_own_end(tmp_path):
+def test_a_jpeg_file_with_a_preview_needs_its_own_end_marker(tmp_path):
     preview = segment(0xE1, b"Exif\0\0" + saved(photograph((20, 20)), "JPEG"))
     content = saved(photograph(), "JPEG")
     (tmp_path / "a").write_bytes(content[:2] + b"\xff" + preview + content[2:])

@@ -1,4 +1,4 @@
-"""One device, several, several processes: the same losses and weights; and what happens when a process dies."""
+"""One device, several, several processes: the same losses and weights; and lost processes."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from zoo.errors import UsageError
 
 
 def start(folder, devices, tasks, workers=1, slurm=False, pause=0.0, **changes):
-    """The processes of a run: one, or the workers of a cluster, told by TF_CONFIG or by Slurm's variables, each `pause`
+    """The processes of a run: one, or the workers of a cluster, set by TF_CONFIG or Slurm's variables, each `pause`
     seconds after the one before."""
     folder.mkdir(exist_ok=True)
     addresses = local_addresses(workers)
@@ -51,7 +51,7 @@ def start(folder, devices, tasks, workers=1, slurm=False, pause=0.0, **changes):
 
 
 def finish(processes, timeout=200):
-    """Waits for processes to end well."""
+    """Waits for processes to end with status 0."""
     try:
         for process, log in processes:
             assert process.wait(timeout=timeout) == 0, log.read_text()[-3000:]
@@ -100,9 +100,15 @@ def test_two_devices_train_as_one(one_device, tmp_path):
     check_equal(one_device, tmp_path, TASKS)
 
 
-def test_two_workers_train_as_one(one_device, tmp_path):
-    finish(start(tmp_path, {}, TASKS, workers=2))
-    check_equal(one_device, tmp_path, TASKS)
+some_and_all = pytest.mark.parametrize(
+    "tasks", [pytest.param(("image", "language"), id="some"), pytest.param(TASKS, id="all", marks=pytest.mark.full)]
+)
+
+
+@some_and_all
+def test_two_workers_train_as_one(one_device, tmp_path, tasks):
+    finish(start(tmp_path, {}, tasks, workers=2))
+    check_equal(one_device, tmp_path, tasks)
 
 
 @pytest.mark.full
@@ -111,17 +117,15 @@ def test_two_tasks_of_slurm_train_as_one(one_device, tmp_path):
     check_equal(one_device, tmp_path, ["image"])
 
 
-def test_parts_of_a_batch_make_the_same_step(one_device, tmp_path):
-    finish(start(tmp_path, {"strategy": "one_device"}, TASKS, accumulate_steps=3))
-    check_equal(one_device, tmp_path, TASKS)
+@some_and_all
+def test_gradient_accumulation_gives_the_same_step(one_device, tmp_path, tasks):
+    finish(start(tmp_path, {"strategy": "one_device"}, tasks, accumulate_steps=3))
+    check_equal(one_device, tmp_path, tasks)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
-    ("devices", "workers"),
-    [
-        ({"strategy": "mirrored", "logical_devices": 2}, 1),
-        pytest.param({}, 2, marks=pytest.mark.full),
-    ],
+    ("devices", "workers"), [({"strategy": "mirrored", "logical_devices": 2}, 1), ({}, 2)], ids=["devices", "workers"]
 )
 def test_synchronised_batch_normalisation_trains_as_one(devices, workers, tmp_path):
     # In double precision: twenty normalised layers make 1e-3 of single precision's rounding within a few steps.
@@ -159,7 +163,7 @@ def test_normalisation_by_device_resumes(tmp_path):
 
 
 @pytest.mark.full
-def test_parts_of_a_batch_on_two_devices_make_the_same_step(one_device, tmp_path):
+def test_gradient_accumulation_on_two_devices_gives_the_same_step(one_device, tmp_path):
     finish(start(tmp_path, {"strategy": "mirrored", "logical_devices": 2}, TASKS, accumulate_steps=3))
     check_equal(one_device, tmp_path, TASKS)
 
@@ -177,7 +181,8 @@ def kill(process, ready, peer):
         peer.kill()
 
 
-def test_a_lost_worker_is_named_and_the_run_goes_on(tmp_path):
+@pytest.mark.full
+def test_a_lost_worker_is_named_and_the_run_resumes(tmp_path):
     changes = {"epochs": 8, "batch_size": 48, "limit_steps": None, "optimizer": "sgd", "clip_norm": None}
     calm, folder = tmp_path / "calm", tmp_path / "killed"
     (chief, log), (other, _) = start(folder, {}, ["image"], workers=2, **changes)
@@ -193,7 +198,7 @@ def test_a_lost_worker_is_named_and_the_run_goes_on(tmp_path):
 
 
 @pytest.mark.full
-def test_a_chief_killed_while_it_writes_leaves_the_checkpoint_before(tmp_path):
+def test_a_chief_killed_while_writing_keeps_the_previous_checkpoint(tmp_path):
     changes = {"limit_steps": 20, "batch_size": 120, "optimizer": "sgd", "clip_norm": None, "model": "mlp"}
     changes["model_args"] = {"input_shape": [16, 16, 1], "hidden": [3000, 3000], "activation": "relu"}
     calm, folder = tmp_path / "calm", tmp_path / "killed"
@@ -215,7 +220,7 @@ def test_a_chief_killed_while_it_writes_leaves_the_checkpoint_before(tmp_path):
     check_equal_weights(calm, folder)
 
 
-def test_who_has_lost_a_worker_ends_and_leaves_nothing(tmp_path):
+def test_a_process_that_lost_a_worker_ends_and_deletes_its_files(tmp_path):
     scratch, address = tmp_path / "scratch", local_addresses(1)[0]
     (scratch / "checkpoint").mkdir(parents=True)
     code = f"""
@@ -231,11 +236,11 @@ monitor.run()
 
 
 @pytest.mark.full
-def test_a_worker_that_comes_late_is_waited_for(tmp_path):
+def test_a_late_worker_is_waited_for(tmp_path):
     finish(start(tmp_path, {}, ["image"], workers=2, pause=30.0, limit_steps=4))
 
 
-def test_a_worker_that_never_comes_is_named(tmp_path):
+def test_a_missing_worker_is_named(tmp_path):
     addresses = local_addresses(2)
     code = "from zoo.cli import console; console()"
     arguments = ["train", "lenet5_digits", "--run-dir", tmp_path / "run", "--connect-timeout", "3"]
@@ -255,7 +260,7 @@ def test_a_worker_that_never_comes_is_named(tmp_path):
         ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}', "'a' is not HOST:PORT"),
     ],
 )
-def test_what_is_wrong_with_tf_config_is_said(text, said):
+def test_errors_in_tf_config_are_named(text, said):
     with pytest.raises(UsageError, match=said):
         tf_config(text)
 
@@ -265,7 +270,7 @@ def test_the_chief_comes_first():
     assert tf_config(text) == (("a:3", "b:1", "c:2"), 2)
 
 
-def test_slurms_tasks_stand_in_the_order_of_their_ranks(monkeypatch):
+def test_slurm_tasks_are_in_rank_order(monkeypatch):
     told = {"STEP_NODELIST": "n[9-10],gpu1", "STEP_TASKS_PER_NODE": "2(x2),1", "STEP_NUM_TASKS": "5", "PROCID": "3"}
     for key, value in told.items():
         monkeypatch.setenv(f"SLURM_{key}", value)
@@ -299,7 +304,7 @@ def test_a_port_in_use_is_named():
             wait_for_workers(["127.0.0.1:1", f"127.0.0.1:{port}"], 1, 1.0)
 
 
-def test_what_cannot_be_is_said(small_recipe, tmp_path, monkeypatch):
+def test_invalid_arguments_are_errors(small_recipe, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="no strategy 'mirored'. Did you mean 'mirrored'"):
         Devices(strategy="mirored")
     with pytest.raises(UsageError, match="no cluster 'slrum'. Did you mean 'slurm'"):
@@ -321,7 +326,7 @@ def test_what_cannot_be_is_said(small_recipe, tmp_path, monkeypatch):
         run(small_recipe(accumulate_steps=2), run_dir=tmp_path)
 
 
-def test_a_batch_is_dealt_without_a_rest():
+def test_every_row_of_a_batch_belongs_to_one_replica():
     class Two:
         num_replicas_in_sync = 3
 

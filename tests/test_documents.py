@@ -1,4 +1,4 @@
-"""What is written down agrees with the code and with what was measured."""
+"""The documents agree with the code and with the measured results."""
 
 import json
 import re
@@ -134,7 +134,7 @@ README_COMMANDS = [
 
 
 def test_readmes_commands_run(tmp_path, monkeypatch, image_folder, digits, capsys):
-    """Each command as README has it; trainings are cut short, and serving has tests of its own."""
+    """Each command of the README; trainings are shortened, and serving has its own tests."""
     if not (PREPARED / "mnist").is_dir():
         pytest.skip("MNIST is not prepared here; set TFDS_DATA_DIR")
     monkeypatch.chdir(tmp_path)
@@ -188,7 +188,7 @@ def test_every_tag_of_a_card_loads(name, tag):
 
 
 @pytest.mark.parametrize("folder", EXPORTS, ids=lambda path: path.parent.name)
-def test_every_export_is_whole_small_and_named_by_a_card(folder):
+def test_every_export_is_complete_small_and_named_by_a_card(folder):
     assert read.find(folder) == folder
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 8 * 2**20
     about = read.read_card(folder)

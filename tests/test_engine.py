@@ -1,4 +1,4 @@
-"""Runs: what they write, that they repeat, and that they survive being killed, stopped and fed nonsense."""
+"""Runs: their files, repeatability, resumption after being killed or stopped, and errors."""
 
 import json
 import math
@@ -29,7 +29,7 @@ def rows(folder):
     return (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
 
 
-def test_a_run_leaves_what_it_should(small_recipe, tmp_path, capsys):
+def test_the_files_of_a_run(small_recipe, tmp_path, capsys):
     result = run(small_recipe(paper={"test_accuracy": 0.5}), run_dir=tmp_path / "run")
     assert 0.8 < result.metrics["test_accuracy"] <= 1
     kept = {path.name for path in result.folder.iterdir()}
@@ -104,8 +104,10 @@ def final_weights(folder):
     return {name: checkpoint.get_tensor(name) for name in sorted(names)}
 
 
-@pytest.mark.parametrize("keep", ["last", pytest.param("best", marks=pytest.mark.full), "average"])
-def test_killed_at_three_random_moments_a_run_ends_as_if_never_killed(keep, tmp_path):
+@pytest.mark.parametrize(
+    "keep", ["last", pytest.param("best", marks=pytest.mark.full), pytest.param("average", marks=pytest.mark.full)]
+)
+def test_a_run_killed_three_times_has_the_same_result(keep, tmp_path):
     script = [sys.executable, "-W", "ignore", "-c", KILLED]
     subprocess.run([*script, str(tmp_path / "calm"), keep], check=True, capture_output=True)
 
@@ -130,7 +132,7 @@ def test_killed_at_three_random_moments_a_run_ends_as_if_never_killed(keep, tmp_
     assert rows(tmp_path / "calm") == rows(tmp_path / "killed")
 
 
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(small_recipe, tmp_path):
+def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(small_recipe, tmp_path):
     import keras
 
     class Impatient(keras.callbacks.Callback):
@@ -177,7 +179,7 @@ def test_average_keeps_the_moving_average(small_recipe, tmp_path):
     np.testing.assert_allclose(averaged, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_weight_decay_is_coupled_and_spares_biases(small_recipe, tmp_path):
+def test_weight_decay_is_coupled_and_not_applied_to_biases(small_recipe, tmp_path):
     plain, decayed = (
         run(small_recipe(limit_steps=1, momentum=0.0, model="mlp_nielsen", weight_decay=decay,
                                 model_args={"input_shape": (8, 8, 1)}), run_dir=tmp_path / str(decay))
@@ -192,7 +194,7 @@ def test_weight_decay_is_coupled_and_spares_biases(small_recipe, tmp_path):
         np.testing.assert_allclose(without - with_decay, expected, rtol=1e-3, atol=2e-6)
 
 
-def test_numbers_that_are_none_stop_the_run_and_keep_the_last_good_checkpoint(small_recipe, tmp_path, monkeypatch):
+def test_a_non_finite_loss_stops_the_run_and_keeps_the_last_good_checkpoint(small_recipe, tmp_path, monkeypatch):
     recipe = small_recipe(
         schedule="piecewise", schedule_epochs=(1,), schedule_factors=(1e38,), steps_per_execution=1, epochs=3
     )
@@ -225,7 +227,7 @@ def test_the_checkpoint_of_another_model_is_refused(small_recipe, tmp_path):
         run(other, run_dir=tmp_path / "run")
 
 
-def test_a_folder_that_is_no_runs_is_left_alone(small_recipe, tmp_path):
+def test_a_folder_that_is_not_a_run_directory_is_not_deleted(small_recipe, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(zoo.UsageError, match="not empty"):
         run(small_recipe(), run_dir=tmp_path)
@@ -234,7 +236,7 @@ def test_a_folder_that_is_no_runs_is_left_alone(small_recipe, tmp_path):
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_a_run_that_cannot_be_written_says_so(small_recipe, tmp_path):
+def test_a_run_directory_that_cannot_be_written_is_named(small_recipe, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(zoo.ZooError, match="cannot be written"):
         run(small_recipe(), run_dir=tmp_path / "file" / "run")
@@ -262,7 +264,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(small_recipe, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("limit", [10, 60])
-def test_a_limit_ends_the_run_where_the_whole_run_would_have_been(limit, small_recipe, tmp_path):
+def test_a_limited_run_equals_the_first_steps_of_the_whole_run(limit, small_recipe, tmp_path):
     import keras
 
     class Watch(keras.callbacks.Callback):
@@ -280,13 +282,13 @@ def test_a_limit_ends_the_run_where_the_whole_run_would_have_been(limit, small_r
     assert steps == ([10] if limit == 10 else [25, 50, 60])
 
 
-def test_a_dry_run_leaves_nothing(small_recipe, tmp_path, monkeypatch, capsys):
+def test_a_dry_run_leaves_no_files(small_recipe, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run(small_recipe(), dry_run=True)
     assert list(tmp_path.iterdir()) == [] and "trained for 2 steps" in capsys.readouterr().out
 
 
-def test_a_recipe_that_asks_for_a_split_that_is_not_there(small_recipe, tmp_path, image_folder):
+def test_a_recipe_that_needs_a_missing_split(small_recipe, tmp_path, image_folder):
     root = image_folder(count=8)
     for part in ("train", "test"):
         (root / part).mkdir()

@@ -1,4 +1,4 @@
-"""Exports: what they answer, that strangers can load them, that they are whole, that their weights can be taken."""
+"""Exports: outputs, loading without the zoo, completeness, and loading their weights."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from zoo.recipe import load_recipe
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """LeNet-5 after a pass over the digits, exported and checked."""
+    """LeNet-5 after one epoch on the digits, exported and checked."""
     recipe = replace(load_recipe("lenet5_digits"), epochs=2, schedule="constant")
     return run(recipe, run_dir=tmp_path_factory.mktemp("trained") / "run")
 
@@ -52,7 +52,7 @@ def test_signatures_have_the_agreed_names_types_and_shapes(signatures):
     }
 
 
-def test_answers_are_the_models(trained, signatures, digits):
+def test_predictions_equal_the_models(trained, signatures, digits):
     from zoo.tasks.image_classification.preprocessing import Preprocessing
 
     ready = Preprocessing(load_recipe("lenet5_digits"), (32, 32, 1))
@@ -82,7 +82,7 @@ def test_any_size_is_answered(signatures):
         assert signatures["serving_default"](images=images)["probabilities"].shape == (2, 10)
 
 
-def test_a_stranger_can_load_it(trained, digits, tmp_path):
+def test_the_export_loads_without_the_zoo(trained, digits, tmp_path):
     np.save(tmp_path / "images.npy", scans(digits))
     code = f"""
 import sys; sys.modules["zoo"] = None
@@ -96,7 +96,7 @@ assert not any(name.startswith("keras") for name in sys.modules)
     assert json.loads(done.stdout) == here["classes"].numpy().tolist(), done.stderr
 
 
-def test_what_lies_beside_the_graph(trained):
+def test_the_files_beside_the_graph(trained):
     extras = trained.export / "assets.extra"
     assert {path.name for path in extras.iterdir()} == {
         "weights.json", "recipe.json", "card.json", "sha256sums.txt", "tf_serving_warmup_requests",
@@ -110,7 +110,7 @@ def test_what_lies_beside_the_graph(trained):
     assert tf.make_ndarray(request.inputs["images"]).shape == (1, 28, 28, 1)
 
 
-def test_weights_stand_once_and_can_be_taken(trained, tmp_path):
+def test_weights_are_stored_once_and_can_be_loaded(trained, tmp_path):
     model = zoo.build("lenet5", weights=trained.export)
     for ours, theirs in zip(model.weights, trained.model.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -144,7 +144,7 @@ def test_preprocessing_is_what_the_weights_expect(trained, digits):
     np.testing.assert_array_equal(model(ready).numpy().argmax(-1), classes)
 
 
-def test_versions_count_on_and_appear_whole(trained, tmp_path):
+def test_versions_are_numbered_and_never_partial(trained, tmp_path):
     from zoo.registry import describe
 
     recipe, card = load_recipe("lenet5_digits"), describe("lenet5")
@@ -161,7 +161,7 @@ def test_versions_count_on_and_appear_whole(trained, tmp_path):
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["1", "7", "8"]
 
 
-def test_an_export_that_does_not_answer_alike_is_not_kept(trained, tmp_path):
+def test_an_export_with_other_outputs_is_deleted(trained, tmp_path):
     from zoo.registry import describe
 
     recipe, card = load_recipe("lenet5_digits"), describe("lenet5")
@@ -176,7 +176,7 @@ def test_an_export_that_does_not_answer_alike_is_not_kept(trained, tmp_path):
     before = trained.model.weights[-1].numpy()
     try:
         tf.saved_model.save = spoil
-        with pytest.raises(zoo.ZooError, match="does not answer as the trained model does"):
+        with pytest.raises(zoo.ZooError, match="gives other outputs than the trained model"):
             write.write(tmp_path / "m", serving, trained.model, recipe, card, task.serving_examples(), {}, {})
     finally:
         tf.saved_model.save = save
@@ -185,7 +185,7 @@ def test_an_export_that_does_not_answer_alike_is_not_kept(trained, tmp_path):
 
 
 @pytest.mark.parametrize("lost", ["saved_model.pb", "variables/variables.index", "assets.extra/sha256sums.txt"])
-def test_an_export_that_was_cut_short_is_refused(trained, tmp_path, lost):
+def test_an_incomplete_export_is_refused(trained, tmp_path, lost):
     shutil.copytree(trained.export, tmp_path / "m" / "1")
     (tmp_path / "m" / "1" / lost).unlink()
     with pytest.raises(zoo.ZooError, match="incomplete.*is missing"):
@@ -200,7 +200,7 @@ def test_an_export_that_was_changed_is_refused(trained, tmp_path):
         read.find(tmp_path / "1")
 
 
-def test_what_is_no_export_says_so(tmp_path):
+def test_a_path_without_an_export_is_refused(tmp_path):
     with pytest.raises(zoo.UsageError, match="no folder"):
         read.find(tmp_path / "nowhere")
     with pytest.raises(zoo.UsageError, match="holds no export"):

@@ -63,7 +63,7 @@ def recipe(parent, image_folder):
 
 
 class AtEpochEnd(keras.callbacks.Callback):
-    """Keeps the weights of each epoch."""
+    """Stores the weights of each epoch."""
 
     def __init__(self):
         super().__init__()
@@ -112,14 +112,14 @@ def test_the_export_names_its_parent_and_has_its_preprocessing(parent, recipe, t
 
 
 @pytest.mark.parametrize("changes", [{"stop": 4}, {"stop": 8}, {"stop": 5, "keep": "average"}])
-def test_a_stopped_run_goes_on_in_either_phase(recipe, tmp_path, changes):
+def test_a_stopped_run_resumes_in_both_phases(recipe, tmp_path, changes):
     changes = dict(changes)
     stop = changes.pop("stop")
     check_resumption(recipe(deterministic=True, **changes), tmp_path, stop_at=stop)
 
 
 def test_a_head_for_the_same_classes_is_kept_in_its_order(parent, image_folder, recipe, tmp_path, capsys):
-    """The folder sorts its classes otherwise than the export: by name, where 10 comes before 2."""
+    """The folder has another order of classes than the export: by name, where 10 comes before 2."""
     names = [*map(str, range(10))]
     task = prepared(recipe(image_folder(tmp_path / "ten", classes=names), head="keep"))
     assert task.labels() == tuple(names) and "head: kept, with the 10 classes" in capsys.readouterr().out
@@ -136,7 +136,7 @@ def test_a_head_for_the_same_classes_is_kept_in_its_order(parent, image_folder, 
     assert prepared(recipe(some)).labels() == ("3", "7")  # a part of the classes is another problem
 
 
-def test_continuing_on_the_export_s_own_data_scores_alike(parent, tmp_path):
+def test_fine_tuning_on_the_same_data_keeps_the_score(parent, tmp_path):
     recipe = zoo.finetuning_recipe(parent, epochs=1, frozen_epochs=1, limit_steps=1, learning_rate=0.0)
     result = run(recipe, run_dir=tmp_path / "run")
     assert recipe.dataset == "digits" and recipe.head == "auto"
@@ -187,7 +187,7 @@ def test_early_stopping_ends_and_is_resumed(recipe, tmp_path, capsys):
     assert (tmp_path / "run" / "metrics.jsonl").read_text().splitlines() == rows
 
 
-def test_weights_alone(parent):
+def test_weights_only(parent):
     both = [zoo.finetuning_recipe(parent, weights_only=only) for only in (False, True)]
     assert [recipe.random_shift for recipe in both] == [1, 0]
     assert [recipe.normalisation for recipe in both] == ["mean_image", "mean_image"]
@@ -282,7 +282,7 @@ def test_the_command_of_the_readme(image_folder, tmp_path):
 
 
 def test_keras_and_tensorflow_alone_train_an_export(parent, digits):
-    """The examples of docs/finetuning.md, in the order in which they stand there."""
+    """The examples of docs/finetuning.md, in their order."""
     document = (ROOT / "docs" / "finetuning.md").read_text(encoding="utf-8")
     section = document.partition("## Without the zoo")[2].partition("## As a recipe")[0]
     with_keras, with_tensorflow = re.findall(r"```python\n(.*?)```", section, re.DOTALL)

@@ -63,7 +63,7 @@ def started(recipe):
 
 
 def check_rows(new, fresh, old, new_ids, old_ids, axis=0):
-    """Known entries have the parent's weights, the others fresh ones."""
+    """Known entries have the parent's weights, the others new ones."""
     new, fresh, old = (np.moveaxis(value, axis, 0) for value in (new, fresh, old))
     known = [entry for entry in new_ids if entry in old_ids]
     added = [entry for entry in new_ids if entry not in old_ids]

@@ -148,7 +148,7 @@ def test_lenet5_refuses_what_the_paper_does_not_have():
         ("char_rnn", {"embedding": "a"}, "embedding is 'a'; it must be a whole number"),
     ],
 )
-def test_impossible_arguments_are_one_line(name, arguments, message):
+def test_invalid_arguments_are_an_error_of_one_line(name, arguments, message):
     with pytest.raises(zoo.UsageError, match=message) as caught:
         zoo.build(name, **arguments)
     assert str(caught.value).startswith(f"{name}: ") and "\n" not in str(caught.value)
@@ -174,7 +174,7 @@ def test_losses_against_numpy():
 
 
 def train_perceptron(x, labels, epochs, num_classes):
-    """Our perceptron on examples in the order given, one at a time: the model, its weights after each, its history."""
+    """Our perceptron, trained on the examples one at a time: the model, its weights after each, its history."""
     history = []
     model = zoo.build("perceptron", input_shape=(1, x.shape[1], 1), num_classes=num_classes, dtype="float64")
     model.compile(

@@ -1,4 +1,4 @@
-"""Folders of images as people have them: splits, hidden files, links, formats, names, copies, and what is said."""
+"""Folders of images: splits, hidden files, links, formats, names, copies, errors and warnings."""
 
 import os
 import re
@@ -19,7 +19,7 @@ from zoo.errors import UsageError, ZooError, inner_error
 
 
 def picture(kind, number, size=(12, 12)):
-    """A grey picture, dark or light, a different one for each number."""
+    """A grey picture, dark or light, different for each number."""
     rng = np.random.default_rng([kind, number])
     return Image.fromarray(rng.integers(150 * (kind % 2), 150 * (kind % 2) + 100, (*size, 3), dtype=np.uint8))
 
@@ -54,6 +54,7 @@ def sizes(data):
         (("Train", "Test"), {"train": 20, "test": 8}),
         (("training_set", "test_set"), {"train": 20, "test": 8}),
         (("train-data", "testing"), {"train": 20, "test": 8}),
+        (("train2017", "val2017"), {"train": 20, "validation": 8}),
     ],
 )
 def test_usual_names_of_splits_are_splits(tmp_path, folders, expected):
@@ -73,7 +74,7 @@ def test_three_splits_are_all_used(tmp_path):
     assert sizes(data) == {"train": 20, "validation": 10, "test": 6}
 
 
-def test_an_empty_split_is_said(tmp_path):
+def test_an_empty_split_is_an_error(tmp_path):
     classes(tmp_path / "train", 10)
     classes(tmp_path / "test", 10, first=50)
     (tmp_path / "val" / "cat").mkdir(parents=True)
@@ -211,7 +212,7 @@ def test_links_are_followed_without_loops(tmp_path):
     assert "dog: links that are broken or lead in a circle" in data.found and "and 2 more" in data.found
 
 
-def test_names_are_literal_and_may_be_any_bytes(tmp_path):
+def test_file_names_are_literal_and_may_be_any_bytes(tmp_path):
     root = tmp_path / "a[1]*?{b}\\"
     names = ("[x]", "a*b", "a\\b", "$0_$25", "line\nbreak", "日本語")
     for kind, name in enumerate(names):
@@ -249,7 +250,12 @@ def test_a_damaged_file_of_a_set_that_is_streamed_is_named(tmp_path, suffix, kin
     assert inner_error(ValueError("something else")) is None
 
 
-def test_composed_and_decomposed_names_are_one(tmp_path):
+def test_names_that_differ_in_case_are_said(tmp_path):
+    classes(tmp_path, 10, ("Cat", "cat", "dog"))
+    assert "the classes 'Cat' and 'cat' differ in case or spacing only" in load(tmp_path).warnings
+
+
+def test_composed_and_decomposed_names_are_equal(tmp_path):
     data = load(classes(tmp_path / "train", 10, names=("cafe\u0301", "the\u0301")))
     assert data.classes == ("caf\u00e9", "th\u00e9")
     fill(tmp_path / "train" / "caf\u00e9", 1, 5)
@@ -268,7 +274,10 @@ def test_one_level_too_high_is_recognised(tmp_path):
         load(tmp_path / "b")
     for name in ("first", "second"):
         classes(tmp_path / "c" / name, 5)
-    with pytest.raises(ZooError, match="each of its folders .first, second. has the same folders"):
+    with pytest.raises(ZooError, match="each of its folders .first, second. has the same folders.*folder:.*c/first"):
+        load(tmp_path / "c")
+    fill(tmp_path / "c" / "second" / "owl", 1, 5)  # as in train2 and val2, of which one has a class more
+    with pytest.raises(ZooError, match="each of its folders .first, second. has the same folders in it .cat, dog."):
         load(tmp_path / "c")
     classes(tmp_path / "d" / "photos", 5)
     fill(tmp_path / "d" / "docs", 1, 5)
@@ -321,7 +330,7 @@ def test_without_copies_the_cut_is_the_seeds(tmp_path):
             assert abs(ours.mean() - theirs.mean()) < 1
 
 
-def test_copies_across_splits_and_rare_classes_are_said(tmp_path):
+def test_warnings_name_copies_across_splits_and_rare_classes(tmp_path):
     classes(tmp_path / "train", 30)
     classes(tmp_path / "test", 4, first=90)
     for number in range(3):

@@ -15,7 +15,7 @@ from zoo.weights.keras_applications import load_imagenet, load_keras_application
 
 
 def numbered(model, prefix):
-    """The layers that Keras named by counting, in the order in which it drew them."""
+    """The layers that Keras named by numbers, in order of creation."""
     found = [layer.name for layer in model.layers if re.fullmatch(rf"{prefix}(_\d+)?", layer.name)]
     return sorted(found, key=lambda name: int(name.removeprefix(prefix).removeprefix("_") or 0))
 
@@ -74,7 +74,7 @@ def images(size, batch=8):
 
 
 def randomise(model, x):
-    """Random weights and statistics, all of them, under which activations stay of order 1.
+    """Random weights and statistics with which activations stay of order 1.
 
     Kernels get He's variance. The statistics are those of the batch `x`, moved by up to a fifth, so that no
     normalisation undoes what an earlier one did. Betas around 0.75, and small gammas at the end of residual branches,
@@ -158,7 +158,7 @@ def test_loads_beside_an_auxiliary_head():
     np.testing.assert_allclose(ours(x)["logits"], theirs(x), rtol=1e-4, atol=1e-4)
 
 
-def test_what_does_not_fit_is_refused_and_changes_nothing():
+def test_weights_that_do_not_fit_are_refused_and_the_model_is_unchanged():
     theirs = application("mobilenet", 32, 7)
     ours = zoo.build("mobilenet", input_shape=(32, 32, 3), num_classes=9)
     before = ours.get_weights()
@@ -225,7 +225,7 @@ def test_imagenet_weights_without_a_network(monkeypatch):
     assert "\n" not in str(caught.value) and "Name or service not known" in str(caught.value)
 
 
-def test_imagenet_weights_that_there_are_not():
+def test_models_without_imagenet_weights():
     with pytest.raises(UsageError, match="publishes no weights for 'vgg13'. Did you mean 'vgg1"):
         load_imagenet(zoo.build("vgg16_cifar"), "vgg13")
     with pytest.raises(UsageError, match="activation is 'relu'"):
@@ -235,7 +235,7 @@ def test_imagenet_weights_that_there_are_not():
 
 
 def test_fine_tuning_takes_pixels_as_the_imagenet_weights_do():
-    """Ours take R, G, B less the means of the recipe, with the first kernel turned round."""
+    """Ours take R, G, B minus the means of the recipe, with the colour axis of the first kernel reversed."""
     theirs = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3))
     ours = zoo.build("resnet50", input_shape=(64, 64, 3))
     load_keras_applications(ours, theirs)
@@ -263,6 +263,6 @@ def test_without_a_network_fine_tuning_from_imagenet_says_so(image_folder, tmp_p
     assert done.returncode == 1 and not (tmp_path / "runs").exists()
     *warned, error = done.stderr.splitlines()
     assert error.startswith("error: mobilenet: the ImageNet weights could not be fetched")
-    assert warned == ["mobilenet: the head for 2 classes is fresh; the weights have 1000."]
+    assert warned == ["mobilenet: the head for 2 classes is new; the weights have 1000."]
     with pytest.raises(UsageError, match="weights of Keras Applications, not an export"):
         find_export("mobilenet:imagenet")

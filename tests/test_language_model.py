@@ -1,4 +1,4 @@
-"""Character models: the graph and its state, the cuts of a text, training by streams, and what an export answers."""
+"""Character models: the graph and its state, splits of a text, training by streams, and exports."""
 
 import json
 from dataclasses import replace
@@ -66,7 +66,7 @@ def test_counts(name, arguments, count):
 
 
 @pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
-def test_the_state_goes_in_and_comes_out(cell):
+def test_the_state_is_an_input_and_an_output(cell):
     keras.utils.set_random_seed(1)
     model = zoo.build("char_rnn", cell=cell, units=8, vocabulary_size=9, embedding=5)
     tokens = np.random.default_rng(0).integers(0, 9, (3, 10)).astype(np.int32)
@@ -85,7 +85,7 @@ def test_the_state_goes_in_and_comes_out(cell):
     np.testing.assert_allclose(np.stack(seen, 1), whole["logits"], atol=1e-6)
 
 
-def test_weights_start_as_char_rnn_has_them():
+def test_initial_weights_are_those_of_char_rnn():
     model = zoo.build("char_rnn")
     for weight in model.weights:
         values = weight.numpy()
@@ -104,18 +104,19 @@ def test_weights_start_as_char_rnn_has_them():
         ({"embedding": 0}, "embedding is 0"),
     ],
 )
-def test_impossible_arguments_are_named(arguments, said):
+def test_invalid_arguments_are_named(arguments, said):
     with pytest.raises(UsageError, match=said):
         zoo.build("char_rnn", **arguments)
 
 
+@pytest.mark.full
 def test_the_train_step_compiles_with_xla(text_recipe, tmp_path):
     plain = run(text_recipe(limit_steps=6), run_dir=tmp_path / "a")
     compiled = run(text_recipe(limit_steps=6, jit_compile=True), run_dir=tmp_path / "b")
     assert compiled.metrics == pytest.approx(plain.metrics, rel=1e-4)
 
 
-def test_a_short_last_piece_counts_for_its_characters(text_recipe, tmp_path):
+def test_a_short_last_piece_is_weighted_by_its_characters(text_recipe, tmp_path):
     long = tmp_path / "long.txt"
     long.write_text(TEXT * 3, encoding="utf-8")  # 738 characters of validation, scored in pieces of 500 and 238
     recipe = text_recipe(split="tfds", dataset=f"text:{long}", limit_steps=20)
@@ -148,7 +149,7 @@ def test_cuts_of_tiny_shakespeare(split, counts):
         assert own.startswith(data.validation.rows[0]) if split == "tfds" else data.validation.rows[0].startswith(own)
 
 
-def test_streams_run_on_from_character_to_character(tmp_path):
+def test_streams_are_continuous(tmp_path):
     text = "".join(chr(0x4E00 + i) for i in range(1000))
     (tmp_path / "t.txt").write_text(text, encoding="utf-8")
     data = load_text(f"text:{tmp_path}", split="char_rnn", streams=4, sequence_length=5)
@@ -158,7 +159,7 @@ def test_streams_run_on_from_character_to_character(tmp_path):
     assert (data.train.length, data.validation.length) == (47 * 5, 3 * 5)
 
 
-def test_every_step_goes_on_where_the_last_one_ended(text_recipe):
+def test_every_step_continues_the_streams_of_the_last_one(text_recipe):
     task = prepared(text_recipe())
     steps = task.data.train.length // 10
     batches = [(b["inputs"]["tokens"].numpy(), b["labels"].numpy()) for b in task.training_batches(0).take(2 * steps)]
@@ -170,7 +171,7 @@ def test_every_step_goes_on_where_the_last_one_ended(text_recipe):
 
 
 def test_training_carries_the_state(text_recipe, tmp_path):
-    """With a rate of zero the state after some steps is that of the net run over all of their characters."""
+    """With a rate of zero, the state after some steps is that of the model applied to all of their characters."""
     seen = {}
 
     class Watch(keras.callbacks.Callback):
@@ -237,12 +238,12 @@ def continuations(signatures, prompts, length, temperature, seed):
     return [text.decode() for text in answer["text"].numpy()]
 
 
-def test_a_trained_model_goes_on_with_the_text(signatures, exported):
+def test_a_trained_model_continues_the_text(signatures, exported):
     assert exported.metrics["test_nats_per_char"] < 0.5  # the text repeats itself
     assert continuations(signatures, ["the quick brown fox j"], 25, 0, 0) == [TEXT[21:46]]
 
 
-def test_seeds_temperatures_and_lengths_are_each_rows_own(signatures):
+def test_each_row_has_its_own_seed_temperature_and_length(signatures):
     prompts = ["the ", "how vexingly quick daft zeb", "", "dog; "]
     lengths, temperatures, seeds = [30, 300, 5, 0], [1.5, 1.0, 0.7, 1.0], [7, 8, 9, 10]
     together = continuations(signatures, prompts, lengths, temperatures, seeds)
@@ -263,7 +264,7 @@ def test_python_and_the_export_draw_the_same(signatures, exported):
     assert [here] == continuations(signatures, ["the "], 60, 1.2, 3)
 
 
-def test_draws_follow_the_models_probabilities(signatures, exported):
+def test_samples_follow_the_models_probabilities(signatures, exported):
     vocabulary = sorted(set(TEXT))
     model = exported.model
     numbers = np.array([[vocabulary.index(c) + 1 for c in "quick "]], np.int32)
@@ -274,7 +275,7 @@ def test_draws_follow_the_models_probabilities(signatures, exported):
     assert np.abs(observed - expected).max() < 0.03
 
 
-def test_a_prompt_opens_a_line():
+def test_a_prompt_starts_a_line():
     keras.utils.set_random_seed(2)
     model, vocabulary = zoo.build("char_rnn", units=16, vocabulary_size=5), Characters("\nabc")
     for variable in model.weights:
@@ -315,12 +316,12 @@ def test_any_prompt_is_answered(signatures, prompt):
     ("length", "temperature", "said"),
     [(-1, 1.0, "length must be 0 or more"), (5, -0.5, "temperature must be"), (5, np.nan, "temperature must be")],
 )
-def test_impossible_requests_are_errors_that_say_so(signatures, length, temperature, said):
+def test_invalid_requests_are_errors_with_a_reason(signatures, length, temperature, said):
     with pytest.raises(tf.errors.InvalidArgumentError, match=said):
         continuations(signatures, ["a", "b"], [length, 3], [temperature, 1.0], 0)
 
 
-def test_composed_and_decomposed_letters_are_one(tmp_path):
+def test_composed_and_decomposed_letters_are_equal(tmp_path):
     vocabulary = Characters("aäöü")
     assert (
         vocabulary.encode(tf.constant(["a\u0308u\u0308x"])).to_list()

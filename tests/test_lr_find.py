@@ -22,7 +22,7 @@ def test_rates_rise_until_the_loss_diverges(small_recipe):
         rate_test(small_recipe(), steps=3)
 
 
-def test_the_command_leaves_a_picture_and_nothing_else(tmp_path):
+def test_the_command_writes_only_a_picture(tmp_path):
     done = run_zoo("lr-find", "softmax_regression:mnist", "--dataset", "digits", "--steps", "12", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "The loss falls fastest at" in done.stdout and "Use --learning-rate" in done.stdout

@@ -1,4 +1,4 @@
-"""Probabilities and feature maps in the place of logits."""
+"""Probabilities and feature maps instead of logits."""
 
 import keras
 import numpy as np
@@ -50,7 +50,7 @@ def test_a_dictionary_keeps_its_other_outputs():
         ("resnet20", {"include_top": False}, "softmax", r"needs logits; the model has an output of shape .*8, 8, 64"),
     ],
 )
-def test_what_an_activation_cannot_be_put_on(model, arguments, activation, message):
+def test_models_that_cannot_have_an_activation(model, arguments, activation, message):
     with pytest.raises(UsageError, match=message) as caught:
         with_activation(zoo.build(model, **arguments), activation)
     assert "\n" not in str(caught.value) and model in str(caught.value)

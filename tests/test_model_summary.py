@@ -5,6 +5,8 @@ import pytest
 from keras import layers
 
 import zoo
+from zoo.cli.commands import dispatch
+from zoo.errors import UsageError
 from zoo.models.summary import layer_table
 
 
@@ -97,7 +99,7 @@ def test_one_layer(make, field, macs):
     assert (row.name, row.receptive_field, row.macs) == (layer.name, field, macs)
 
 
-def test_a_path_that_sees_the_whole_map_makes_all_that_follows_see_it():
+def test_the_receptive_field_after_a_global_layer_is_none():
     images = keras.Input((16, 16, 4))
     x = layers.Conv2D(4, 3, padding="same")(images)
     gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
@@ -109,3 +111,36 @@ def test_unknown_heights_and_widths_count_as_one():
     rows = table(zoo.build("resnet20", input_shape=(None, None, 3)))
     assert rows["conv1"].output_shape == (None, None, 16) and rows["conv1"].macs == 432
     assert rows["conv4_3_out"].receptive_field == (81, 81)
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        (
+            "lenet5",  # images
+            [
+                "C3         PartialConv2D  10 × 10 × 16  14 × 14               1,516  150,000",
+                "OUTPUT     EuclideanRBF   10            –                         0        0",
+                "sum                                                          60,000  325,680",
+            ],
+        ),
+        (
+            "char_rnn",  # sequences: "any" for the number of steps, and several outputs
+            [
+                "rnn1      LSTM        any × 128, 128, 128  –                    99,328   98,816",
+                "sum                                                            239,297  238,208",
+            ],
+        ),
+    ],
+)
+def test_show_prints_the_layers(name, lines, capsys):
+    assert dispatch(["show", name, "--layers"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(str(zoo.describe(name)))
+    for line in lines:
+        assert line in printed.splitlines(), printed
+
+
+def test_show_has_layers_of_models_only(capsys):
+    with pytest.raises(UsageError, match="'lenet5_mnist' is a recipe.*Try zoo show lenet5."):
+        dispatch(["show", "lenet5_mnist", "--layers"])

@@ -1,4 +1,4 @@
-"""The script and the commands of docs/own-model.md run as they stand there."""
+"""The script and the commands of docs/own-model.md."""
 
 import re
 import shlex

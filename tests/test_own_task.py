@@ -1,4 +1,4 @@
-"""A task defined outside of the package, as docs/own-task.md has it, does what the shipped tasks do."""
+"""The task of docs/own-task.md, defined outside of the package, works like the tasks of the package."""
 
 import csv
 import importlib.util
@@ -67,7 +67,7 @@ def test_it_passes_what_every_task_passes(prices, recipe, tmp_path):
     check_task(recipe(epochs=2), tmp_path, damaged={"dataset": f"csv:{tmp_path / 'none.csv'}"})
 
 
-def test_its_export_answers_and_is_scored(prices, recipe, tmp_path):
+def test_its_export_predicts_and_is_evaluated(prices, recipe, tmp_path):
     result = run(recipe(), run_dir=tmp_path / "run")
     assert result.metrics["test_rmse"] < 0.01
     predictor = load_predictor(result.export)
@@ -113,7 +113,7 @@ def test_the_script_is_killed_resumes_and_runs_on_two_replicas(tmp_path):
 
 
 def test_a_fit_in_closed_form(prices, tmp_path):
-    """A task with a rule of its own keeps the run's folder, resume and export, and needs no gradient settings."""
+    """A task with its own learning rule has run folder, resume and export, and needs no gradient settings."""
 
     @dataclass(frozen=True, kw_only=True)
     class LeastSquaresRecipe(zoo.Recipe):

@@ -1,4 +1,4 @@
-"""Pairs of texts: where they come from and what may be wrong with them."""
+"""Pairs of texts: sources and errors."""
 
 import gzip
 import hashlib
@@ -85,6 +85,15 @@ def test_unfit_files_are_named(tmp_path, content, said):
     path.write_bytes(content)
     with pytest.raises(ZooError, match=said):
         load_pairs(f"tsv:{path}")
+
+
+def test_what_may_be_wrong_with_pairs_is_said(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("".join(f"one {i}\t{'eins' if i % 2 else 'zwei'}\n" for i in range(40)) + "same\tsame\n")
+    assert load_pairs(f"tsv:{path}").warnings == (
+        "1 of 41 rows have the same text on both sides",
+        "41 rows have 3 different translations, which may be labels",
+    )
 
 
 def test_unknown_pairs_are_named(tmp_path):

@@ -53,7 +53,7 @@ def response_norm(x, bias, alpha):
 
 
 def alexnet(p, x, towers=1):
-    """Section 3.5 of the paper; the response norms see their own tower alone."""
+    """Section 3.5 of the paper; response normalisation uses the channels of its own tower only."""
 
     def norm(x):
         return tf.concat([response_norm(half, 2.0, 1e-4) for half in tf.split(x, towers, -1)], -1)

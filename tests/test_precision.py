@@ -1,4 +1,4 @@
-"""Half precision: what each task's net computes in, and what stays in float32."""
+"""Half precision: the compute type of each task's model, and what stays in float32."""
 
 import json
 from dataclasses import replace
@@ -59,7 +59,7 @@ def test_a_tpu_computes_in_bfloat16():
     assert resolve_precision(chosen, "tpu") == "float16"
 
 
-def test_small_gradients_are_scaled_and_endless_ones_skipped():
+def test_small_gradients_are_scaled_and_infinite_ones_skipped():
     weight = keras.Variable([1.0, 1.0])
     optimizer = optimizers.optimizer(image_recipe(precision="float16", learning_rate=0.5, clip_norm=1.0), 10)
     optimizer.build([weight])

@@ -1,4 +1,4 @@
-"""Recipes: what a field accepts, and what is said of what it does not."""
+"""Recipes: values of fields, and errors for invalid ones."""
 
 import importlib.util
 import math
@@ -49,12 +49,12 @@ from zoo.tasks.base import list_tasks, recipe_class, recipe_from_dict
     ],
     ids=str,
 )
-def test_what_a_field_does_not_accept_is_said(changes, said):
+def test_invalid_values_of_fields_are_errors(changes, said):
     with pytest.raises(zoo.UsageError, match=said):
         image_recipe(**changes)
 
 
-def test_a_value_has_one_form_however_it_is_written():
+def test_equal_values_compare_equal():
     listed = image_recipe(schedule="piecewise", schedule_epochs=[1, 2], schedule_factors=[1, 0], epochs=3)
     plain = replace(listed, schedule_epochs=(1.0, 2.0), schedule_factors=(1.0, 0.0))
     assert listed == plain and listed.fingerprint() == plain.fingerprint()

@@ -10,7 +10,7 @@ import tensorflow as tf
 from conftest import PREPARED, ROOT, folder_of_pictures
 from zoo.recipe import list_recipes, load_recipe
 
-QUICK = ("lenet5_digits", "char_rnn_python_docs", "bilstm_tagger_python_tokens", "seq2seq_dates", "nin_cifar10_fast")
+QUICK = ("lenet5_digits", "char_rnn_python_docs", "bilstm_tagger_python_tokens", "seq2seq_dates", "photos")
 
 
 def call_main(name, monkeypatch, *flags):
@@ -28,7 +28,7 @@ def call_main(name, monkeypatch, *flags):
         if name != "mlp_depth_mnist"
     ],
 )
-def test_a_script_makes_a_dry_run(name, tmp_path, monkeypatch, capsys):
+def test_a_script_makes_a_dry_run(name, tmp_path, monkeypatch, capsys, image_folder):
     recipe, flags = load_recipe(name), []
     if recipe.dataset == "imagenet2012":
         root = folder_of_pictures(tmp_path / "pictures", sizes=((375, 500), (500, 400), (360, 480)), count=2)
@@ -37,10 +37,12 @@ def test_a_script_makes_a_dry_run(name, tmp_path, monkeypatch, capsys):
         texts = tmp_path / "texts.tsv"
         texts.write_text("".join(f"a {'good' if i % 2 else 'bad'} film, number {i}\t{i % 2}\n" for i in range(300)))
         flags = ["--dataset", f"tsv:{texts}", "--validation-examples", "20"]
+    elif name == "photos":
+        flags = ["--dataset", f"folder:{image_folder(count=30, size=(40, 60))}"]
     elif recipe.task == "image_classification":  # any pictures will do, and these are read in a second
         flags = ["--dataset", "digits"] + (["--validation-examples", "0"] if recipe.validation_examples else [])
         flags += ["--teacher", "mlp:mnist"] if recipe.teacher else []
-    elif ":" not in recipe.dataset and recipe.dataset not in ("python_docs", "python_tokens", "dates"):
+    elif ":" not in recipe.dataset and recipe.dataset not in ("cldr_names", "python_docs", "python_tokens", "dates"):
         if not (PREPARED / recipe.dataset.partition("/")[0]).is_dir():
             pytest.skip(f"{recipe.dataset} is not prepared")
     monkeypatch.chdir(tmp_path)

@@ -31,6 +31,13 @@ def test_import_loads_the_standard_library_alone():
     assert run_python(code=code).stdout.strip() == "['zoo.serialization']"
 
 
+def test_a_folder_called_zoo_does_not_hide_the_package(tmp_path):
+    """As where Python starts in the folder above a clone called zoo."""
+    (tmp_path / "zoo" / "recipes").mkdir(parents=True)
+    done = run_python(code="import zoo; print(zoo.describe('lenet').name)", cwd=tmp_path)
+    assert done.stdout.strip() == "lenet5", done.stderr
+
+
 def test_list_models_filters():
     assert zoo.list_models("lenet5*") == ["lenet5", "lenet5_modern"]
     assert zoo.list_models("enet5") == ["lenet5", "lenet5_modern"] and "mobilenet" in zoo.list_models("lenet")
@@ -69,7 +76,7 @@ def test_unknown_names_and_arguments_name_the_nearest():
         ({"dtype": "float31"}, "dtype is 'float31'"),
     ],
 )
-def test_impossible_values_are_named(config, said):
+def test_invalid_values_are_named(config, said):
     with pytest.raises(zoo.UsageError, match=said):
         zoo.build("mlp", **config)
 
@@ -97,7 +104,7 @@ def test_a_card_whose_builder_is_missing_says_so(clean_registry):
 
 
 @pytest.mark.parametrize("name", zoo.list_models())
-def test_cards_are_whole_and_builders_documented(name):
+def test_cards_are_complete_and_builders_documented(name):
     card = zoo.describe(name)
     for field in ("title", "authors", "year", "venue", "link", "summary", "input_shape", "parameters", "macs"):
         assert getattr(card, field), field
@@ -115,7 +122,7 @@ def test_cards_are_whole_and_builders_documented(name):
         for name in registry.list_models()
     ],
 )
-def test_weights_have_the_same_paths_however_often_a_model_is_built(name):
+def test_weight_paths_are_the_same_for_each_build(name):
     one, again = ([weight.path for weight in zoo.build(name).weights] for _ in range(2))
     assert one == again and len(set(one)) == len(one)
 

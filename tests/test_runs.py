@@ -1,7 +1,7 @@
-"""What a run says, refuses and leaves behind."""
+"""Output, errors and files of a run."""
 
+import importlib.util
 import json
-import os
 
 import keras
 import numpy as np
@@ -29,7 +29,7 @@ def stopped(recipe, folder):
 
 
 @pytest.mark.parametrize("name", ["a [1] run", "star * what?", "back\\slash"])
-def test_folders_with_the_signs_of_patterns(name, small_recipe, tmp_path, capsys):
+def test_folders_with_glob_characters(name, small_recipe, tmp_path, capsys):
     recipe = small_recipe(steps_per_execution=5)
     stopped(recipe, tmp_path / name)
     result = zoo.run(recipe, run_dir=tmp_path / name)  # with the check of the export
@@ -48,7 +48,7 @@ def test_a_failed_command_leaves_no_folder(small_recipe, tmp_path, monkeypatch):
 
 
 def test_class_names_that_matplotlib_reads_as_formulas(small_recipe, tmp_path, image_folder, capsys):
-    root = image_folder(count=20, classes=("$x_", "dark", "light"))
+    root = image_folder(count=20, classes=("$x_", "dark", "日本語", "line\nbreak", "long" * 50, "%{x}"))
     recipe = small_recipe(dataset=f"folder:{root}", batch_size=8, model_args={"input_shape": (8, 8, 3)})
     result = run(recipe, run_dir=tmp_path / "run")
     assert result.export.is_dir() and (tmp_path / "run" / "confusion.png").exists()
@@ -72,7 +72,7 @@ def test_data_that_changed_is_refused(small_recipe, tmp_path, image_folder):
     assert run(recipe, run_dir=tmp_path / "finished").metrics == finished.metrics
 
 
-def test_a_papers_figures_stand_only_beside_its_data(tmp_path, capsys, monkeypatch):
+def test_published_results_are_shown_only_for_their_data(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = zoo.tasks.base.recipe_from_dict(
         {**zoo.recipe.load_recipe("lenet5_mnist").to_dict(), "dataset": "digits", "limit_steps": 2}
@@ -120,9 +120,23 @@ def test_a_model_of_another_task_is_refused_before_data_is_loaded(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("backend", ["jax"])
+BACKENDS = ["jax", "no_such_backend"] + ([] if importlib.util.find_spec("torch") else ["torch"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_another_backend_is_refused_in_one_line(backend, tmp_path):
     code = "from zoo.cli import console; console()"
-    done = run_python("train", "lenet5_digits", code=code, cwd=tmp_path, env={**os.environ, "KERAS_BACKEND": backend})
-    assert done.returncode == 2 and "KERAS_BACKEND=tensorflow" in done.stderr.strip().splitlines()[-1]
+    done = run_python("train", "lenet5_digits", code=code, cwd=tmp_path, env={"KERAS_BACKEND": backend})
+    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert backend in done.stderr and "KERAS_BACKEND=tensorflow" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("call", ["zoo.build('lenet5')", "zoo.run('lenet5_digits')", "zoo.finetune('lenet5_mnist')"])
+def test_a_backend_that_is_not_there_is_an_error_to_catch(call, tmp_path):
+    """Also where the configuration of Keras names it."""
+    (tmp_path / "keras.json").write_text('{"backend": "no_such_backend"}')
+    code = f"import zoo\ntry:\n    {call}\nexcept zoo.UsageError as error:\n    print(error)"
+    env = {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": ""}
+    done = run_python(code=code, cwd=tmp_path, env=env)
+    assert "no_such_backend" in done.stdout and "set KERAS_BACKEND=tensorflow" in done.stdout, done.stderr

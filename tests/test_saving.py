@@ -1,4 +1,4 @@
-"""Every family's `.keras` file loads in a process that has imported the zoo, and every committed export by its tag."""
+"""Each family's `.keras` file loads after `import zoo` in a new process; each committed export loads by its tag."""
 
 import importlib
 import json
@@ -100,7 +100,7 @@ def failures(first, saved, names=tuple(MODELS), **env):
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def test_every_builder_is_here():
+def test_every_builder_is_in_the_table():
     assert {zoo.describe(name).builder for name in MODELS} == {zoo.describe(n).builder for n in zoo.list_models()}
 
 
@@ -163,7 +163,7 @@ def test_without_the_zoo_keras_names_the_class_that_it_lacks(saved):
         assert "Could not locate class" in message and "zoo>" in message, name
 
 
-def test_the_import_hook_leaves_no_trace():
+def test_the_import_hook_removes_itself():
     code = """
 import importlib, sys
 import zoo

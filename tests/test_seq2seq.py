@@ -21,7 +21,7 @@ NAMES = ("seq2seq", "seq2seq_luong", "seq2seq_no_attention", "seq2seq_sutskever"
 
 
 def small(name, **changes):
-    """A small net with weights that make a difference."""
+    """A small model with random weights of order 1."""
     sizes = {**SMALL, **changes}
     if name == "seq2seq_sutskever":
         sizes = {key: value for key, value in sizes.items() if key not in ("maxout", "alignment")}
@@ -60,7 +60,7 @@ def test_the_other_counts_are_the_cards(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_weights_start_as_in_the_paper(name):
+def test_initial_weights_follow_the_paper(name):
     model = zoo.build(name, source_vocabulary=50, target_vocabulary=50, embedding=30, units=40)
     for weight in model.weights:
         values = weight.numpy()
@@ -107,7 +107,7 @@ def test_padding_changes_nothing_and_every_weight_learns(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_word_at_a_time_is_the_same(name):
+def test_step_by_step_decoding_is_the_same(name):
     model = small(name)
     decoder = model.get_layer("decoder")
     words, annotations, real, state = keras.Model(model.input, decoder.input)({"source": SOURCE, "target": TARGET})
@@ -120,7 +120,7 @@ def test_one_word_at_a_time_is_the_same(name):
     np.testing.assert_allclose(state, last, atol=1e-5)
 
 
-def test_the_deep_lstms_read_the_text_backwards():
+def test_the_deep_lstms_read_the_text_in_reverse():
     model = small("seq2seq_sutskever", layers=2)
     value = {weight.path: weight.numpy() for weight in model.weights}
 
@@ -149,7 +149,7 @@ def test_the_deep_lstms_read_the_text_backwards():
     np.testing.assert_allclose(got, logits, rtol=1e-3, atol=1e-4)
 
 
-def test_the_first_word_is_as_the_appendix_has_it():
+def test_the_first_step_follows_the_papers_appendix():
     model = small("seq2seq")
     value = {weight.path: weight.numpy() for weight in model.weights}
 
@@ -191,7 +191,7 @@ def test_the_first_word_is_as_the_appendix_has_it():
         s = gated(entering(y, "decoder/word") + context @ value["decoder/context/kernel"], s, "decoder/cell")
 
 
-def test_weights_start_as_the_paper_has_them():
+def test_initial_weights_are_those_of_the_paper():
     model = zoo.build("seq2seq", **{**SMALL, "units": 200, "alignment": 300})
     value = {weight.path: weight.numpy() for weight in model.weights}
     assert value["decoder/query/kernel"].std() == pytest.approx(0.001, rel=0.05)
@@ -212,13 +212,13 @@ def test_weights_start_as_the_paper_has_them():
         ({"maxout": -1}, "maxout"),
     ],
 )
-def test_impossible_arguments_are_named(changes, said):
+def test_invalid_arguments_are_named(changes, said):
     with pytest.raises(UsageError, match=said):
         zoo.build("seq2seq", **{**SMALL, **changes})
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_saved_net_answers_alike(name, tmp_path):
+def test_a_saved_model_gives_the_same_outputs(name, tmp_path):
     model = small(name)
     model.save(tmp_path / "m.keras")
     again = keras.models.load_model(tmp_path / "m.keras")

@@ -1,4 +1,4 @@
-"""Sequence nets under Keras's JAX backend answer as they do here: their files know Keras alone."""
+"""Sequence models give the same outputs on Keras's JAX backend, because their files use Keras only."""
 
 import json
 import os
@@ -34,7 +34,7 @@ assert "tensorflow" not in sys.modules, "a model file imports TensorFlow"
 """
 
 
-def test_sequence_nets_answer_on_jax_as_here(tmp_path):
+def test_sequence_models_give_the_same_outputs_on_jax(tmp_path):
     rng = np.random.default_rng(0)
     for name, arguments in NETS.items():
         model = zoo.build(name, **arguments)

@@ -1,4 +1,4 @@
-"""Batching by TensorFlow's kernel: answers equal the unbatched ones, whatever is beside them."""
+"""Batching by TensorFlow's kernel: outputs equal the unbatched ones, whatever the other rows are."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -53,7 +53,7 @@ def test_rows_of_requests_run_together_and_each_gets_its_own_answer():
         servable.close()
 
 
-def test_texts_are_the_same_in_a_batch():
+def test_translations_do_not_depend_on_the_batch():
     alone, batched = Servable(CHAR_RNN / "1", Batching()), Servable(CHAR_RNN / "1", BATCHING)
     rows = [
         {
@@ -71,7 +71,7 @@ def test_texts_are_the_same_in_a_batch():
 
 
 class Rows(tf.Module):
-    """Answers each row with the number of rows that ran beside it."""
+    """Returns for each row the number of rows of its batch."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x"), tf.TensorSpec([None], tf.float32, "limit")])
     def serving_default(self, x, limit):
@@ -99,7 +99,7 @@ def ask(servable, x=0.0, limit=1.0, rows=1):
     return run(servable, None, x=x, limit=limit)["rows"]
 
 
-def test_batches_are_as_large_as_they_may_be_and_padded_to_the_allowed_sizes(counting):
+def test_batches_have_the_maximum_size_and_are_padded_to_the_allowed_sizes(counting):
     servable = counting(BATCHING)
     assert set(np.concatenate(in_parallel(lambda _: ask(servable), range(32)))) <= {1, 4, 8}
     assert 8 in np.concatenate(in_parallel(lambda _: ask(servable), range(32)))
@@ -109,7 +109,7 @@ def test_batches_are_as_large_as_they_may_be_and_padded_to_the_allowed_sizes(cou
     assert ask(servable, rows=0).tolist() == []
 
 
-def test_a_request_that_fails_spoils_no_other(counting):
+def test_a_failing_request_does_not_affect_others(counting):
     servable = counting(BATCHING)
 
     def answer(number):

@@ -1,4 +1,4 @@
-"""`zoo serve` and `zoo serve-config` as commands: what they import, refuse and write."""
+"""`zoo serve` and `zoo serve-config` as commands: imports, errors and files."""
 
 import ast
 import socket
@@ -55,23 +55,23 @@ client.service.manager.stop()
     ("arguments", "status", "message"),
     [
         (["FOLDER/none"], 2, "There is no folder"),
-        (["FOLDER/empty"], 1, "holds no SavedModel"),
+        (["FOLDER/empty"], 1, "contains no SavedModel"),
         (["FOLDER/broken"], 1, "version 1 cannot be loaded"),
         (["FOLDER/small", "--host", "0.0.0.0"], 2, "--allow-remote"),
-        (["FOLDER/small", "--host", "no.such.host.invalid"], 2, "is no address of this machine"),
+        (["FOLDER/small", "--host", "no.such.host.invalid"], 2, "is not an address of this machine"),
         (["FOLDER/small", "--port", "PORT"], 1, "choose another port with --port"),
         (["FOLDER/small", "--port", "0", "--grpc-port", "PORT"], 1, "choose another port with --grpc-port"),
-        (["FOLDER/small", "--version-policy", "newest"], 2, "none of latest:N"),
+        (["FOLDER/small", "--version-policy", "newest"], 2, "it must be latest:N"),
         (["FOLDER/small", "--version-policy", "specific:4"], 1, "no version to serve"),
         (["FOLDER/small", "--version-label", "stable"], 2, "MODEL:LABEL=N"),
         (["FOLDER/small", "--max-batch-size", "0"], 2, "must be 1 or more"),
-        (["FOLDER/small", "--max-rows", "0"], 2, "--max-rows is 0; the least is 1"),
+        (["FOLDER/small", "--max-rows", "0"], 2, "--max-rows is 0; it must be at least 1"),
         (["FOLDER/small", "--port", "70000"], 2, "--port is 70000"),
         (["FOLDER/small", "--api-key-file", "FOLDER/none"], 1, "API keys cannot be read"),
-        (["FOLDER/small", "--api-key-file", "FOLDER/keys"], 1, "holds no API key"),
+        (["FOLDER/small", "--api-key-file", "FOLDER/keys"], 1, "contains no API key"),
     ],
 )
-def test_what_cannot_be_served_is_one_line(small, tmp_path, arguments, status, message):
+def test_paths_that_cannot_be_served_are_an_error_of_one_line(small, tmp_path, arguments, status, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "keys").write_text("\n\n")
     (tmp_path / "small").symlink_to(small)

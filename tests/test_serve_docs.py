@@ -1,4 +1,4 @@
-"""docs/serving.md: its clients run word for word, its flags exist, its files are there; every export is served."""
+"""docs/serving.md: its clients run as written, its flags and files exist; every export is served."""
 
 import argparse
 import contextlib

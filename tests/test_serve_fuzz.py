@@ -1,4 +1,4 @@
-"""Requests of every shape over every route: never an error of the server, never a word about the machine."""
+"""Random requests on every route: no server error and no path of the machine in a response."""
 
 import base64
 import json

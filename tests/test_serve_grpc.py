@@ -97,13 +97,13 @@ def repeated(shape, dtype=1):
         (predict(x=FLOATS, z=FLOATS), "INVALID_ARGUMENT", "Sent extra: {z}"),
         (predict(x=FLOATS.astype(np.float64)), "INVALID_ARGUMENT", "expects float32; found DT_DOUBLE"),
         (predict(x=FLOATS[None]), "INVALID_ARGUMENT", "has shape"),
-        (predict(x=np.zeros(51, np.float32)), "INVALID_ARGUMENT", "50 in a request"),
+        (predict(x=np.zeros(51, np.float32)), "INVALID_ARGUMENT", "the limit is 50 rows"),
         (predict(x=FLOATS, outputs=["z"]), "INVALID_ARGUMENT", "alias not found in signature: z"),
         (predict(x=FLOATS, outputs=["y", "y"]), "INVALID_ARGUMENT", "duplicate"),
         (predict("positive", x=-FLOATS), "INVALID_ARGUMENT", "x must be 0 or more"),
-        (predict(x=repeated([10**6])), "INVALID_ARGUMENT", "does not take"),
-        (predict(x=repeated([10**9, 10**9, 10**9])), "INVALID_ARGUMENT", "does not take"),
-        (predict(x=repeated([-1])), "INVALID_ARGUMENT", "does not take"),
+        (predict(x=repeated([10**6])), "INVALID_ARGUMENT", "does not accept"),
+        (predict(x=repeated([10**9, 10**9, 10**9])), "INVALID_ARGUMENT", "does not accept"),
+        (predict(x=repeated([-1])), "INVALID_ARGUMENT", "does not accept"),
         (predict(x=repeated([2], dtype=20)), "INVALID_ARGUMENT", "DT_RESOURCE"),
         (predict(x=np.zeros(100_000, np.float32)), "RESOURCE_EXHAUSTED", "larger than max"),
     ],
@@ -117,7 +117,7 @@ def test_wrong_requests(stub, request_, code, message):
 def test_content_that_does_not_fill_its_shape(stub):
     short = tf.make_tensor_proto(FLOATS)
     short.tensor_content = b"123"
-    with pytest.raises(grpc.RpcError, match="another number of values"):
+    with pytest.raises(grpc.RpcError, match="a number of values that does not fit"):
         stub.Predict(predict(x=short))
 
 

@@ -1,4 +1,4 @@
-"""What one request may ask for, and what a client that misbehaves costs."""
+"""Limits of requests, and misbehaving clients."""
 
 import base64
 import gzip
@@ -85,7 +85,7 @@ def row(length):
 @pytest.mark.parametrize(
     ("path", "request_", "status", "message"),
     [
-        ("small", {"instances": [0.0] * 9}, 400, "has 9 rows; this server takes 8"),
+        ("small", {"instances": [0.0] * 9}, 400, "has 9 rows; the limit is 8 rows"),
         ("small", {"instances": [0.0] * 9000}, 413, "larger than 20000 bytes"),
         ("lenet5_mnist", {"signature_name": "image_bytes", "instances": [b64(claimed_png(101, 100))]}, 400, "10,000"),
         (
@@ -96,14 +96,14 @@ def row(length):
         ),
         ("lenet5_mnist", {"signature_name": "image_bytes", "instances": [b64(claimed_png(1, 200))]}, 400, "too narrow"),
         ("lenet5_mnist", {"instances": [[[[0]] * 500]]}, 400, "too narrow"),
-        ("seq2seq_dates", {"instances": ["x" * 51]}, 400, "a text of 51 bytes; this server takes 50"),
+        ("seq2seq_dates", {"instances": ["x" * 51]}, 400, "a text of 51 bytes; the limit is 50"),
         ("seq2seq_dates", {"instances": ["é" * 26]}, 400, "a text of 52 bytes"),
-        ("char_rnn_tiny_shakespeare_fast", {"instances": [row(31)]}, 400, "generates 30 characters at most"),
-        ("char_rnn_tiny_shakespeare_fast", {"instances": [row(2**31 - 1)]}, 400, "generates 30"),
+        ("char_rnn_tiny_shakespeare_fast", {"instances": [row(31)]}, 400, "the limit is 30 characters"),
+        ("char_rnn_tiny_shakespeare_fast", {"instances": [row(2**31 - 1)]}, 400, "the limit is 30"),
         ("small", {"signature_name": "slow", "instances": [10**9]}, 504, "longer than it may"),
     ],
 )
-def test_limits_are_told(client, path, request_, status, message):
+def test_exceeded_limits_are_named_in_the_error(client, path, request_, status, message):
     found, answer = client.json("POST", f"/v1/models/{path}:predict", request_)
     assert found == status and message in answer["error"]
 
@@ -126,7 +126,7 @@ def test_compressed_bodies_count_as_what_they_become(client):
     assert status == 413 and "20000 bytes" in answer["error"]
 
 
-def test_a_length_that_is_announced_is_refused_before_it_is_read(client):
+def test_a_too_large_content_length_is_refused_before_reading(client):
     status, headers, _ = client("POST", "/v1/models/small:predict", b"", {"content-length": "20001"})
     assert status == 413 and headers["connection"] == "close"
 

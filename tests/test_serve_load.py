@@ -1,11 +1,13 @@
-"""The server under load, for a few seconds: benchmarks/serving_load.py and its kind say more."""
+"""The server under load, for a few seconds; benchmarks/serving_load.py measures more."""
 
 import re
+
+import pytest
 
 from conftest import ROOT, run_python
 
 
-def test_no_answer_is_lost_or_wrong_while_versions_change():
+def test_no_response_is_lost_or_wrong_while_versions_change():
     arguments = ("--seconds", 8, "--clients", 16, "--swap-seconds", 2, "--poll-seconds", "0.2")
     done = run_python(ROOT / "benchmarks" / "serving_load.py", *arguments, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -14,6 +16,7 @@ def test_no_answer_is_lost_or_wrong_while_versions_change():
     assert "exit status after SIGTERM: 0" in done.stdout
 
 
+@pytest.mark.full
 def test_batching_is_measured_beside_none():
     done = run_python(
         ROOT / "benchmarks" / "serving_batching.py", "--seconds", 2, "--rounds", 1, "--clients", 8, timeout=300

@@ -1,4 +1,4 @@
-"""The page in headless Chromium: a digit is drawn and the answer read. Skipped where Chromium or Playwright is not."""
+"""The page in headless Chromium: a digit is drawn and classified. Skipped without Chromium or Playwright."""
 
 import math
 import re
@@ -50,7 +50,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, server, request):
-    """A page on which nothing went wrong, and which asked no other server."""
+    """A page; the test fails for an error on it and for a request to another server."""
     context = browser.new_context(**getattr(request, "param", {"viewport": {"width": 1200, "height": 900}}))
     page, wrong = context.new_page(), []
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -125,7 +125,7 @@ def test_a_picture_is_classified(page, server, tmp_path):
     assert set(page.locator("#bars .name").all_inner_texts()) < known
 
 
-def test_what_the_server_refuses_is_said(browser, server, tmp_path):
+def test_the_page_shows_errors_of_the_server(browser, server, tmp_path):
     context = browser.new_context()
     page = context.new_page()
     page.goto(f"{server.url}#resnet20_cifar10_fast")

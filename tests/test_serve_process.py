@@ -1,4 +1,4 @@
-"""The running server: how it ends, and clients that misbehave on a real connection."""
+"""The running server: shutdown, and misbehaving clients on a real connection."""
 
 import contextlib
 import json
@@ -75,7 +75,7 @@ def test_sigterm_finishes_what_runs_and_exits_with_0(small, tmp_path):
         assert "Traceback" not in server.output()
 
 
-def test_sigterm_does_not_wait_longer_than_it_may(small, tmp_path):
+def test_sigterm_waits_at_most_drain_seconds(small, tmp_path):
     with serving(tmp_path, small, "--drain-seconds", "1") as server:
         slow = threading.Thread(
             target=lambda: pytest.raises(OSError, ask, server, {"signature_name": "slow", "inputs": [10**9]})
@@ -123,7 +123,7 @@ def rest_of(connection):
     return b"".join(parts)
 
 
-def test_a_client_that_stops_half_way_is_cut_off(server):
+def test_a_client_that_stops_sending_is_disconnected(server):
     with connect(server) as silent, connect(server) as header, connect(server) as body:
         header.sendall(HEAD)
         body.sendall(HEAD + b"\r\n{")
@@ -134,7 +134,7 @@ def test_a_client_that_stops_half_way_is_cut_off(server):
         assert time.monotonic() - begin < 30
 
 
-def test_a_byte_a_second_does_not_keep_a_connection(server):
+def test_a_slow_client_is_disconnected(server):
     begin = time.monotonic()
     with pytest.raises(OSError), connect(server) as connection:
         connection.sendall(HEAD + b"\r\n")
@@ -158,7 +158,7 @@ def test_a_body_that_is_too_large_is_answered(server):
         assert rest_of(connection).startswith(b"HTTP/1.1 413 ")
 
 
-def test_clients_that_leave_early_cost_nothing(server):
+def test_disconnected_clients_release_their_resources(server):
     for _ in range(200):
         with connect(server) as connection:
             body = b'{"signature_name": "slow", "instances": [1000], "a": 1}'
@@ -182,7 +182,7 @@ def test_clients_that_leave_early_cost_nothing(server):
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ],
 )
-def test_bytes_that_are_no_request(server, data):
+def test_bytes_that_are_not_a_request(server, data):
     with connect(server) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
@@ -191,7 +191,7 @@ def test_bytes_that_are_no_request(server, data):
     assert ask(server, {"instances": [0]}) == {"predictions": [1.0]}
 
 
-def test_a_stream_that_is_left_early_ends(tmp_path):
+def test_an_abandoned_stream_ends(tmp_path):
     from serving import CHAR_RNN
 
     with serving(tmp_path, CHAR_RNN, "--max-concurrent", "2") as server:

@@ -1,4 +1,4 @@
-"""The REST interface, as TensorFlow Serving has it."""
+"""The REST interface of TensorFlow Serving."""
 
 import base64
 import gzip
@@ -108,11 +108,11 @@ def test_nan_and_infinity_are_numbers(client):
         (b'{"signature_name": "strings", "instances": ["\\ud800"]}', "not valid Unicode"),
         ({"signature_name": "strings", "instances": [["a"], "b"]}, "not a rectangular list"),
         ({"signature_name": "uneven", "instances": [1.0]}, "no common batch dimension"),
-        ({"signature_name": "half", "instances": [1.0]}, "JSON cannot carry"),
+        ({"signature_name": "half", "instances": [1.0]}, "JSON cannot represent"),
         ({"signature_name": "positive", "instances": [-1.0]}, "x must be 0 or more"),
     ],
 )
-def test_wrong_requests_are_told_what_is_wrong(client, request_, message):
+def test_wrong_requests_get_an_error_with_the_reason(client, request_, message):
     status, answer = client.json("POST", PREDICT, request_)
     assert (status, list(answer)) == (400, ["error"])
     assert re.search(message, answer["error"])
@@ -149,7 +149,7 @@ def test_status_and_metadata(client):
         ("POST", f"{SMALL}:classify", 400, None),
     ],
 )
-def test_what_is_not_there(client, method, path, status, message):
+def test_unknown_paths_and_models(client, method, path, status, message):
     found, answer = client.json(method, path, {"instances": [1], "examples": [{}]} if method == "POST" else b"")
     assert found == status
     assert answer["error"] == message if message else "method_name to be" in answer["error"]
@@ -244,7 +244,7 @@ def test_a_streamed_text_is_the_text_of_one_request(client, seed, temperature, l
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({"length": 10**6}, "generates 2000"),
+        ({"length": 10**6}, "the limit is 2000"),
         ({"length": -1}, "length must be 0 or more"),
         ({"temperature": "hot"}, "expects float32"),
         ({"prompt": ["a"]}, "has shape"),

@@ -1,4 +1,4 @@
-"""Versions: which are served, how a new one takes over, and what a broken one leaves alone."""
+"""Versions: selection, replacement by a new version, and broken versions."""
 
 import shutil
 import threading
@@ -43,11 +43,11 @@ def test_policies(text, chosen):
 
 @pytest.mark.parametrize("text", ["newest", "latest:0", "latest:x", "specific:", "specific:a", "all:1", ""])
 def test_wrong_policies(text):
-    with pytest.raises(UsageError, match="none of latest:N, all, specific"):
+    with pytest.raises(UsageError, match="must be latest:N, all or specific"):
         VersionPolicy.parse(text)
 
 
-def test_a_new_version_takes_over_and_the_old_one_is_unloaded(base):
+def test_a_new_version_replaces_the_old_one(base):
     client = Client(make_service([base]))
     assert (states(client), offset(client)) == ({1: "AVAILABLE"}, 1.0)
     save_small(base, 10)
@@ -129,7 +129,7 @@ def break_sums(folder):
 
 
 @pytest.mark.parametrize("damage", [break_graph, break_variables, break_warm_up, break_sums])
-def test_a_broken_version_leaves_the_old_one_serving(base, damage):
+def test_the_old_version_is_served_if_the_new_one_is_broken(base, damage):
     client = Client(make_service([base]))
     whole = save_small(base.parent / "elsewhere", 2)
     broken = shutil.copytree(whole, base / "2")
@@ -177,7 +177,7 @@ def test_warm_up_requests_are_answered_before_a_version_takes_over(base):
     service.manager.stop()
 
 
-def test_what_can_be_served(base, tmp_path):
+def test_paths_that_can_be_served(base, tmp_path):
     from zoo.serve.folders import find_models
 
     assert list(find_models([tmp_path])) == list(find_models([base])) == list(find_models([base / "1"])) == ["small"]
@@ -187,7 +187,7 @@ def test_what_can_be_served(base, tmp_path):
     shutil.copytree(base, run / "mine")
     assert list(find_models([run.parent])) == ["mine"]
     (tmp_path / "empty").mkdir()
-    for path, message in ((tmp_path / "empty", "holds no SavedModel"), (tmp_path / "none", "There is no folder")):
+    for path, message in ((tmp_path / "empty", "contains no SavedModel"), (tmp_path / "none", "There is no folder")):
         with pytest.raises(ZooError, match=message):
             find_models([path])
     shutil.copytree(base, tmp_path / "other" / "small")

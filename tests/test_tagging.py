@@ -1,4 +1,4 @@
-"""Taggers: the graph, what is read from treebanks and files, batches by length, and what an export answers."""
+"""Taggers: the graph, treebanks and files, batches by length, and exports."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ COLOURS, THINGS = ("red", "green", "blue", "grün"), ("car", "house", "dog", "tr
 
 
 def conllu(count, seed):
-    """Sentences such as "the red dog sleeps", with all that the format may hold."""
+    """Sentences such as "the red dog sleeps", with all features of the format."""
     rng = np.random.default_rng(seed)
     lines = []
     for i in range(count):
@@ -92,7 +92,7 @@ def test_padding_changes_nothing():
         assert np.abs(model(other).numpy()[:, 0] - logits[:, 0]).max() > 1e-6
 
 
-def test_conllu_passes_over_what_is_no_word(treebank):
+def test_conllu_lines_that_are_not_words_are_skipped(treebank):
     rows = list(read_conllu(treebank / "x-ud-dev.conllu"))
     assert len(rows) == 20
     for tokens, tags in rows:
@@ -110,7 +110,9 @@ def test_conllu_passes_over_what_is_no_word(treebank):
     [
         ("1\tone\t_", r"line 2: 3 columns separated by tabs; CoNLL-U has 10"),
         ("x\tone\t_\tX\t_\t_\t_\t_\t_\t_", "line 2: a word needs a number"),
-        ("1\tone\t_\t_\t_\t_\t_\t_\t_\t_", "line 2: a word needs .* a UPOS tag"),
+        ("1\tone\t_\t_\t_\t_\t_\t_\t_\t_", "line 2: a word needs .* fourth column, a tag"),
+        ("1\tone\t_\tX\t_\t_\t_\t_\t_\t_\n1\tone\t_\tX\t_\t_\t_\t_\t_\t_", "line 3: word 1 follows word 1; .*empty"),
+        ("2\tone\t_\tX\t_\t_\t_\t_\t_\t_", "line 2: word 2 follows word 0; the words .* from 1"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path, line, said):
@@ -120,7 +122,7 @@ def test_a_broken_line_is_named(tmp_path, line, said):
         list(read_conllu(path))
 
 
-def test_unknown_sources_are_named(tmp_path):
+def test_unknown_data_sets_are_named(tmp_path):
     with pytest.raises(UsageError, match="no such file or folder"):
         load_tagged(f"conllu:{tmp_path / 'none'}")
     with pytest.raises(UsageError, match="'python_token'.*'python_tokens'"):
@@ -165,7 +167,7 @@ def test_batches_by_length_have_every_example_once_and_little_padding():
     assert means != sorted(means)
 
 
-def test_batches_are_what_the_data_says(tagging_recipe):
+def test_batches_equal_the_data(tagging_recipe):
     task = prepared(tagging_recipe(word_dropout=0.5))
     unknown = 0
     for batch in task.training_batches(0).take(20):
@@ -182,7 +184,7 @@ def test_batches_are_what_the_data_says(tagging_recipe):
     np.testing.assert_array_equal(one["inputs"]["words"], other["inputs"]["words"])
 
 
-def test_padding_has_no_share_in_loss_and_metrics(tagging_recipe):
+def test_padding_does_not_change_loss_and_metrics(tagging_recipe):
     from zoo.training.step import Trainer
 
     task = prepared(tagging_recipe())
@@ -199,6 +201,7 @@ def test_padding_has_no_share_in_loss_and_metrics(tagging_recipe):
     assert got["accuracy"] == pytest.approx((logits.argmax(-1) == tags.numpy())[keep].mean(), rel=1e-6)
 
 
+@pytest.mark.full
 def test_the_train_step_compiles_with_xla(tagging_recipe, tmp_path):
     sizes = {"units": 8, "character_units": 4, "character_embedding": 4, "word_embedding": 8, "noise": 0.0}
     plain, compiled = (

@@ -1,4 +1,4 @@
-"""Labelled texts: the graph, files of them, and what an export answers."""
+"""Text classification: the graph, data, and exports."""
 
 import json
 
@@ -94,6 +94,20 @@ def test_files_are_cut_by_content(reviews, tmp_path):
         load_labelled("mnist", validation_examples=0, seed=0)
 
 
+def test_names_of_cldr_need_no_network():
+    data = load_labelled("cldr_names", validation_examples=2000, seed=0)
+    assert data.classes == ("city", "currency", "language", "territory")
+    assert data == load_labelled("cldr_names", validation_examples=2000, seed=1)  # the seed does not cut it
+    assert len(data.train) > 20_000 and 2000 <= len(data.validation) < 2100 and len(data.test) > 2500
+    rows = {split: set(zip(part.texts, part.labels, strict=True)) for split, part in data.present.items()}
+    everywhere = set().union(*rows.values())
+    for name, kind in (("Německo", 3), ("евро", 1), ("ruotsi", 2), ("Виена", 0)):
+        assert (name, kind) in everywhere, name
+    # All names of a thing are in one split: those of Germany, in the languages where no other thing has them.
+    holding = [split for split, found in rows.items() if ("Německo", 3) in found]
+    assert [s for s, found in rows.items() if {("Saksa", 3), ("Tyskland", 3), ("Germania", 3)} & found] == holding
+
+
 def test_a_trained_classifier_answers(trained, label):
     assert trained.metrics["test_accuracy"] > 0.95
     answer = label(text=tf.constant(["So great and so MOVING", "the film was scheußlich"]))
@@ -113,10 +127,14 @@ def test_any_text_is_answered(label, text):
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(-1), 1, rtol=1e-5)
 
 
-def test_predict_and_evaluate_on_the_command_line(trained, capsys):
+def test_predict_and_evaluate_on_the_command_line(trained, capsys, tmp_path):
     from zoo.cli.commands import dispatch
 
     assert dispatch(["predict", str(trained.export), "--text", "so great"]) == 0
     assert capsys.readouterr().out.startswith("--text: good (")
+    other = tmp_path / "other.tsv"
+    other.write_text("".join(f"so great {i}\t{'GOOD' if i % 2 else 'bad'}\n" for i in range(30)))
+    with pytest.raises(UsageError, match="has the class 'GOOD', which .* does not know; its classes are 'bad', 'good'"):
+        dispatch(["evaluate", str(trained.export), "--dataset", f"tsv:{other}"])
     assert dispatch(["evaluate", str(trained.export), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["test_accuracy"] == pytest.approx(trained.metrics["test_accuracy"])

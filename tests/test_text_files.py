@@ -139,7 +139,7 @@ def labelled(name, **options):
     return load_labelled(name, **{"validation_examples": 40, "seed": 0, **options})
 
 
-def test_rows_in_a_rhythm_are_cut_evenly(tmp_path):
+def test_periodic_rows_are_split_evenly(tmp_path):
     data = labelled(table(tmp_path, ROWS))
     for part in data.present.values():
         assert 0.3 < sum(part.labels) / len(part) < 0.7
@@ -180,21 +180,36 @@ def test_small_data_has_every_split(count, validation):
         assert 70 < len(sides["test"]) < 130 and 70 < len(sides["validation"]) < 130
 
 
-def test_headers_are_seen(tmp_path):
-    for header in ("sentence\tlabel", "Review Text\tSentiment", "text\tclass_id"):
+def test_headers_are_detected(tmp_path):
+    for header in (
+        "sentence\tlabel",
+        "Review Text\tSentiment",
+        "text\tclass_id",
+        "sentence1\tlabel",
+        '"text"\t"label"',
+    ):
         data = labelled(table(tmp_path, [header, *ROWS]))
         assert data.classes == ("neg", "pos") and "line 1 is a header" in data.found
-    for header in ("source\ttarget", "English\tGerman", "en\tde", "src text\ttgt text"):
+    for header in ("source\ttarget", "English\tGerman", "en\tde", "src text\ttgt text", "English sentence\tdeu"):
         assert (
             "line 1 is a header" in load_pairs(table(tmp_path, [header, *(f"a {i}\tb {i}" for i in range(40))])).found
         )
     assert len(labelled(table(tmp_path, ["the text\tpos", *ROWS])).present) == 3
+    with pytest.raises(ZooError, match="the header .label, text. says that the label comes first"):
+        labelled(table(tmp_path, ["label\ttext", *ROWS]))
+    unknown = labelled(table(tmp_path, ["v1\tv2", *ROWS]))
+    assert (
+        "the label of the first row, 'v2', is in no other row; if that row is a header, remove it" in unknown.warnings
+    )
+    assert not any("first row" in line for line in labelled(table(tmp_path, ROWS)).warnings)
 
 
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
         (["\t".join(reversed(row.split("\t"))) for row in ROWS], "600 different labels in 600 rows, and 2 .*swapped"),
+        ([f"{'abc'[i % 3]}\tb {i % 9}" for i in range(50)], "9 different labels in 50 rows, and 3 .*swapped"),
+        (["a\tpos", "a\tneg"] * 20, "has 40 rows, 1 different"),
         ([f"a {i}\tb {i}" for i in range(50)], "50 different labels in 50 rows; a class needs several texts"),
         ([f"a {i}\tpos" for i in range(50)], "every row has the label 'pos'; two or more are needed"),
         (["a,b"], "line 1: 1 column separated by tabs, but there are commas"),
@@ -206,19 +221,29 @@ def test_headers_are_seen(tmp_path):
         ([], "has no row"),
     ],
 )
-def test_tables_that_cannot_be_right_are_refused(tmp_path, rows, said):
+def test_invalid_tables_are_refused(tmp_path, rows, said):
     with pytest.raises(ZooError, match=said):
         labelled(table(tmp_path, rows))
 
 
-def test_what_may_be_wrong_with_a_table_is_said(tmp_path):
-    rows = [*ROWS, "a film\tNaN", 'the "best"\tPos', '"quoted"\tpos', "cafe\u0301\tneg"]
+def test_suspicious_tables_give_warnings(tmp_path):
+    rows = [
+        *ROWS,
+        "a film\tNaN",
+        "a film\tneg",
+        "one\tneg\u200b",
+        'the "best"\tPos',
+        '"quoted"\tpos',
+        "cafe\u0301\tneg",
+    ]
     data = labelled(table(tmp_path, rows))
     warnings = "\n".join(data.warnings)
     assert (
-        "1 of 604 rows have a cell in double quotes" in warnings and "the label 'NaN', which programs write" in warnings
+        "1 of 606 rows have a cell in double quotes" in warnings and "the label 'NaN', which programs write" in warnings
     )
     assert "the labels 'Pos' and 'pos' differ in case or spacing only" in warnings
+    assert "the labels 'neg' and 'neg\\u200b' differ" in warnings
+    assert "1 text has several labels, for example 'a film'" in warnings
     assert any("caf\u00e9" in part.texts for part in data.present.values())
     uneven = labelled(table(tmp_path, [*(f"a {i}\tpos" for i in range(300)), *(f"b {i}\tneg" for i in range(9))]))
     assert any("the classes are unbalanced" in line for line in uneven.warnings)
@@ -234,7 +259,7 @@ def test_line_ends_and_encodings_change_nothing(tmp_path, end, encoding):
     assert other.fingerprint["sha256"] == plain.fingerprint["sha256"]
 
 
-def test_separators_that_are_no_line_ends_stay_in_the_text(tmp_path):
+def test_separators_that_are_not_line_ends_stay_in_the_text(tmp_path):
     rows = [f"a\u2028b\u0085c\x0bd\x0ce {row}" for row in ROWS]
     assert sum(len(part) for part in labelled(table(tmp_path, rows)).present.values()) == 600
 
@@ -339,7 +364,15 @@ def test_a_treebank_file_is_cut_by_its_sentences(tmp_path):
         load_tagged(f"conllu:{path}")
 
 
-def test_overlap_and_unknown_tags_of_a_treebank_are_said(tmp_path):
+def test_a_treebank_with_one_tag_is_refused(tmp_path):
+    path = tmp_path / "x.conllu"
+    path.write_text("".join(sentence(i, tag="DET") for i in range(50)))
+    with pytest.raises(ZooError, match="every word of the training split has the tag 'DET'; two or more"):
+        load_tagged(f"conllu:{path}")
+    assert len(load_tagged(f"conllu:{path}", evaluation=True).test) == 50
+
+
+def test_warnings_name_overlap_and_unknown_tags_of_a_treebank(tmp_path):
     folder = treebank(tmp_path / "a", {"a-train.conllu": (0, 50), "a-test.conllu": (40, 60)})
     with open(tmp_path / "a" / "a-test.conllu", "a") as file:
         file.write(sentence(99, tag="X"))

@@ -1,4 +1,4 @@
-"""Translation: tokens, batches, search, exports and scores, on pairs that a small net learns in seconds."""
+"""Translation: tokens, batches, search, exports and scores, on pairs that a small model learns in seconds."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ SIZES = {"embedding": 16, "units": 24, "maxout": 16, "alignment": 16}
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """Counting in two languages, with names here and there, none of which occurs twice."""
+    """Numbers in two languages, some of them with names that occur only once."""
     path = tmp_path_factory.mktemp("pairs") / "numbers.tsv"
     rng = np.random.default_rng(0)
     lines = []
@@ -61,7 +61,7 @@ def signatures(trained):
     return tf.saved_model.load(str(trained.export)).signatures
 
 
-def test_texts_are_cut_and_joined_as_one_writes_them():
+def test_texts_are_split_into_tokens_and_joined():
     words = Tokenizer("words", True)
     text = "Ein T-Shirt, gru\u0308n (und\u00a0rot); 3 Hunde!"
     tokens = [token.decode() for token in words.split(tf.constant([text])).to_list()[0]]
@@ -72,7 +72,7 @@ def test_texts_are_cut_and_joined_as_one_writes_them():
     assert characters.join(characters.split(tf.constant(["Aé 1", ""]))).numpy().tolist() == ["Aé 1".encode(), b""]
 
 
-def test_batches_are_what_the_pairs_say(pairs):
+def test_batches_equal_the_pairs(pairs):
     task = prepared(make_recipe(pairs))
     for batch in task.training_batches(0).take(5):
         inputs, labels, real = batch["inputs"], batch["labels"], batch["mask"]
@@ -139,7 +139,7 @@ def random_net(seed=0, **sizes):
 
 
 def log_chances(model, source, written):
-    """The log-probability of each next token after those written, with what may never be written left in."""
+    """The log-probability of each next token, including tokens that are never generated."""
     before = np.array([[END, *written]], np.int32)
     logits = model({"source": source, "target": before})["logits"].numpy()[0, -1].astype(np.float64)
     chances = logits - np.log(np.exp(logits).sum())
@@ -147,7 +147,7 @@ def log_chances(model, source, written):
     return chances
 
 
-def test_a_beam_of_one_takes_the_likeliest_word_each_time():
+def test_a_beam_of_one_is_greedy_search():
     model = random_net()
     source = np.array([[3, 4, 5, END], [6, 7, END, 0]], np.int32)
     limits = np.array([9, 5], np.int32)
@@ -162,8 +162,8 @@ def test_a_beam_of_one_takes_the_likeliest_word_each_time():
         assert score == pytest.approx(total / len(written), rel=1e-4)
 
 
-@pytest.mark.parametrize("power", [0.0, 1.0])
-def test_a_beam_that_holds_everything_finds_the_best(power):
+@pytest.mark.parametrize("power", [pytest.param(0.0, marks=pytest.mark.full), 1.0])
+def test_a_beam_of_all_hypotheses_finds_the_best(power):
     model, source, limit = random_net(3), np.array([[3, 4, END]], np.int32), 4
     best = (-np.inf, ())
     for length in range(limit):
@@ -200,7 +200,7 @@ def test_a_trained_net_translates(trained, signatures):
     assert (trained.folder / "attention.png").exists()
 
 
-def test_an_unknown_word_is_taken_from_where_the_net_looks(signatures):
+def test_an_unknown_word_is_copied_from_the_position_of_most_attention(signatures):
     answer = {
         key: value.numpy()
         for key, value in signatures["serving_default"](
@@ -234,8 +234,9 @@ def test_any_text_is_answered(signatures, text):
     assert signatures["serving_default"](text=tf.constant([], tf.string))["translation"].shape == (0,)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["seq2seq_luong", "seq2seq_no_attention", "seq2seq_sutskever"])
-def test_the_other_nets_train_and_answer(name, pairs, tmp_path):
+def test_the_other_models_train_and_translate(name, pairs, tmp_path):
     sizes = {"embedding": 16, "units": 24, "layers": 2} if name == "seq2seq_sutskever" else SIZES
     result = run(make_recipe(pairs, model=name, model_args=sizes, epochs=1), run_dir=tmp_path / "run")
     answer = tf.saved_model.load(str(result.export)).signatures["beam"](text=tf.constant(["one two.", "one"]))
@@ -258,7 +259,7 @@ def test_predict_and_evaluate_on_the_command_line(trained, capsys, tmp_path):
         dispatch(["predict", str(trained.export), "--text", "five", "--plot", str(tmp_path / "none" / "a.png")])
 
 
-def test_what_cannot_be_is_said(pairs):
+def test_invalid_arguments_are_errors(pairs):
     with pytest.raises(UsageError, match="beam_width is 0"):
         make_recipe(pairs, beam_width=0)
     with pytest.raises(UsageError, match="label_smoothing"):

@@ -1,4 +1,4 @@
-"""`zoo verify`: sums and scores of exports."""
+"""`zoo verify`: checksums and scores of exports."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def changed_card(folder, **metrics):
     sums.write_text("\n".join([*rest, f"{read.sha256(card)}  assets.extra/card.json"]) + "\n")
 
 
-def test_what_is_wrong_with_each_export_is_named(export, tmp_path, capsys):
+def test_the_fault_of_each_export_is_named(export, tmp_path, capsys):
     names = {}
     for name in ("cut", "better", "without_data"):
         names[name] = shutil.copytree(export, tmp_path / name / "1")

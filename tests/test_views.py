@@ -1,4 +1,4 @@
-"""Crops, colours and normalisation, sets too large to hold, and how a test image is scored."""
+"""Crops, colours and normalisation, data that does not fit into memory, and views of test images."""
 
 from dataclasses import replace
 
@@ -135,7 +135,7 @@ def test_auxiliary_losses_count_as_the_recipe_says(digits):
 
 @pytest.fixture
 def record_files(tmp_path):
-    """40 files of 1 to 7 records; each record says its number."""
+    """40 files of 1 to 7 records; each record contains its number."""
     lengths, files, number = [1 + i % 7 for i in range(40)], [], 0
     for i, length in enumerate(lengths):
         files.append(str(tmp_path / f"part-{i:02d}"))
@@ -158,7 +158,7 @@ def test_records_have_parts_in_order(record_files):
 
 
 @pytest.mark.parametrize("buffer", [2048, 5])
-def test_a_stream_has_every_record_once_an_epoch_and_starts_anywhere(record_files, buffer, monkeypatch):
+def test_a_stream_has_every_record_once_per_epoch_and_starts_at_any_step(record_files, buffer, monkeypatch):
     monkeypatch.setattr("zoo.data.stream.BUFFER", buffer)
     keras.utils.set_random_seed(1)  # as every run does
     order = EpochShuffle(len(record_files), 4, seed=3)
@@ -178,7 +178,7 @@ def test_a_stream_has_every_record_once_an_epoch_and_starts_anywhere(record_file
 
 @pytest.fixture
 def tiny_imagenet(tmp_path, monkeypatch):
-    """The name of a TFDS set like imagenet2012: JPEGs of many sizes, a test split whose labels are a secret."""
+    """The name of a TFDS set like imagenet2012: JPEGs of many sizes, a test split with unpublished labels."""
     import tensorflow_datasets as tfds
 
     class TinyImagenet(tfds.core.GeneratorBasedBuilder):
@@ -278,7 +278,7 @@ def test_crops_and_scores_on_pictures_of_any_size(tmp_path, changes, scored, sma
     assert answers["probabilities"].shape == (3, 2)
 
 
-def test_sliding_is_the_mean_over_all_places():
+def test_dense_scoring_is_the_mean_over_all_positions():
     keras.utils.set_random_seed(0)
     for model in (small_net(num_classes=5), zoo.build("resnet20", num_classes=5)):
         slid = convolutional(model)
@@ -319,7 +319,7 @@ def test_windows_larger_than_the_picture_are_named(changes, said):
         ({"schedule": "exponential"}, "one value for an exponential schedule"),
     ],
 )
-def test_impossible_fields_are_named(changes, said):
+def test_invalid_fields_are_named(changes, said):
     with pytest.raises(UsageError, match=said):
         image_recipe(**changes)
 

@@ -1,4 +1,4 @@
-"""Every vision variant: exact counts, shapes, gradients, saving, other backends, XLA, and what they refuse."""
+"""Every vision variant: exact counts, shapes, gradients, saving, other backends, XLA, and errors."""
 
 import ast
 import json
@@ -254,7 +254,7 @@ assert "tensorflow" not in sys.modules, "a model file imports TensorFlow"
 
 
 def on_jax(names, folder, outputs):
-    """Builds `names` under Keras's JAX backend in a new process; those of `outputs` must answer as here."""
+    """Builds `names` on Keras's JAX backend in a new process; those in `outputs` must give the same outputs."""
     for name in outputs:
         model, x = small(name), images(VARIANTS[name][4])
         model(x, training=True)  # so that moving statistics are not those of a fresh model
@@ -280,8 +280,8 @@ def test_all_build_on_jax(tmp_path):
 @pytest.mark.parametrize(
     "name", ["all_cnn_a", "all_cnn_b", "all_cnn_c", "strided_cnn_c", "conv_pool_cnn_c", "nin_cifar"]
 )
-def test_slides_over_larger_images(name):
-    """The map of class scores of a larger image holds that of each crop, away from the borders; logits are its mean."""
+def test_larger_images_give_a_map_of_scores(name):
+    """The map of class scores of a larger image contains that of each crop, except at borders; logits are its mean."""
     model = zoo.build(name, input_shape=(None, None, 3))
     last = [layer for layer in model.layers if layer.weights][-1]
     class_map = keras.Model(model.input, last.output)
@@ -319,7 +319,7 @@ def test_drop_rate_is_the_only_noise():
 
 @pytest.mark.parametrize("name", ["all_cnn_c", "strided_cnn_c", "conv_pool_cnn_c", "nin_cifar"])
 def test_kernel_initializer(name):
-    """The published start is one deviation for all layers; He's keeps the variance of what a layer gets."""
+    """The published initialisation has one deviation for all layers; He's keeps the variance of a layer's input."""
     for arguments in ({}, {"kernel_initializer": "he_normal"}):
         for layer in small(name, **arguments).layers:
             if layer.weights:
@@ -334,7 +334,7 @@ def test_relu_and_relu6():
 
 
 def test_the_two_towers_do_not_see_each_other():
-    """Up to conv3 a change in one tower's maps leaves the other's alone; conv3 reads both."""
+    """Before conv3, a change in the maps of one tower does not change those of the other; conv3 reads both."""
     model = small("alexnet_two_tower", input_shape=(95, 95, 3))
     tail = keras.Model(
         model.get_layer("conv1").output, [model.get_layer(name).output for name in ("norm1", "pool2", "conv3")]

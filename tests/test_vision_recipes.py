@@ -1,4 +1,4 @@
-"""The vision recipes: what they train with, and that each runs at full resolution from pictures to export."""
+"""The vision recipes: their settings, and a run of each at full resolution from pictures to export."""
 
 from dataclasses import replace
 

@@ -61,7 +61,7 @@ def test_the_layer_gives_white_responses_and_keeps_its_kernel_fixed():
 
 
 @pytest.mark.parametrize("shape", [(3, 9, 8), (0, 9, 8, 3), (3, 1, 8, 3)], ids=str)
-def test_what_has_no_patches_is_refused(shape):
+def test_images_without_patches_are_refused(shape):
     with pytest.raises(ValueError, match="images has shape"):
         whitening_filters(np.zeros(shape))
 
@@ -83,7 +83,7 @@ def test_an_identity_kernel_copies_channels(inputs, outputs):
     assert isinstance(again.kernel_initializer, IdentityKernel)
 
 
-def test_airbench_starts_as_the_paper_has_it():
+def test_initial_weights_of_airbench_are_those_of_the_paper():
     model = zoo.build("airbench94")
     images = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype("float32")
     model.get_layer("whiten").adapt(images)

@@ -1,7 +1,7 @@
-"""Reference models for Keras 3 on TensorFlow: built by name, trained by a recipe, served as they are.
+"""Reference models for Keras 3 on TensorFlow: built by name, trained by a recipe, served from their exports.
 
-Importing this package costs the standard library alone. TensorFlow and Keras are loaded by the first
-call that needs them (`build`, `run`).
+Importing this package loads only the standard library. TensorFlow and Keras are loaded by the first call that needs
+them (`build`, `run`).
 """
 
 import importlib

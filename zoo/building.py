@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from zoo.backend import require_keras
 from zoo.errors import UsageError, nearest
 from zoo.exports.read import read_card, read_recipe
 from zoo.paths import literal_path
-from zoo.registry import Card, builder_of, describe
+from zoo.registry import Card, builder_of, describe, parameters_of
 from zoo.weights.exports import export_folder, load_export
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def build(
     """Builds a model by its name.
 
     Args:
-      name: a model (`list_models()` has them all) or a family, which stands for its default variant.
+      name: a model of `list_models()`, or a family, which means its default variant.
       weights: `None` for a fresh initialisation, a tag of the card, `"default"` for the card's first tag, or the
         path of an export. With another `num_classes` than the weights have, everything but the head is loaded.
       pretrained: the same as `weights="default"`.
@@ -44,25 +45,29 @@ def build(
       A built, functional `keras.Model` whose last layer gives logits (scores for the perceptron).
 
     Raises:
-      UsageError: an unknown model, argument, weights tag or impossible value, naming the nearest right ones.
+      UsageError: an unknown model, argument or weights tag, or an invalid value. The message suggests valid ones.
     """
     card = describe(name)
-    builder = builder_of(card)
-    parameters = inspect.signature(builder).parameters
+    require_keras()
+    builder, parameters = builder_of(card), parameters_of(card)
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     for key in config:
         if key not in parameters and not takes_any:
             raise UsageError(f"{card.name!r} takes no argument {key!r}. {nearest(key, [*parameters, *OWN_ARGUMENTS])}")
     _check_common_arguments(card.name, config)
     if pretrained and weights is not None:
-        raise UsageError(
-            f"{card.name}: pretrained=True loads the default weights; leave it out with weights={weights!r}."
-        )
+        raise UsageError(f"{card.name}: pretrained=True loads the default weights; omit it with weights={weights!r}.")
     if classifier_activation is not None and features:
-        raise UsageError(f"{card.name}: features are taken before the logits; leave out classifier_activation.")
+        raise UsageError(f"{card.name}: features are taken before the logits; omit classifier_activation.")
     weights = "default" if pretrained else weights
     if "name" in parameters:
         config.setdefault("name", card.name)
+    if _is_required(parameters.get("input_shape")) and card.input_shape:
+        config.setdefault("input_shape", card.input_shape)
+    stated = {**card.arguments, **config}
+    absent = [key for key, parameter in parameters.items() if _is_required(parameter) and key not in stated]
+    if absent and weights is None:
+        raise UsageError(f"{card.name!r} needs the argument {absent[0]!r}; give it, or give it a default.")
 
     import keras
 
@@ -71,6 +76,7 @@ def build(
             model = builder(**{**card.arguments, **config})
         else:
             model = _build_with_weights(card, builder, weights, config)
+        _check_model(keras, card, model)
         if classifier_activation is not None:
             from zoo.models.outputs import with_activation
 
@@ -80,6 +86,24 @@ def build(
 
             model = with_features(model, features)
     return model
+
+
+def _is_required(parameter: inspect.Parameter | None) -> bool:
+    """Whether a builder has this argument and no default for it."""
+    if parameter is None or parameter.default is not parameter.empty:
+        return False
+    return parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+
+
+def _check_model(keras: Any, card: Card, model: Any) -> None:
+    """Raises `UsageError` for what a builder of one's own must not return."""
+    if not isinstance(model, keras.Model):
+        raise UsageError(f"The builder of {card.name!r} returns {type(model).__name__}; it must return a keras.Model.")
+    if not getattr(model, "inputs", None):  # a subclass, or a Sequential without an input
+        raise UsageError(
+            f"The builder of {card.name!r} returns a {type(model).__name__} without known inputs; it must return a "
+            "functional model, keras.Model(inputs, outputs)."
+        )
 
 
 def _build_with_weights(
@@ -121,7 +145,7 @@ def _tag(card: Card, weights: str | os.PathLike[str]) -> str | os.PathLike[str]:
 
 
 def preprocessing(name: str, weights: str | os.PathLike[str] = "default") -> Callable[[Any], Any]:
-    """What the weights of a model expect to be done to images.
+    """The preprocessing of images for the weights of a model.
 
     Returns a function from uint8 images (N, any height, any width, C), or one image (height, width, C), to the numbers
     (N, height, width, C), or (height, width, C), that `zoo.build(name, weights=weights)` takes. Grey images, with one
@@ -247,14 +271,12 @@ def _check_common_arguments(model: str, config: Mapping[str, Any]) -> None:
     if pooling not in (None, "avg", "max"):
         raise UsageError(f"{model}: pooling is {pooling!r}; it may be 'avg', 'max' or None.")
     if pooling and config.get("include_top", True):
-        raise UsageError(
-            f"{model}: pooling={pooling!r} needs include_top=False; the top has its own way from map to vector."
-        )
+        raise UsageError(f"{model}: pooling={pooling!r} needs include_top=False; the top has its own pooling.")
 
 
 @contextlib.contextmanager
 def _dtype_policy(keras: Any, dtype: str | None) -> Iterator[None]:
-    """Sets Keras's global dtype policy while a graph is drawn, so that builders need no argument for it."""
+    """Sets Keras's global dtype policy while a graph is built, so that builders need no argument for it."""
     before = keras.config.dtype_policy()
     if dtype is not None:
         try:

@@ -1,4 +1,4 @@
-"""The errors a user can mend. The command line prints them as one line and exits with their status."""
+"""Errors that a user can fix. The command line prints them as one line and exits with their status."""
 
 import difflib
 import re
@@ -6,19 +6,19 @@ from collections.abc import Iterable
 
 
 class ZooError(Exception):
-    """Something went wrong that the message explains: what was found, what was expected, what to do."""
+    """An error whose message says what was found, what was expected and what to do."""
 
     exit_status = 1
 
 
 class UsageError(ZooError, ValueError):
-    """The call itself is wrong: an unknown name, argument or value."""
+    """The call is wrong: an unknown name, argument or value."""
 
     exit_status = 2
 
 
 def nearest(name: str, known: Iterable[str], *, count: int = 3) -> str:
-    """The end of an error message that names what `name` might have meant."""
+    """The end of an error message that suggests known names similar to `name`."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=count, cutoff=0.5)
     if not close:
@@ -30,13 +30,13 @@ def nearest(name: str, known: Iterable[str], *, count: int = 3) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What an error of the system or of TensorFlow says, in a few words."""
+    """The message of an error of the system or of TensorFlow, shortened."""
     text = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
     text = re.sub(r"\{\{.*?\}\} *|\s*\[Op:.*", "", text)  # TensorFlow's names of graph nodes
     return text.rpartition("; ")[2][:200] or type(error).__name__
 
 
 def inner_error(error: BaseException) -> ZooError | None:
-    """The `ZooError` raised by Python code that a TensorFlow graph called, of which TensorFlow keeps the text."""
+    """The `ZooError` raised by Python code inside a TensorFlow graph, of which TensorFlow keeps only the text."""
     match = re.search(r"\bZooError: (.+)", str(error))
     return ZooError(match.group(1)) if match else None

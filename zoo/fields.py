@@ -12,11 +12,11 @@ from zoo.errors import UsageError, nearest
 
 
 def check_fields(owner: str, instance: Any) -> None:
-    """Checks every field of a frozen dataclass against its annotation, and gives it its plain form.
+    """Checks every field of a frozen dataclass against its annotation, and converts it to a standard form.
 
-    A list becomes a tuple and a whole number in a float field becomes a float, so that a value is the same however it
-    was written. Raises `UsageError` that begins with `owner` for a value of another type, for a choice that does not
-    exist, and for a number that is not finite.
+    A list becomes a tuple and a whole number in a float field becomes a float, so that equal values compare equal.
+    Raises `UsageError` that begins with `owner` for a value of another type, for a choice that does not exist, and for
+    a number that is not finite.
     """
     hints = _hints(type(instance))
     for entry in fields(instance):

@@ -41,7 +41,7 @@ def finetuning_recipe(
 
     Args:
       export: a run directory, an export's folder, its name in `saved_models/`, or MODEL:TAG; the tag `imagenet` stands
-        for the weights of Keras Applications, which are fetched.
+        for the weights of Keras Applications, which are downloaded.
       dataset: the data to train on; by default the export's own.
       weights_only: take the weights and the preprocessing, and not the augmentation, loss and other fields of the
         export's recipe; they have their defaults.
@@ -112,7 +112,7 @@ def _inherited(kind: type[GradientRecipe], plain: Mapping[str, Any], weights_onl
 
 
 def _defaults(plain: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The training's own fields, which depend on the epochs that `changes` asks for."""
+    """The fields of the training, which depend on the epochs in `changes`."""
     epochs = changes.get("epochs", EPOCHS)
     frozen = 0
     if isinstance(epochs, int) and epochs > 1 and plain["task"] not in ALWAYS_KEPT:
@@ -131,7 +131,7 @@ def _defaults(plain: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def _check_dataset(export: str | os.PathLike[str], task: str, dataset: str) -> None:
-    """Refuses files of another task's kind."""
+    """Raises `UsageError` for files of another task's kind."""
     kind, expected = dataset.partition(":")[0] + ":", OWN_FILES.get(task)
     others = {files.partition(":")[0] + ":" for files in OWN_FILES.values()}
     if expected and kind in others and not expected.startswith(kind):

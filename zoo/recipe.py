@@ -1,4 +1,4 @@
-"""Recipes: everything that decides the outcome of a run, one flat frozen dataclass per task. Standard library only."""
+"""Recipes: everything that determines the result of a run, one frozen dataclass per task. Standard library only."""
 
 import hashlib
 import importlib.util

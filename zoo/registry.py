@@ -3,6 +3,8 @@
 import fnmatch
 import functools
 import importlib
+import inspect
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What is known of one model without building it.
+    """The description of one model, available without building it.
 
     `macs` counts multiply-accumulates of convolutions, dense and recurrent layers for one example, which is one token
     where the input is a sequence (a word of five characters for a tagger); `weights` maps a tag to the
-    pretrained export that holds it; `differences` lists where the graph leaves its paper.
+    pretrained export that holds it; `differences` lists how the graph differs from its paper.
     """
 
     name: str
@@ -146,11 +148,19 @@ def register(
     family: str = "user",
     **card: Any,
 ) -> None:
-    """Adds a builder of one's own, so that `build`, recipes and the command line know its name.
+    """Registers your own builder, so that `build`, recipes and the command line accept its name.
 
     `builder` is a callable with keyword arguments that returns a `keras.Model`, or its dotted name
-    (`"package.module:function"`). `card` fills the other fields of `Card`. Raises `UsageError` if the name is taken.
+    (`"package.module:function"`). `card` fills the other fields of `Card`; without `input_shape`, it is the default of
+    the function's argument of that name. Raises `UsageError` if the name is taken, and for what is no builder.
     """
+    if not isinstance(name, str) or not name:
+        raise UsageError(f"The name of a model is {name!r}; it must be a string.")
+    if not callable(builder) and not (isinstance(builder, str) and re.fullmatch(r"[\w.]+:\w+", builder)):
+        raise UsageError(
+            f"The builder of {name!r} is {builder!r}; it must be a function that returns a keras.Model, or its name "
+            "as 'package.module:function'."
+        )
     cards, defaults = _shipped()
     if name in cards or name in defaults or name in _registered:
         raise UsageError(f"The name {name!r} is already taken; choose another.")
@@ -158,11 +168,23 @@ def register(
     for key in card:
         if key not in known:
             raise UsageError(f"A card has no field {key!r}. {nearest(key, known)}")
+    if card.get("input_shape") is None and callable(builder):
+        default = getattr(inspect.signature(builder).parameters.get("input_shape"), "default", None)
+        card["input_shape"] = tuple(default) if isinstance(default, (tuple, list)) else None
     _registered[name] = Card(name=name, builder=builder, task=task, family=family, **card)
 
 
+def parameters_of(card: Card) -> Mapping[str, inspect.Parameter]:
+    """The arguments of a card's builder by name, with their annotations evaluated where that is possible."""
+    builder = builder_of(card)
+    try:
+        return inspect.signature(builder, eval_str=True).parameters
+    except (NameError, AttributeError, SyntaxError, TypeError):  # an annotation for type checkers alone
+        return inspect.signature(builder).parameters
+
+
 def builder_of(card: Card) -> Callable[..., "keras.Model"]:
-    """The function that draws a card's graph, imported now."""
+    """The function that builds a card's graph; its module is imported now."""
     if callable(card.builder):
         return card.builder
     module, _, function = card.builder.partition(":")

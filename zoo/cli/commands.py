@@ -17,7 +17,7 @@ from zoo.cli.parser import Parser
 from zoo.cli.status import exit_status
 from zoo.cli.verify import verify_command
 from zoo.errors import UsageError, ZooError, nearest
-from zoo.recipe import Recipe, list_recipes, load_script
+from zoo.recipe import Recipe, list_recipes, load_recipe, load_script
 
 
 def main(recipe: Recipe, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -94,19 +94,43 @@ def _show(arguments: Sequence[str]) -> None:
 
     parser = Parser("show", "Shows the card of a model, or a recipe.")
     parser.add_argument("name", help="a model, a family or a recipe")
-    name = parser.parse_args(arguments).name
+    parser.add_argument("--layers", action="store_true", help="show the layers of the model, too")
+    options = parser.parse_args(arguments)
+    name = options.name
     if name in list_recipes():
+        if options.layers:
+            raise UsageError(f"{name!r} is a recipe; --layers is for models. Try zoo show {load_recipe(name).model}.")
         module = load_script(name)
         print(module.__doc__.strip() + "\n")
         for key, value in module.recipe.to_dict().items():
             print(f"  {key:<20} {value}")
         return
     try:
-        print(describe(name))
+        card = describe(name)
     except UsageError as error:
         raise UsageError(
             f"There is no model or recipe {name!r}. {nearest(name, [*list_models(), *list_recipes()])}"
         ) from error
+    print(card)
+    if options.layers:
+        print()
+        _show_layers(name)
+
+
+def _show_layers(name: str) -> None:
+    from zoo.building import build
+    from zoo.models.summary import LAYER_COLUMNS, layer_cells, layer_table
+
+    rows = layer_table(build(name))
+    total = ("sum", "", "", "", f"{sum(row.parameters for row in rows):,}", f"{sum(row.macs for row in rows):,}")
+    cells = [LAYER_COLUMNS, *map(layer_cells, rows), total]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(LAYER_COLUMNS))]
+    for line in cells:
+        texts = [
+            text.ljust(width) if i < 4 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        print("  ".join(texts).rstrip())
 
 
 def _train_by_name(arguments: Sequence[str]) -> int:
@@ -143,7 +167,7 @@ def _launch(arguments: Sequence[str]) -> int:
 
 
 def _evaluate(arguments: Sequence[str]) -> None:
-    parser = Parser("evaluate", "Scores an export on the test split of a data set.")
+    parser = Parser("evaluate", "Evaluates an export on the test split of a data set.")
     parser.add_argument("export", metavar="EXPORT", help="a run directory, an export's folder, its name, or MODEL:TAG")
     parser.add_argument("--dataset", help="default: the data set it was trained on")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -167,7 +191,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
 
 
 def _predict(arguments: Sequence[str]) -> int:
-    parser = Parser("predict", "Answers for files or texts. The flags depend on the task of the export.")
+    parser = Parser("predict", "Predicts for files or texts. The flags depend on the task of the export.")
     help = "a run directory, an export's folder, its name, or MODEL:TAG; it must be the first argument"
     parser.add_argument("export", metavar="EXPORT", help=help)
     parser.add_argument("files", nargs="*", metavar="FILE", help="files or - (stdin); for images also folders")
@@ -213,7 +237,10 @@ def _serve_config(arguments: Sequence[str]) -> int:
 
 def _check_xla(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: zoo check-xla RECIPE [FLAGS]; the flags are those of `zoo train RECIPE`, but for where it runs.")
+        print(
+            "usage: zoo check-xla RECIPE [FLAGS]; the flags are those of `zoo train RECIPE`, without those that select "
+            "devices."
+        )
         return 0 if arguments else 2
     module = load_script(arguments[0])
     from zoo.report import console
@@ -243,18 +270,18 @@ def _check_xla(arguments: Sequence[str]) -> int:
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int | None], str]] = {
     "list": (_list, "list models"),
-    "show": (_show, "show a model's card, or a recipe"),
+    "show": (_show, "show a model's card, its layers, or a recipe"),
     "train": (_train_by_name, "train with a recipe; `zoo train` lists them"),
     "finetune": (finetune_command, "train an export's model on other data"),
     "distill": (distill_command, "train a model to give the probabilities of an export"),
     "lr-find": (lr_find_command, "suggest a learning rate for a recipe or an export"),
-    "launch": (_launch, "run a training in several processes on this machine"),
-    "evaluate": (_evaluate, "score an export on a data set"),
-    "verify": (verify_command, "check the sums of exports, and score them again"),
+    "launch": (_launch, "train in several processes on this machine"),
+    "evaluate": (_evaluate, "evaluate an export on a data set"),
+    "verify": (verify_command, "check the checksums of exports, and evaluate them again"),
     "export": (export_command, "write an export as a file for ONNX Runtime or LiteRT"),
     "ensemble": (ensemble_command, "write several exports as one, which answers with their mean probabilities"),
-    "predict": (_predict, "answer for files or texts"),
-    "serve": (_serve, "answer over TensorFlow Serving's protocol, with a page to try the models"),
+    "predict": (_predict, "predict for files or texts"),
+    "serve": (_serve, "serve exports with TensorFlow Serving's protocols and a page to try them"),
     "serve-config": (_serve_config, "write the configuration of the tensorflow/serving image"),
     "check-xla": (_check_xla, "compile a recipe's steps as a TPU needs them"),
 }

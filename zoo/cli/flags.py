@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, make_dataclass
 from typing import Annotated, Any
 
-from zoo.errors import UsageError
+from zoo.backend import require_keras
+from zoo.errors import UsageError, ZooError
 from zoo.recipe import Recipe
-from zoo.registry import builder_of, describe
+from zoo.registry import describe, parameters_of
 
 RENAMED = {"--least-count": "--min-count", "--longest": "--max-length"}
 
@@ -90,17 +91,19 @@ def _refuse_renamed(arguments: Sequence[str]) -> None:
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow and Keras without the start-up messages that no environment variable silences."""
+    """Imports TensorFlow and Keras without the start-up messages that no environment variable turns off."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as notes:
         os.dup2(notes.fileno(), 2)
         try:
-            import keras  # noqa: F401
+            require_keras()
             import tensorflow as tf
 
             tf.config.list_physical_devices()
+        except ZooError:
+            raise
         except BaseException:
             os.lseek(notes.fileno(), 0, os.SEEK_SET)
             os.write(terminal, notes.read())
@@ -111,15 +114,31 @@ def load_tensorflow() -> None:
 
 
 def _builder_fields(model: str, recipe: Recipe) -> list[tuple[str, Any, Any]]:
-    """The arguments of a model's builder as dataclass fields, with the recipe's values as defaults."""
+    """The arguments of a model's builder as dataclass fields, with the recipe's values as defaults.
+
+    An argument without an annotation has the type of its default; without a default, too, it is no flag.
+    """
     card = describe(model)
     defaults = {**card.arguments, **(recipe.model_args if model == recipe.model else {})}
     fields = []
-    for parameter in inspect.signature(builder_of(card)).parameters.values():
-        if parameter.kind is not parameter.KEYWORD_ONLY or parameter.name in ("name", "num_classes", "include_top"):
+    for parameter in parameters_of(card).values():
+        by_name = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        if not by_name or parameter.name in ("name", "num_classes", "include_top"):
             continue
         value = defaults.get(parameter.name, parameter.default)
         value = tuple(value) if isinstance(value, list) else value
-        kind = tuple[int, ...] if str(parameter.annotation) == "collections.abc.Sequence[int]" else parameter.annotation
-        fields.append((parameter.name, kind, field(default=value)))
+        kind = _kind(parameter.annotation, value)
+        if value is not parameter.empty and kind is not None:
+            fields.append((parameter.name, kind, field(default=value)))
     return fields
+
+
+def _kind(annotation: Any, value: Any) -> Any:
+    """The type that a flag is parsed as; None where there is none to be found."""
+    if str(annotation) == "collections.abc.Sequence[int]":
+        return tuple[int, ...]
+    if annotation is not inspect.Parameter.empty and not isinstance(annotation, str):
+        return annotation
+    if isinstance(value, tuple):
+        return tuple[type(value[0]), ...] if value else None
+    return type(value) if isinstance(value, (bool, int, float, str)) else None

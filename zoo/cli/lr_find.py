@@ -11,9 +11,9 @@ from zoo.recipe import list_recipes, load_recipe
 
 USAGE = """usage: zoo lr-find RECIPE|EXPORT [--dataset DATASET] [--steps N] [--plot PNG] [FLAGS]
 
-Trains for up to N steps (100) while the learning rate rises from 1e-6 to 1, draws the loss by rate into PNG
+Trains for up to N steps (100) while the learning rate rises from 1e-6 to 1, plots the loss by rate into PNG
 (NAME-lr-find.png) and suggests the rate at which the loss falls fastest. An export is tried as `zoo finetune` would
-train it. The run itself leaves nothing behind. The flags are those of `zoo train RECIPE` or `zoo finetune EXPORT`.
+train it. It writes no other file. The flags are those of `zoo train RECIPE` or `zoo finetune EXPORT`.
 """
 
 

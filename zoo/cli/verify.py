@@ -1,4 +1,4 @@
-"""`zoo verify`: the files of exports against their sums, and their scores against their cards."""
+"""`zoo verify`: checks the files of exports against their checksums, and their scores against their cards."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from zoo.weights.exports import find_export
 
 def verify_command(arguments: Sequence[str]) -> int:
     """Runs the command line of `zoo verify` and returns its exit status: 1 where an export is not as its card says."""
-    parser = Parser("verify", "Checks the SHA-256 sums of exports and scores them again on their data.")
+    parser = Parser("verify", "Checks the SHA-256 checksums of exports and evaluates them again on their data.")
     help = "run directories, exports' folders, their names, or MODEL:TAG; default: all in saved_models/"
     parser.add_argument("exports", metavar="EXPORT", nargs="*", help=help)
     options = parser.parse_args(arguments)

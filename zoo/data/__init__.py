@@ -1,1 +1,1 @@
-"""From a data set's name to batches: what is decoded once, in which order it comes, how it is changed on the way."""
+"""From the name of a data set to batches: reading, decoding, splitting, ordering and augmenting."""

@@ -1,4 +1,4 @@
-"""Files of two columns separated by a tab, as the user has them, and what may be wrong with them."""
+"""Files with two columns separated by a tab, and warnings about their content."""
 
 import re
 from dataclasses import dataclass
@@ -17,25 +17,28 @@ class Columns:
     notes: tuple[str, ...]  # what was left out
     warnings: tuple[str, ...]
     size: int  # bytes of the file
+    header: tuple[str, str] | None = None
 
 
 def read_columns(path: Path, expected: str, header: re.Pattern[str]) -> Columns:
     """The rows of a tab-separated file; empty lines are left out, and the first line where it is a header.
 
     `expected` says what a line is, for errors. A line is a header where it is the first and both its cells match
-    `header`. Raises `UsageError` where there is no such file, `ZooError` that names the line where it is not as
+    `header`. Raises `UsageError` if there is no such file, `ZooError` that names the line where it is not as
     expected.
     """
     if not path.is_file():
         raise UsageError(f"tsv:{display_path(path)}: there is no such file.")
-    rows, notes = [], []
+    rows, notes, titles = [], [], None
     for number, line in enumerate(split_lines(read_text(path)), start=1):
         if not line.strip():
             continue
         cells = [cell.strip() for cell in line.split("\t")]
+        plain = [cell.lstrip("#").strip(' "').casefold() for cell in cells]
         if len(cells) != 2 or not all(map(_visible, cells)):
             raise ZooError(f"{display_path(path)}, line {number}: {_fault(line, cells)}; a line is {expected}.")
-        if not rows and not notes and all(header.fullmatch(cell.casefold()) for cell in cells):
+        if not rows and not titles and all(map(header.fullmatch, plain)):
+            titles = (plain[0], plain[1])
             notes.append(f"line {number} is a header ({cells[0]}, {cells[1]}) and was left out")
             continue
         rows.append((cells[0], cells[1]))
@@ -46,7 +49,7 @@ def read_columns(path: Path, expected: str, header: re.Pattern[str]) -> Columns:
             f"{quoted:,} of {len(rows):,} rows have a cell in double quotes, which are read as part of it; "
             "if a spreadsheet put them there, save the file without quotes"
         )
-    return Columns(tuple(rows), tuple(notes), tuple(warnings), path.stat().st_size)
+    return Columns(tuple(rows), tuple(notes), tuple(warnings), path.stat().st_size, titles)
 
 
 def _visible(cell: str) -> bool:

@@ -31,9 +31,9 @@ class Treebank:
 def read_treebank(path: Path, evaluation: bool = False) -> Treebank:
     """Reads a CoNLL-U file, or a folder with a file for each split.
 
-    Where files of a folder have the official names of Universal Dependencies (`en_ewt-ud-train.conllu`), those count.
-    Otherwise a file's split is the one that is a word of its name: train, dev or val, test. Raises `UsageError` where
-    there is no such path, `ZooError` where the folder has no training file (with `evaluation`: none of any split), a
+    If files of a folder have the official names of Universal Dependencies (`en_ewt-ud-train.conllu`), only those are
+    read. Otherwise a file's split is the one that is a word of its name: train, dev or val, test. Raises `UsageError`
+    where there is no such path, `ZooError` if the folder has no training file (with `evaluation`: none of any split), a
     name says two splits, or a file is broken.
     """
     shown = f"conllu:{display_path(path)}"
@@ -73,7 +73,7 @@ def read_treebank(path: Path, evaluation: bool = False) -> Treebank:
 
 
 def split_of(file: Path, official: bool) -> str | None:
-    """The split that a file's name says, None for none; with `official`, official names alone say one."""
+    """The split in a file's name, or None; with `official`, only official names count."""
     if official:
         match = OFFICIAL.fullmatch(file.name)
         return WORDS[match["split"].lower()] if match else None
@@ -90,7 +90,7 @@ def read_conllu(path: Path) -> Iterator[tuple[list[str], list[str]]]:
     """Forms and UPOS tags of each sentence. Multi-word tokens (1-2) and empty nodes (1.1) are skipped: the words they
     are made of have lines of their own.
 
-    Raises `ZooError` that names the line where a file is broken.
+    Raises `ZooError` that names the line if a file is broken.
     """
     tokens: list[str] = []
     tags: list[str] = []
@@ -108,7 +108,14 @@ def read_conllu(path: Path) -> Iterator[tuple[list[str], list[str]]]:
             raise ZooError(f"{display_path(path)}, line {number}: {count} separated by tabs; CoNLL-U has 10.")
         if "-" in columns[0] or "." in columns[0]:
             continue
-        if not columns[0].isdigit() or not columns[1] or columns[3] in ("", "_"):
-            raise ZooError(f"{display_path(path)}, line {number}: a word needs a number, a form and a UPOS tag.")
+        if not columns[0].isdecimal() or not columns[1] or columns[3] in ("", "_"):
+            raise ZooError(
+                f"{display_path(path)}, line {number}: a word needs a number, a form and, in the fourth column, a tag."
+            )
+        if int(columns[0]) != len(tokens) + 1:
+            raise ZooError(
+                f"{display_path(path)}, line {number}: word {columns[0]} follows word {len(tokens)}; the words of a "
+                "sentence are numbered from 1, and an empty line ends it."
+            )
         tokens.append(columns[1].replace(" ", "\u00a0"))  # a form may hold spaces; served tokens are separated by them
         tags.append(columns[3])

@@ -15,7 +15,7 @@ from zoo.data.exif import HEAD, orientation, upright
 from zoo.data.paths import display_path
 from zoo.errors import ZooError, reason
 
-# By suffix a folder's files are chosen; how one is decoded depends on its content alone.
+# The suffix decides which files of a folder are read; the content alone decides how one is decoded.
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MAX_PIXELS = 1 << 27  # of one image: 400 MB once decoded
 PNG, JPEG, GIF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8"
@@ -25,14 +25,14 @@ TOO_LARGE = f"an image of more than {MAX_PIXELS:,} pixels; scale it down"
 def decode_image(content: tf.Tensor, channels: int) -> tf.Tensor:
     """PNG, JPEG, GIF or BMP bytes, a scalar, as uint8 pixels (any, any, channels).
 
-    JPEG files are turned as their EXIF orientation says; transparent PNG files are laid on white. Raises
+    JPEG files are rotated by their EXIF orientation; transparent PNG files get a white background. Raises
     `InvalidArgumentError` for what is none of these, is damaged, or has more than `MAX_PIXELS` pixels.
     """
 
     def starts_with(mark: bytes) -> tf.Tensor:
         return tf.strings.substr(content, 0, len(mark)) == mark
 
-    # Always by way of colours: TensorFlow cannot decode a CMYK JPEG to grey. Grey pixels stay what they are.
+    # Always decoded as colours, because TensorFlow cannot decode a CMYK JPEG to grey. Grey pixels do not change.
     pixels = tf.cond(
         starts_with(PNG),
         lambda: _decode_png(content),
@@ -47,7 +47,7 @@ def decode_image(content: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def _checked(content: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
-    """The content, once an image of these sides is found to be small enough."""
+    """The content, after a check that an image of these sides is small enough."""
     small = tf.reduce_prod(tf.cast(sides, tf.int64)) <= MAX_PIXELS
     with tf.control_dependencies([tf.raw_ops.Assert(condition=small, data=[TOO_LARGE])]):
         return tf.identity(content)
@@ -105,7 +105,7 @@ def decode_file(content: bytes) -> np.ndarray:
 
 
 def _check_size(content: bytes) -> None:
-    """Raises `ZooError` where the header of a PNG or JPEG file announces too many pixels."""
+    """Raises `ZooError` if the header of a PNG or JPEG file announces too many pixels."""
     if content.startswith(PNG):
         height, width = (int.from_bytes(content[at : at + 4], "big") for at in (20, 16))
     else:
@@ -115,7 +115,7 @@ def _check_size(content: bytes) -> None:
 
 
 def _lay_on_white(pixels: np.ndarray, depth: int = 8) -> np.ndarray:
-    """RGBA pixels (H, W, 4) laid on white, as `_decode_png` does it, of a file with so many bits."""
+    """RGBA pixels (H, W, 4) on a white background, as in `_decode_png`, of a file with this number of bits."""
     colour, alpha = pixels[..., :3], pixels[..., 3:].astype(np.int32)
     if (alpha == 255).all() or (alpha == min((1 << depth) - 1, 255)).all():
         return colour
@@ -165,7 +165,7 @@ def read_content(path: bytes) -> bytes:
     """The content of an image file as `decode_image` reads it: other formats than PNG and JPEG as a PNG file.
 
     Without TensorFlow, because data pipelines call it on TensorFlow's own threads, which must not wait for each other.
-    Raises `ZooError` that names the file where it cannot be read, is cut off, or is damaged as far as that can be told
+    Raises `ZooError` that names the file if it cannot be read, is cut off, or is damaged as far as that can be told
     without decoding.
     """
     try:

@@ -16,7 +16,7 @@ MAX_FILES = 20_000  # of more files as many are hashed, evenly spaced
 def hash_files(paths: Sequence[Path]) -> dict[Path, bytes]:
     """A hash of the size and the content of each file.
 
-    Of large sets the first and last bytes are hashed only, and of sets of very many files a sample.
+    Of large sets only the first and last bytes of each file are hashed, of sets with very many files only a sample.
     """
     sizes = {path: _size(path) for path in paths}
     whole = sum(sizes.values()) <= WHOLE_BYTES
@@ -29,7 +29,7 @@ def hash_files(paths: Sequence[Path]) -> dict[Path, bytes]:
                 if len(content) < sizes[path]:
                     file.seek(-ENDS, os.SEEK_END)
                     content += file.read()
-        except OSError:  # whoever reads the file says so
+        except OSError:  # the code that reads the file reports it
             content = b""
         return hashlib.sha256(sizes[path].to_bytes(8, "little") + content).digest()
 

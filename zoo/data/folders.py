@@ -16,7 +16,7 @@ from zoo.errors import UsageError, ZooError
 SPLITS = ("train", "validation", "test")
 SPLIT_NAME = re.compile(
     r"(?:(?P<train>train|training|trn)|(?P<validation>val|valid|validation|dev|development)|(?P<test>test|testing|tst))"
-    r"(?:[ _-]?(?:set|split|data|dataset|images|imgs))?",
+    r"(?:[ _-]?(?:set|split|data|dataset|images|imgs))?(?:[ _-]?(?:19|20)\d\d)?",
     re.IGNORECASE,
 )
 
@@ -65,8 +65,8 @@ def read_layout(root: Path, *, evaluation: bool = False) -> Layout:
     """Finds out how a folder of images is laid out.
 
     It has a subfolder for each class, or for each split (train, val, test and their usual variants, in any case) with
-    a subfolder for each class. Raises `UsageError` where there is no such folder, `ZooError` where the layout is
-    ambiguous, and where there are fewer than two classes. With `evaluation`, neither a training split nor a second
+    a subfolder for each class. Raises `UsageError` if there is no such folder, `ZooError` if the layout is
+    ambiguous or there are fewer than two classes. With `evaluation`, neither a training split nor a second
     class is needed.
     """
     name = f"folder:{display_path(root)}"
@@ -95,7 +95,7 @@ def read_layout(root: Path, *, evaluation: bool = False) -> Layout:
 
 
 def _branches(folder: Path) -> tuple[list[Branch], list[str]]:
-    """The subfolders of a folder, and what is to be said about the files that lie beside them."""
+    """The subfolders of a folder, and notes about the files next to them."""
     branches = [Branch(path, files_below(path, SUFFIXES)) for path in subfolders(folder)]
     beside = files_below(folder, SUFFIXES, recursive=False)
     notes = [f"beside the folders, {note}" for note in beside.notes()]
@@ -123,7 +123,9 @@ def _read_splits(name: str, layout: Layout, splits: list[Branch], others: list[B
     if "train" not in by_split and not evaluation:
         flat = [branch.name for branch in others if branch.split == "train"]
         why = f"{flat[0]} has images but no class folders" if flat else "there is none for training"
-        raise ZooError(f"{name}: {', '.join(b.name for b in splits)} look like splits, but {why}.")
+        names = " and ".join(branch.name for branch in splits)
+        look = "look like splits" if len(splits) > 1 else "looks like a split"
+        raise ZooError(f"{name}: {names} {look}, but {why}.")
     for branch in others:
         layout.warnings.append(f"{branch.name} has images but no class folders, and is not used")
     for split in SPLITS:
@@ -171,7 +173,7 @@ def _classes(name: str, layout: Layout, branches: Sequence[Branch]) -> Classes:
 
 
 def _check_levels(name: str, layout: Layout, full: Sequence[Branch], evaluation: bool) -> None:
-    """Refuses folders of classes that are not the right ones, as far as it can be seen."""
+    """Raises `ZooError` if the folders are probably not classes."""
     flat = [branch.name for branch in full if branch.split]
     if full and len(flat) == len(full):
         raise ZooError(
@@ -188,16 +190,22 @@ def _check_levels(name: str, layout: Layout, full: Sequence[Branch], evaluation:
                 f"{', '.join(map(display_path, branch.below[:4]))}; use folder:{display_path(branch.path)}"
             )
     inside = [set(branch.below) for branch in full]
-    if len(full) > 1 and len(inside[0]) > 1 and all(names == inside[0] for names in inside):
-        if not any(branch.direct for branch in full):
-            raise ZooError(
-                f"{name}: each of its folders ({', '.join(display_name(b.name) for b in full[:4])}) has the same "
-                "folders in it. If they are splits, call them train, val and test; else this is one level too high."
-            )
+    shared = sorted(set.intersection(*inside)) if inside else []
+    if len(full) > 1 and len(shared) > 1 and not any(branch.direct for branch in full):
+        raise ZooError(
+            f"{name}: each of its folders ({_few(display_name(branch.name) for branch in full)}) has the same folders "
+            f"in it ({_few(map(display_path, shared))}). If they are splits, call them train, val and test; else this "
+            f"is one level too high: use for example folder:{display_path(full[0].path)}"
+        )
+
+
+def _few(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
 
 
 def cut_classes(classes: Classes, hashes: Mapping[Path, bytes], seed: int) -> tuple[dict[str, Classes], list[str]]:
-    """Ten per cent of each class to test, ten to validation, at least one image each while two are left for train.
+    """Ten per cent of each class to test, ten to validation, at least one image each if two remain for train.
 
     Drawn by the seed among different files: identical ones are in one split. Also gives warnings.
     """

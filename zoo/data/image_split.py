@@ -1,4 +1,4 @@
-"""One split of a set of images: what is held in memory or where it is read from, and its batches."""
+"""One split of a set of images, in memory or read from files, and its batches."""
 
 import os
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from zoo.errors import ZooError
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """Images with their labels: those that are held, or where to read them, and the view that is taken of each.
+    """Images in memory or their sources, with their labels and the view that is taken of each.
 
     `pictures` holds uint8 pixels (N, H, W, C), which are the views themselves or what they are taken of, or the paths
-    of files (N,) in bytes, or TFDS records. `labels` is int64 (N,), None for records, which bring theirs along.
+    of files (N,) in bytes, or TFDS records. `labels` is int64 (N,), None for records, which contain them.
     """
 
     pictures: np.ndarray | Records
@@ -117,6 +117,25 @@ class ImageSplit:
         if keep and len(rest):
             rest = replace(rest, pictures=np.stack([image for image in seen if not isinstance(image, str)]))
         return rest, [fault for fault in seen if isinstance(fault, str)]
+
+    def first_fault(self, label: str) -> str | None:
+        """What is wrong with a file that cannot be decoded; None where all can be, and where no files are read."""
+        if isinstance(self.pictures, Records) or self.pictures.ndim > 1:
+            return None
+
+        def fault_of(path: bytes) -> str | None:
+            try:
+                read_image(path, self.view.shape[2])
+            except ZooError as error:
+                return str(error)
+            return None
+
+        pool = ThreadPoolExecutor(os.cpu_count())
+        try:
+            found = progress(pool.map(fault_of, self.pictures), f"checking {label}", len(self))
+            return next(filter(None, found), None)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _of_record(self, record: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         content, label = self.parse(record)

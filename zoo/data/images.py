@@ -1,19 +1,22 @@
 """Images by name: any TFDS classification set, the embedded digits, the user's own folders."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from zoo.data import arrays
 from zoo.data.file_hashes import fingerprint_of_files, hash_files
 from zoo.data.folders import SPLITS, Classes, copy_warnings, cut_classes, read_layout
 from zoo.data.image_split import ImageSplit
-from zoo.data.paths import display_path
+from zoo.data.paths import display_path, own_path
 from zoo.data.splits import (
     Splits,
+    alike_warnings,
     class_warnings,
     describe_classes,
     describe_counts,
@@ -23,9 +26,10 @@ from zoo.data.splits import (
 from zoo.data.stream import Records
 from zoo.data.tfds_images import load_tfds, published_order
 from zoo.data.views import View
-from zoo.errors import UsageError, ZooError
+from zoo.errors import UsageError, ZooError, inner_error
 
-CACHE_LIMIT = 10**9  # bytes; what is larger is decoded anew each time it is read
+CACHE_LIMIT = 10**9  # bytes; larger data is decoded each time it is read
+ADVICE = "Repair or remove such files, or leave them out with --skip-bad-images."
 LARGE = 500  # pixels; what the side of an image is taken to be where views keep its size
 
 
@@ -43,13 +47,13 @@ def load_images(
     log: Callable[[str], None] = print,
     given: Mapping[str, Any] | None = None,
 ) -> Splits[ImageSplit]:
-    """Loads a data set as training and testing (validation among it; by default the same) see it.
+    """Loads a data set with the views of training and of testing (also used for validation; by default the same).
 
     `dataset` is a TFDS name (`"mnist"`), an embedded set (`"digits"`, which needs no network) or `"folder:PATH"`: a
     folder with a subfolder of images for each class, or with train, val and test above those (see
     `zoo.data.folders`). A folder without splits is cut by the seed, 80, 10 and 10 % of each class; with `evaluation`
-    all of it is the test split. What is larger than `cache_limit` once decoded, or seen otherwise each time, is read
-    and decoded anew each time. Where there is no validation split, `validation_examples` are cut from train:
+    all of it is the test split. Data whose decoded size is above `cache_limit`, or whose view is random, is read
+    and decoded each time. Where there is no validation split, `validation_examples` are cut from train:
     `"random"` by the seed (the last ones where a set is streamed, which TFDS has shuffled) or from the `"end"` of the
     authors' own order, which TFDS sets alone have. `"arrays"` is what is `given` in Python (see `zoo.data.arrays`).
     Raises `UsageError` for an unknown name, `ZooError` for data that
@@ -67,7 +71,7 @@ def load_images(
             raise UsageError("data has neither 'validation' nor 'test'; give one, or set validation_examples.")
     elif dataset.startswith("folder:"):
         data = _folder(
-            Path(dataset.removeprefix("folder:")),
+            own_path(dataset, "a folder with a subfolder of images for each class"),
             views,
             seed=seed,
             skip_bad_images=skip_bad_images,
@@ -83,6 +87,18 @@ def load_images(
     return _described(
         data, data.found.splitlines() if data.found else [], dataset.startswith("folder:") or given is not None
     )
+
+
+def find_fault(data: Splits[ImageSplit], error: tf.errors.OpError) -> ZooError | None:
+    """What made TensorFlow fail with `error` while it read streamed images: the file that cannot be decoded.
+
+    TensorFlow does not say which one it is, so that all are decoded until one fails. None where it is no file.
+    """
+    found = inner_error(error)
+    if found is None and isinstance(error, tf.errors.InvalidArgumentError):
+        faults = (part.first_fault(f"{data.name} {split}") for split, part in data.present.items())
+        found = next(filter(None, faults), None)
+    return ZooError(f"{found}. {ADVICE}") if found else None
 
 
 def _cut_validation(data: Splits[ImageSplit], view: View, seed: int, examples: int, cut_from: str) -> Splits:
@@ -114,7 +130,7 @@ def _described(data: Splits[ImageSplit], notes: Sequence[str], own: bool) -> Spl
         return replace(data, found="\n".join([*found, f"  classes: {names}", *notes]))
     labels = {split: part.labels for split, part in data.present.items()}
     found += [*(f"  {note}" for note in notes), *describe_classes(data.classes, labels)]
-    warnings = (*data.warnings, *class_warnings(data.classes, labels))
+    warnings = (*data.warnings, *alike_warnings(data.classes, "classes"), *class_warnings(data.classes, labels))
     return replace(data, found="\n".join(found), warnings=warnings)
 
 
@@ -165,14 +181,19 @@ def _folder(
             notes.append(f"{len(hashes) - different:,} files are copies of others, and are cut with them")
     for split in ("train", "test") if "test" in files else ("train",):
         if not files.get(split) and not evaluation:
-            raise ZooError(f"{name}: there are too few images for a {split} split.")
+            counts = Counter({label: len(paths) for found in files.values() for label, paths in found.items()})
+            most, count = counts.most_common(1)[0]
+            raise ZooError(
+                f"{name}: there are too few images for a {split} split: {count} in the largest class, "
+                f"{display_name(most)}; at least 4 are needed, and 20 in each class are better."
+            )
     classes = tuple(sorted({label for found in files.values() for label in found}))
     splits = {split: _of_files(found, classes, views[split]) for split, found in files.items() if found}
     warnings += copy_warnings(files, hashes)
     shape = [n or LARGE for n in views["test"].shape]
     held = sum(len(split) * int(np.prod(shape)) for split in splits.values()) <= cache_limit
     faults = []
-    if held or skip_bad_images:  # otherwise decoding every file once more would take too long
+    if held or skip_bad_images:  # for larger data, decoding every file once more would take too long
         for split, part in splits.items():
             keep = held and part.view.storable
             splits[split], bad = part.decoded(f"{display_path(root.name)} {split}", keep=keep)
@@ -181,7 +202,7 @@ def _folder(
                 raise ZooError(f"{name}: none of the {len(part)} files of the {split} split can be decoded: {bad[0]}.")
     if faults and not skip_bad_images:
         more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise ZooError(f"{faults[0]}{more}. Repair or remove such files, or leave them out with --skip-bad-images.")
+        raise ZooError(f"{faults[0]}{more}. {ADVICE}")
     if faults:
         more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
         warnings.append(f"left out: {faults[0]}{more}")

@@ -1,4 +1,4 @@
-"""Texts with a label each: TFDS's sets of text classification, the user's own files."""
+"""Texts with a label each: TFDS's sets of text classification, names of CLDR, the user's own files."""
 
 import random
 import re
@@ -10,9 +10,11 @@ from itertools import chain
 from pathlib import Path
 
 from zoo.data.columns import read_columns
-from zoo.data.paths import display_path
+from zoo.data.names import KINDS, load_names
+from zoo.data.paths import display_path, own_path
 from zoo.data.splits import (
     Splits,
+    alike_warnings,
     class_warnings,
     cut_by_content,
     describe_classes,
@@ -23,9 +25,16 @@ from zoo.data.splits import (
 from zoo.errors import UsageError, ZooError
 
 # What the cells of the first line say where it is a header and not a text with its label.
-TEXTS = r"texts?|sentences?|reviews?|comments?|content|documents?|messages?|tweets?|titles?|body|input"
-LABELS = r"labels?|class|classes|category|categories|sentiments?|tags?|target|topic|intent|score|rating|output|y"
-HEADER = re.compile(rf"([a-z]+[ _-])?({TEXTS}|{LABELS})([ _-]([a-z]+|\d))?")
+TEXTS = (
+    r"(texts?|sentences?|reviews?|comments?|content|documents?|messages?|tweets?|titles?|headlines?|descriptions?"
+    r"|utterances?|questions?|body|input)\d?"
+)
+LABELS = (
+    r"(labels?|class|classes|category|categories|sentiments?|tags?|target|topic|intent|genre|polarity|emotion|score"
+    r"|rating|output|y)\d?"
+)
+TEXT_TITLE, LABEL_TITLE = (re.compile(rf"([a-z]+[ _-])?{words}([ _-]([a-z]+|\d))?") for words in (TEXTS, LABELS))
+HEADER = re.compile(f"{TEXT_TITLE.pattern}|{LABEL_TITLE.pattern}")
 MISSING = {"nan", "null", "none", "n/a", "na", "<na>"}  # what programs write for a value that is missing
 
 
@@ -55,21 +64,30 @@ def load_labelled(
     """Loads labelled texts, normalised to NFC.
 
     `dataset` is a set of TFDS with a text and a label (`"imdb_reviews"`), whose validation split is drawn from its
-    training split by the seed, or `"tsv:FILE"`: a text, a tab and its label a line. A file is cut by a hash of the
-    text: 10 % to test, and `validation_examples` to validation, so that equal texts are in one split. With
-    `evaluation`, a file is not cut: all of it is the test split. Raises `UsageError` for an unknown name, `ZooError`
+    training split by the seed; `"cldr_names"`, names of cities, currencies, languages and territories in 29 languages
+    (no network), cut by a hash of what they name, so that all names of a thing are in one split; or
+    `"tsv:FILE"`: a text, a tab and its label a line, cut by a hash of the text, so that equal texts are in one split.
+    A cut gives 10 % to test and `validation_examples` to validation. With `evaluation`, a file is not cut: all of it
+    is the test split. Raises `UsageError` for an unknown name, `ZooError`
     for data that cannot be read, are too few or have labels that cannot be.
     """
     name, notes, warnings, files, size = display_path(dataset), (), [], 0, 0
     if dataset.startswith("tsv:"):
-        path = Path(dataset.removeprefix("tsv:"))
+        path = own_path(dataset, "a file with a text, a tab and its label on each line")
         columns = read_columns(path, "a text, a tab and its label", HEADER)
         classes = _classes(path, columns.rows, evaluation)
-        rows = [(text, classes.index(label)) for text, label in columns.rows]
-        parts = {"test": rows} if evaluation else _cut(name, rows, validation_examples)
+        _check_header(path, columns.header)
+        ids = {label: i for i, label in enumerate(classes)}
+        rows = [(text, ids[label]) for text, label in columns.rows]
+        parts = {"test": rows} if evaluation else _cut(name, rows, [text for text, _ in rows], validation_examples)
         how = "all of it for evaluation" if evaluation else "cut by a hash of the text: 10 % for test"
         notes, files, size = (how, *columns.notes), 1, columns.size
         warnings = [*columns.warnings, *_label_warnings(classes, rows)]
+    elif dataset == "cldr_names":
+        classes = KINDS
+        rows, things = load_names()
+        parts = _cut(name, rows, things, validation_examples)
+        notes = ("cut by a hash of what is named: 10 % for test",)
     else:
         classes, train, test = _tfds(dataset, log)
         _check_sizes(name, len(train), len(test), validation_examples)
@@ -99,19 +117,28 @@ def load_labelled(
 
 
 def _classes(path: Path, rows: Sequence[tuple[str, str]], evaluation: bool) -> tuple[str, ...]:
-    """The class names of a file's rows. Raises `ZooError` where the second column cannot be labels."""
+    """The class names of a file's rows. Raises `ZooError` if the second column cannot be labels."""
     texts, labels = {text for text, _ in rows}, Counter(label for _, label in rows)
     name = display_path(path)
     if not rows:
         raise ZooError(f"{name} has no row; a line is a text, a tab and its label.")
     if len(labels) == 1 and not evaluation:
         raise ZooError(f"{name}: every row has the label {display_name(rows[0][1])!r}; two or more are needed.")
+    counted = f"{name}: {len(labels):,} different labels in {len(rows):,} rows"
+    if len(rows) >= 20 and len(labels) > max(2, len(texts)):
+        raise ZooError(f"{counted}, and {len(texts):,} different texts. The columns are swapped: text first.")
     if len(rows) >= 20 and len(labels) > len(rows) / 2:
-        counted = f"{name}: {len(labels):,} different labels in {len(rows):,} rows"
-        if len(texts) < len(labels) / 2:
-            raise ZooError(f"{counted}, and {len(texts):,} different texts. The columns are swapped: text first.")
         raise ZooError(f"{counted}; a class needs several texts. A line is a text, a tab and its label.")
     return tuple(sorted(labels))
+
+
+def _check_header(path: Path, header: tuple[str, str] | None) -> None:
+    """Refuses a file whose header says that the label comes first."""
+    if header and not LABEL_TITLE.fullmatch(header[1]) and not TEXT_TITLE.fullmatch(header[0]):
+        raise ZooError(
+            f"{display_path(path)}: the header ({header[0]}, {header[1]}) says that the label comes first; a line is a "
+            "text, a tab and its label."
+        )
 
 
 def _label_warnings(classes: Sequence[str], rows: Sequence[tuple[str, int]]) -> list[str]:
@@ -121,12 +148,19 @@ def _label_warnings(classes: Sequence[str], rows: Sequence[tuple[str, int]]) -> 
         for i, name in enumerate(classes)
         if name.casefold() in MISSING
     ]
-    alike: dict[str, list[str]] = {}
-    for name in classes:
-        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
-    for names in alike.values():
-        if len(names) > 1:
-            warnings.append(f"the labels {' and '.join(map(repr, names))} differ in case or spacing only")
+    warnings += alike_warnings(classes, "labels")
+    first = rows[0]
+    if len(classes) > 2 and counts[first[1]] == 1 and 1 not in [counts[i] for i in counts if i != first[1]]:
+        warnings.append(
+            f"the label of the first row, {display_name(classes[first[1]])!r}, is in no other row; if that row is a "
+            "header, remove it"
+        )
+    several: dict[str, set[int]] = {}
+    for text, label in rows:
+        several.setdefault(text, set()).add(label)
+    if differing := [text for text, labels in several.items() if len(labels) > 1]:
+        how_many = f"{len(differing):,} text{'s have' if len(differing) > 1 else ' has'}"
+        warnings.append(f"{how_many} several labels, for example {display_name(differing[0])!r}")
     return warnings
 
 
@@ -138,8 +172,10 @@ def _check_sizes(name: str, train: int, test: int, validation_examples: int) -> 
         )
 
 
-def _cut(name: str, rows: Sequence[tuple[str, int]], validation_examples: int) -> dict[str, list[tuple[str, int]]]:
-    sides = cut_by_content(name, [text for text, _ in rows], validation=validation_examples, test=0.1)
+def _cut(
+    name: str, rows: Sequence[tuple[str, int]], contents: Sequence[str], validation_examples: int
+) -> dict[str, list[tuple[str, int]]]:
+    sides = cut_by_content(name, contents, validation=validation_examples, test=0.1)
     held = len(sides["train"]) + len(sides["validation"])
     _check_sizes(name, held if sides["train"] else 0, len(sides["test"]), validation_examples)
     return {split: [rows[i] for i in indices] for split, indices in sides.items()}
@@ -165,7 +201,9 @@ def _tfds(dataset: str, log: Callable[[str], None]):
 
     from zoo.data.prepared import prepared
 
-    unknown = f"TFDS has no labelled texts {dataset!r}; imdb_reviews are some. Or tsv:FILE."
+    unknown = (
+        f"There are no labelled texts {dataset!r}; take cldr_names, a set of TFDS such as imdb_reviews, or tsv:FILE."
+    )
     try:
         builder = tfds.builder(dataset)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
@@ -173,7 +211,7 @@ def _tfds(dataset: str, log: Callable[[str], None]):
     features = builder.info.features
     if not ({"text", "label"} <= set(features) and isinstance(features["label"], tfds.features.ClassLabel)):
         raise UsageError(unknown)
-    builder = prepared(dataset, "tsv:FILE", log, builder)
+    builder = prepared(dataset, "cldr_names, or tsv:FILE", log, builder)
     parts = []
     for split in ("train", "test"):
         rows = builder.as_dataset(split=split).as_numpy_iterator()

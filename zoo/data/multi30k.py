@@ -1,4 +1,4 @@
-"""Multi30k (Elliott, Frank, Sima'an & Specia 2016), task 1, as a TFDS builder, which TFDS itself has not."""
+"""Multi30k (Elliott, Frank, Sima'an & Specia 2016), task 1, as a TFDS builder; TFDS does not contain it."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""From pixels to a model's input, with what that learns from the training images."""
+"""From pixels to a model's input, with statistics of the training images."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -17,8 +17,8 @@ class Normalisation(tf.Module):
 
     `kind` is `"constants"` (subtract `mean` and divide by `std`, one value or one a channel), `"mean_image"` (subtract
     the mean of the training images pixel by pixel and divide by `std`), `"per_image"` (mean 0 and variance 1 of each
-    image) or `"gcn_zca"` (global contrast normalisation and ZCA whitening). `learn` must see the training images first
-    where `needs_images`; what it learns are variables, so that an export carries them.
+    image) or `"gcn_zca"` (global contrast normalisation and ZCA whitening). If `needs_images` is True, call `learn`
+    with the training images first. The statistics are variables, so that an export contains them.
     """
 
     def __init__(

@@ -7,10 +7,9 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 from zoo.data.columns import Columns, read_columns
-from zoo.data.paths import display_path
+from zoo.data.paths import display_path, own_path
 from zoo.data.splits import Splits, cut_by_content, describe_counts, fingerprint_of
 from zoo.errors import UsageError, ZooError, nearest
 
@@ -24,13 +23,15 @@ FIRST_DAY, LAST_DAY = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
 # What the cells of the first line say where it is a header and not a pair.
 CODES = (
     r"(ar|be|bg|bn|ca|cs|da|de|el|en|es|et|eu|fa|fi|fr|ga|he|hi|hr|hu|hy|id|is|it|ja|ka|ko|lt|lv|ms|nb|nl|nn|no|pl|pt"
-    r"|ro|ru|sk|sl|sr|sv|ta|te|th|tr|uk|ur|vi|zh)"
+    r"|ro|ru|sk|sl|sr|sv|ta|te|th|tr|uk|ur|vi|zh|ara|bul|cat|ces|dan|deu|ell|eng|est|fas|fin|fra|heb|hin|hrv|hun|ind|isl"
+    r"|ita|jpn|kor|lav|lit|nld|nob|nor|pol|por|ron|rus|slk|slv|spa|srp|swe|tha|tur|ukr|vie|zho)"
 )
 HEADER = re.compile(
-    r"(source|target|src|tgt|trg|input|output|text|translation|original|sentence)[ _-]?(text|language|sentence|[12ab])?"
-    "|" + CODES + r"([_-][a-z]{2,4})?"
-    r"|arabic|chinese|czech|dutch|english|finnish|french|german|greek|hebrew|hindi|hungarian|italian|japanese|korean"
-    r"|norwegian|polish|portuguese|romanian|russian|spanish|swedish|turkish|ukrainian|vietnamese"
+    r"((source|target|src|tgt|trg|input|output|text|translation|original|sentence|"
+    + CODES
+    + r"([_-][a-z]{2,4})?|arabic|chinese|czech|dutch|english|finnish|french|german|greek|hebrew|hindi|hungarian|italian"
+    r"|japanese|korean|norwegian|polish|portuguese|romanian|russian|spanish|swedish|turkish|ukrainian|vietnamese)"
+    r"[ _-]?(text|language|sentences?|translation|[12ab])?)"
 )
 
 
@@ -62,10 +63,11 @@ def load_pairs(dataset: str, *, evaluation: bool = False, log: Callable[[str], N
     if dataset == "dates":
         parts = _dates()
     elif dataset.startswith("tsv:"):
-        columns = read_columns(Path(dataset.removeprefix("tsv:")), "a text, a tab and its translation", HEADER)
+        path = own_path(dataset, "a file with a text, a tab and its translation on each line")
+        columns = read_columns(path, "a text, a tab and its translation", HEADER)
         parts = {"test": pairs(columns.rows)} if evaluation else _cut(name, columns)
         how = "all of it for evaluation" if evaluation else "cut by a hash of the first column: 90 %, 5 % and 5 %"
-        notes, warnings, files, size = (how, *columns.notes), list(columns.warnings), 1, columns.size
+        notes, warnings, files, size = (how, *columns.notes), _row_warnings(columns), 1, columns.size
     elif dataset in ("multi30k/en-de", "multi30k/en-fr"):
         parts = _multi30k(dataset, log)
     else:
@@ -86,6 +88,18 @@ def load_pairs(dataset: str, *, evaluation: bool = False, log: Callable[[str], N
         warnings=(*warnings, *_repeated(parts)) if files else (),
         fingerprint=fingerprint_of(rows, examples=sum(sizes.values()), files=files, size=size),
     )
+
+
+def _row_warnings(columns: Columns) -> list[str]:
+    """What may be wrong with the rows of a file: the same on both sides, or labels in place of translations."""
+    warnings, rows = list(columns.warnings), columns.rows
+    same = sum(source == target for source, target in rows)
+    if same:
+        warnings.append(f"{same:,} of {len(rows):,} rows have the same text on both sides")
+    targets = len({target for _, target in rows})
+    if len(rows) >= 20 and targets <= len(rows) / 10:
+        warnings.append(f"{len(rows):,} rows have {targets:,} different translations, which may be labels")
+    return warnings
 
 
 def _repeated(parts: dict[str, Pairs]) -> list[str]:

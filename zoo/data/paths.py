@@ -6,10 +6,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# What operating systems, archives and network storage leave beside the user's files, in lower case.
+from zoo.errors import UsageError
+
+# Files and folders that operating systems, archives and network storage add, in lower case.
 SYSTEM_FOLDERS = {"__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "system volume information"}
 SYSTEM_FOLDERS |= {"lost+found", "recycler"}
 SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+
+
+def own_path(dataset: str, what: str) -> Path:
+    """The path of one's own data, such as "folder:PATH"; `what` says for an error what it should be.
+
+    Raises `UsageError` where there is no path, or the word PATH or FILE in its place, as recipes without data of their
+    own and the documentation have it.
+    """
+    kind, _, path = dataset.partition(":")
+    if not path or (path in ("PATH", "FILE") and not os.path.exists(path)):
+        word = "FILE" if kind == "tsv" else "PATH"
+        raise UsageError(f"There is no data yet: give it with --dataset {kind}:{word}, where {word} is {what}.")
+    return Path(path)
 
 
 def is_hidden(name: str) -> bool:
@@ -41,7 +56,7 @@ class Files:
     unfollowed: list[Path] = field(default_factory=list)  # links that are broken or lead to a folder above them
 
     def notes(self) -> list[str]:
-        """What was not taken, for people."""
+        """What was not taken, as lines of text."""
         notes = [f"not read: {describe_suffixes(self.other)}"] if self.other else []
         if self.unfollowed:
             more = f" and {len(self.unfollowed) - 1} more" if len(self.unfollowed) > 1 else ""
@@ -50,7 +65,7 @@ class Files:
 
 
 def describe_suffixes(counts: Mapping[str, int]) -> str:
-    """Numbers of files by suffix, for people."""
+    """Numbers of files by suffix, as text."""
     return ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in sorted(counts.items()))
 
 

@@ -10,9 +10,9 @@ from zoo.errors import ZooError, reason
 
 
 def prepared(name: str, offline: str, log: Callable[[str], None], builder=None):
-    """The TFDS builder of a set, its data fetched and prepared if need be.
+    """The TFDS builder of a set. Its data is downloaded and prepared if necessary.
 
-    `offline` names what to use where that cannot be. Raises `ZooError`, and TFDS's own errors for unknown names.
+    `offline` names the alternative for the error message. Raises `ZooError`, and TFDS's errors for unknown names.
     """
     import tensorflow_datasets as tfds
 
@@ -23,25 +23,25 @@ def prepared(name: str, offline: str, log: Callable[[str], None], builder=None):
     try:
         _see_network(builder)
         builder.download_and_prepare()
-    except Exception as error:  # whatever the network, the disk or the builder raise, the way out is the same
+    except Exception as error:  # whatever the network, the disk or the builder raise, the solution is the same
         by_hand = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
         if by_hand:
             folder = Path(builder.data_dir).parents[1] / "downloads" / "manual"
             raise ZooError(
-                f"{name} has to be downloaded by hand, for its owners ask for consent. {' '.join(by_hand.split())} "
+                f"{name} has to be downloaded by hand, because its owners require consent. {' '.join(by_hand.split())} "
                 f"The folder is {folder}; then start the same command again. Or use --dataset {offline}."
             ) from error
         raise ZooError(
-            f"{name} is not prepared in {builder.data_dir} and cannot be fetched ({reason(error)}). With no "
+            f"{name} is not prepared in {builder.data_dir} and cannot be downloaded ({reason(error)}). With no "
             f"network, use --dataset {offline}, or set TFDS_DATA_DIR to where it is prepared."
         ) from error
     return builder
 
 
 def _see_network(builder) -> None:
-    """Raises `OSError` where the first host that a builder fetches from cannot be reached. TFDS tries for minutes."""
+    """Raises `OSError` if the first host of a builder's downloads cannot be reached; TFDS itself tries for minutes."""
     urls = [*getattr(builder, "URLS", ()), *builder.url_infos]
-    if not urls or urllib.request.getproxies():  # behind a proxy a host need not be known here
+    if not urls or urllib.request.getproxies():  # behind a proxy, the host name may not resolve here
         return
     address = urlsplit(urls[0])
     socket.create_connection((address.hostname, address.port or 443), timeout=10).close()

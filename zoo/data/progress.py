@@ -1,4 +1,4 @@
-"""A progress bar for what takes long."""
+"""A progress bar."""
 
 import sys
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ T = TypeVar("T")
 def progress(items: Iterable[T], label: str, total: int | None) -> Iterable[T]:
     """The items one by one under a bar, which is removed at the end; `total` may be unknown (None or negative).
 
-    Nothing is drawn where standard output is no terminal. `label` is literal text.
+    Nothing is drawn if standard output is not a terminal. `label` is literal text.
     """
     from rich.markup import escape
     from rich.progress import track

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from zoo.data.conllu import read_treebank
-from zoo.data.paths import display_path
+from zoo.data.paths import display_path, own_path
 from zoo.data.splits import Splits, cut_by_content, describe_counts, fingerprint_of
 from zoo.errors import UsageError, ZooError, nearest
 
@@ -48,7 +48,8 @@ def load_tagged(dataset: str, *, evaluation: bool = False, log: Callable[[str], 
     if dataset == "python_tokens":
         parts = _python_tokens()
     elif dataset.startswith("conllu:"):
-        treebank = read_treebank(Path(dataset.removeprefix("conllu:")), evaluation)
+        path = own_path(dataset, "a CoNLL-U file, or a folder with one for each split")
+        treebank = read_treebank(path, evaluation)
         parts = {split: sentences(rows) for split, rows in treebank.splits.items()}
         notes, files, size = list(treebank.notes), treebank.files, treebank.size
         if "all" in parts:
@@ -67,6 +68,8 @@ def load_tagged(dataset: str, *, evaluation: bool = False, log: Callable[[str], 
     first, learned = next(iter(parts.items()))
     counts = Counter(tag for row in learned.tags for tag in row)
     tags = tuple(sorted(counts))
+    if files and not evaluation and len(tags) == 1:
+        raise ZooError(f"{name}: every word of the training split has the tag {tags[0]!r}; two or more are needed.")
     sizes = {split: len(part) for split, part in parts.items()}
     found = [f"{name}: {describe_counts(sizes, 'sentences')}, {len(tags)} tags", *(f"  {note}" for note in notes)]
     found.append(f"  tags in {first}: {', '.join(f'{tag} {count:,}' for tag, count in counts.most_common(30))}")

@@ -12,7 +12,7 @@ from zoo.errors import ZooError
 T = TypeVar("T", bound=Sized)
 
 MAX_LISTED = 20  # classes that are listed one by one
-UNBALANCED = 10  # the largest class over the smallest, from which on a warning is given
+UNBALANCED = 10  # a warning is given from this ratio of the largest to the smallest class on
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Splits(Generic[T]):
 
     A split that is absent is None. `train` is None only where own data was loaded with `evaluation=True` and has no
     splits of its own: all of it is `test` then. `classes` names the classes of classification and the tags of tagging
-    in the order of their ids; it is empty where there are none. `found` says in plain words what was read and how it
-    was cut, `warnings` what may be wrong with it, a line each. `fingerprint` has the keys `files`, `examples`, `bytes`
+    in the order of their ids; it is empty where there are none. `found` says what was read and how it was
+    split, `warnings` what may be wrong with it, one line each. `fingerprint` has the keys `files`, `examples`, `bytes`
     and `sha256`; two are equal only for the same data.
     """
 
@@ -37,7 +37,7 @@ class Splits(Generic[T]):
 
     @property
     def scored(self) -> T:
-        """The split that results are reported on: test, or what there is in its place."""
+        """The split that results are reported on: test, else validation, else train."""
         return next(split for split in (self.test, self.validation, self.train) if split is not None)
 
     @property
@@ -109,6 +109,19 @@ def class_warnings(classes: Sequence[str], labels: Mapping[str, Iterable[int]]) 
     return warnings + absent
 
 
+def alike_warnings(classes: Sequence[str], what: str) -> list[str]:
+    """Class names that differ only in case, spacing or characters that cannot be seen."""
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        visible = "".join(c for c in name if c.isprintable() or c.isspace())
+        alike.setdefault(" ".join(visible.casefold().split()), []).append(name)
+    return [
+        f"the {what} {' and '.join(map(ascii, names))} differ in case or spacing only"
+        for names in alike.values()
+        if len(names) > 1
+    ]
+
+
 def _few(names: Sequence[str]) -> str:
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
@@ -144,7 +157,7 @@ def cut_by_content(name: str, contents: Sequence[str], *, validation: float | in
 
     Rows whose `share_of` is below `test` go to test, those of the rest below `test + validation` to validation. An
     integer `validation` takes the rows of the rest with the lowest shares: as many, or a few more so that equal rows
-    stay together. Each split gets one row at least. Raises `ZooError` where there are fewer different rows than splits.
+    stay together. Each split gets one row at least. Raises `ZooError` if there are fewer different rows than splits.
     """
     shares = [share_of(content) for content in contents]
     counts = Counter(shares)

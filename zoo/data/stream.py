@@ -1,4 +1,4 @@
-"""The order of training examples, a function of (seed, step): any step is reached without replaying those before."""
+"""The order of training examples, a function of (seed, step), so that a run can start at any step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-CHUNK = 64  # examples handled by one call: smaller batches are cut from it, so that each costs little
+CHUNK = 64  # examples per call; smaller batches are slices of it, which costs less
 GROUP = 16  # record files that are read side by side
 WINDOW = CHUNK  # batches that are sorted by length together; no fewer, for a chunk is handled as a whole
 BUFFER = 2048  # records that are shuffled together
@@ -47,7 +47,7 @@ class BatchRNG:
 
 @dataclass(frozen=True)
 class EpochShuffle:
-    """Epochs of `count` examples, each in its own order, laid end to end and cut into full batches.
+    """A sequence of epochs of `count` examples, each in its own order, divided into full batches.
 
     Step s holds positions s·B to (s+1)·B − 1 of that sequence, so an epoch's remainder opens the next epoch.
     """
@@ -87,7 +87,7 @@ class EpochShuffle:
             fetched = fetch(indices, BatchRNG(tf.stack([tf.constant(self.seed, tf.int64), number]), count, offsets))
             return tf.nest.map_structure(lambda row: tf.reshape(row, [steps, len(rows), *row.shape[1:]]), fetched)
 
-        # Chunks begin where they would have begun had the run never stopped, so that their seeds are the same.
+        # Chunks begin at the same positions as in a run that never stopped, so that their seeds are the same.
         chunks = tf.data.Dataset.counter(first_step // steps).map(
             chunk, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
@@ -96,7 +96,7 @@ class EpochShuffle:
 
 @dataclass(frozen=True)
 class Records:
-    """Examples in TFRecord files, too many to hold: read file by file, so that few are in memory at a time."""
+    """Examples in TFRecord files that do not fit into memory and are read file by file."""
 
     files: tuple[str, ...]
     skip: tuple[int, ...]  # records at the start of each file that are not of this split

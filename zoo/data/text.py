@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.data.paths import display_path, files_below
+from zoo.data.paths import display_path, files_below, own_path
 from zoo.data.splits import Splits, fingerprint_of
 from zoo.data.text_files import read_text
 from zoo.errors import UsageError, ZooError, nearest
@@ -98,7 +98,7 @@ def _cut(name: str, text: str, split: str, streams: int, sequence_length: int) -
         if sequences < 3 or not held:
             raise _too_short(name, count, streams * sequence_length * 3)
         length, cut = sequences * sequence_length, (sequences - held) * sequence_length
-        around = text + text[0]  # the very last target, as there
+        around = text + text[0]  # the very last target, as in char-rnn
         rows = [around[i * length : (i + 1) * length + 1] for i in range(streams)]
         train, validation = tuple(row[: cut + 1] for row in rows), tuple(row[cut:] for row in rows)
         return {"train": Streams(train), "validation": Streams(validation)}
@@ -120,13 +120,13 @@ def _too_short(name: str, count: int, needed: int) -> ZooError:
 
 
 def _read(dataset: str, log: Callable[[str], None]) -> tuple[str, list[str], int]:
-    """The text, what is to be said about its files, and how many there are."""
+    """The text, notes about its files, and their number."""
     if dataset == "python_docs":
         from pydoc_data.topics import topics
 
         return unicodedata.normalize("NFC", "\n".join(topics[name] for name in sorted(topics))), [], 0
     if dataset.startswith("text:"):
-        return _read_files(Path(dataset.removeprefix("text:")))
+        return _read_files(own_path(dataset, "a text file, or a folder of .txt files"))
     if dataset == "tiny_shakespeare":
         from zoo.data.prepared import prepared
 

@@ -49,7 +49,7 @@ def _convert(encoding: str) -> str:
 
 
 def read_text(file: Path) -> str:
-    """A file's text, decoded and normalised. Raises `ZooError` where it cannot be read or decoded."""
+    """A file's text, decoded and normalised. Raises `ZooError` if it cannot be read or decoded."""
     try:
         content = file.read_bytes()
     except OSError as error:

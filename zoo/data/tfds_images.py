@@ -20,7 +20,7 @@ def load_tfds(name: str, views: dict[str, View], cache_limit: int, log: Callable
     """A TFDS set with an image and a label. Its validation split stands for a test split whose labels are not
     published, as in ImageNet.
 
-    Raises `UsageError` for an unknown set or one without labelled images, `ZooError` where it cannot be had.
+    Raises `UsageError` for an unknown set or one without labelled images, `ZooError` if it cannot be had.
     """
     import tensorflow_datasets as tfds
 

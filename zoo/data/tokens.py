@@ -1,4 +1,4 @@
-"""Texts cut into tokens and joined again, in the graph, so that training and serving cannot differ."""
+"""Splitting texts into tokens and joining them, in the graph, so that training and serving are the same."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ WORD = r"([\p{L}\p{M}\p{N}]+(?:['’\-][\p{L}\p{M}\p{N}]+)*|[^\s\p{Z}\p{L}\p{M}\
 
 
 class Tokenizer:
-    """UTF-8 texts to tokens, words and signs or single characters, and back."""
+    """UTF-8 texts to tokens, words and symbols or single characters, and back."""
 
     def __init__(self, unit: Literal["words", "characters"], lower_case: bool):
         self.unit, self.lower_case = unit, lower_case
@@ -27,7 +27,7 @@ class Tokenizer:
         return tf.strings.split(tf.strings.regex_replace(texts, WORD, r" \1 "))
 
     def join(self, tokens: tf.RaggedTensor) -> tf.Tensor:
-        """Tokens (N, any) → strings (N,), with spaces where one writes them."""
+        """Tokens (N, any) → strings (N,), without spaces before punctuation and inside brackets."""
         if self.unit == "characters":
             return tf.strings.reduce_join(tokens, axis=-1)
         texts = tf.strings.reduce_join(tokens, axis=-1, separator=" ")

@@ -1,4 +1,4 @@
-"""Unicode normalisation in the graph, so that an export answers the same however a text's characters are composed.
+"""Unicode normalisation in the graph, so that an export gives the same result for every composition of a text.
 
 TensorFlow has no such operation. NFC is computed here on code points as in Unicode Standard Annex 15 (decompose, sort
 marks by their class, compose), with tables from Python's `unicodedata`, which normalises the training data.
@@ -18,8 +18,8 @@ SHIFT = 1 << 21  # above every code point
 def normalize(text: tf.Tensor) -> tf.Tensor:
     """UTF-8 strings of any shape in NFC, without a byte-order mark at their start, with \\n for \\r\\n and \\r.
 
-    `zoo.data.text_files.normalize` is the same in Python. Where a text has to be composed, bytes that are not UTF-8
-    become U+FFFD.
+    `zoo.data.text_files.normalize` is the same in Python. If a text is not in NFC, its bytes that are not UTF-8 become
+    U+FFFD.
     """
     text = tf.strings.regex_replace(tf.strings.regex_replace(text, "\r\n?", "\n"), "^\ufeff", "")
     flat = tf.reshape(text, [-1])
@@ -136,7 +136,7 @@ def _compose_once(values, classes, rows, first, going):
     joins = first & ~begins & (into_before >= 0) & (classes == 0)
     joins &= tf.gather(first, before) & (tf.gather(classes, before) == 0)
     joins &= ~tf.gather(joins, before) | (positions == 0)
-    # A mark joins the first of its segment, unless one of its own class stands between them.
+    # A mark composes with the first of its segment, unless a mark of the same class is between them.
     into_leader = _composed(tf.gather(values, leader), values)
     blocked = (before != leader) & (tf.gather(classes, before) >= classes)
     marks = ~first & (into_leader >= 0) & ~blocked & (tf.gather(classes, leader) == 0) & ~tf.gather(joins, leader)

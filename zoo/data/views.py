@@ -1,4 +1,4 @@
-"""From pictures of any size to the model's size, and what training does to them on the way."""
+"""From pictures of any size to the model's size, with the augmentation of training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ COLOUR_COMPONENTS = (
 )  # red, green and blue; a column each
 
 
-MAX_ASPECT = 20  # of a picture whose shorter side is brought to a size: of longer ones the central part is taken
+MAX_ASPECT = 20  # of a picture whose shorter side is resized; of longer pictures the central part is taken
 
 
 @dataclass(frozen=True)
 class View:
-    """How one picture becomes an image that is stored or fed.
+    """How one picture becomes an image of the data set.
 
     `take` gets uint8 pixels (H, W, C) of any size and a seed (2,), and returns uint8 of `shape` (height, width, C), in
-    which None is a size that differs from picture to picture. Where it is not `random`, the seed says nothing.
+    which None is a size that differs from picture to picture. If it is not `random`, the seed has no effect.
     """
 
     shape: tuple[int | None, int | None, int]
@@ -48,12 +48,12 @@ def whole(shape: Sequence[int]) -> View:
 
 
 def central_square(side: int, channels: int) -> View:
-    """The shorter side brought to `side`, then the central square."""
+    """The shorter side resized to `side`, then the central square."""
     return View((side, side, channels), lambda pixels, seed: resize_to_square(pixels[None], side)[0])
 
 
 def rescaled(side: int, channels: int) -> View:
-    """The whole picture with its shorter side brought to `side`."""
+    """The whole picture with its shorter side resized to `side`."""
     return View((None, None, channels), lambda pixels, seed: resize_shorter(pixels[None], side)[0])
 
 
@@ -108,7 +108,7 @@ def resize(images: tf.Tensor, shape: Sequence[int | tf.Tensor]) -> tf.Tensor:
 
 
 def resize_shorter(images: tf.Tensor, side: int | tf.Tensor) -> tf.Tensor:
-    """uint8 (N, any, any, C) with the shorter side brought to `side`, the aspect kept.
+    """uint8 (N, any, any, C) with the shorter side resized to `side` and the same aspect ratio.
 
     Of images more than `MAX_ASPECT` times as long as wide, the central part of that aspect: a strip of 1 × 3,000 pixels
     would be 256 × 768,000 otherwise.
@@ -156,8 +156,8 @@ def random_window(
         step, first = one, left
     else:
         step, first = tf.where(mirrored, -one, one), tf.where(mirrored, left + (size[1] - 1), left)
-    # Column x and row y of a window are column step·x + first and row y + top of its image: whole numbers, so no pixel
-    # is interpolated.
+    # Column x and row y of a window are column step·x + first and row y + top of its image. These are whole numbers, so
+    # no pixel is interpolated.
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=tf.stack([step, zero, first, zero, one, top, zero, zero], axis=1),

@@ -87,7 +87,7 @@ class Words(tf.Module):
 
 
 class WordsAndCharacters(tf.Module):
-    """From tokens to the ids of words and of their characters, in the graph.
+    """Converts tokens to the ids of words and of their characters, in the graph.
 
     `counts` says how often each word occurs in training; those with fewer than `min_count` are unknown. `characters`
     are known besides those of the words.
@@ -100,7 +100,7 @@ class WordsAndCharacters(tf.Module):
         self.counts = [1, 1, *(counts[word] for word in self.words.words)]
 
     def sizes(self) -> dict[str, int]:
-        """The arguments that a net takes from here."""
+        """The arguments of a model's builder that depend on the vocabularies."""
         return {"word_vocabulary": len(self.words), "character_vocabulary": len(self.characters) + 1}
 
     def __call__(self, tokens: tf.RaggedTensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:

@@ -1,1 +1,1 @@
-"""Where a run runs: one device, several, several machines, a TPU."""
+"""Devices of a run: one device, several devices, several machines, a TPU."""

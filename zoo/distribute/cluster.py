@@ -16,7 +16,7 @@ Cluster = Literal["tf_config", "slurm", "kubernetes", "gce"]
 def find_workers(cluster: Cluster | None, slurm_port: int) -> tuple[Any, tuple[str, ...], int]:
     """TensorFlow's resolver, the addresses of all workers (the chief first) and the index of this process.
 
-    Raises `UsageError` where the source of the addresses is missing or wrong.
+    Raises `UsageError` if the source of the addresses is missing or wrong.
     """
     resolvers = tf.distribute.cluster_resolver
     kind = cluster or ("slurm" if not os.environ.get("TF_CONFIG") and runs_under_slurm() else "tf_config")

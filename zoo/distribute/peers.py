@@ -20,7 +20,7 @@ def wait_for_workers(workers: Sequence[str], worker: int, timeout: float) -> Non
     """Returns when all workers have started: each listens at its own address until it has reached the others.
 
     TensorFlow waits for them too, but without a limit, and nothing else in the process runs meanwhile. Raises
-    `UsageError` where this worker's port is in use, `ZooError` that names the workers that do not start.
+    `UsageError` if this worker's port is in use, `ZooError` that names the workers that do not start.
     """
     port, deadline = int(workers[worker].rpartition(":")[2]), time.monotonic() + timeout
     with socket.socket() as own:

@@ -117,7 +117,7 @@ class Placement:
 def choose_strategy(devices: Devices) -> Placement:
     """The strategy that `devices` names, or by default the one for the devices that are available.
 
-    Raises `UsageError` where it is not available, `ZooError` where the workers or the TPU do not respond.
+    Raises `UsageError` if it is not available, `ZooError` if the workers or the TPU do not respond.
     """
     if devices.logical_devices:
         _split(devices.logical_devices)

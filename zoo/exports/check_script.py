@@ -1,4 +1,4 @@
-"""Loads an export in a process of its own and compares its answers with the model that was trained.
+"""Loads an export in a new process and compares its outputs with those of the trained model.
 
 Run as a script: `check_script.py EXPORT ANSWERS.npz`. It imports TensorFlow and nothing of the zoo. ANSWERS.npz holds
 the request as `in:NAME` and the expected answer as `out:NAME`. Prints the largest difference; exits with 1 where

@@ -23,7 +23,7 @@ def find(path: str | os.PathLike[str]) -> Path:
     """The version folder of an export, checked to be complete.
 
     `path` is the version folder itself, the folder above it (the newest version is taken) or a run directory. Raises
-    `UsageError` where there is none, `ZooError` where a file is missing or changed.
+    `UsageError` if there is none, `ZooError` if a file is missing or changed.
     """
     path = Path(path)
     if not path.exists():

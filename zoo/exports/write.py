@@ -1,4 +1,4 @@
-"""Writing SavedModels for serving: a version appears whole or not at all, and is checked first."""
+"""Writing SavedModels for serving: a version is checked and then renamed, so that it is never partial."""
 
 import json
 import os
@@ -136,7 +136,7 @@ def _check(folder: Path, serving: tf.Module, examples: Mapping[str, np.ndarray])
         answers = Path(scratch) / "answers.npz"
         np.savez(answers, **arrays)
         script = Path(__file__).with_name("check_script.py")
-        # -P keeps the script's own folder, and so the zoo, off the module path.
+        # -P excludes the script's folder, and so the zoo, from the module path.
         done = subprocess.run(
             [sys.executable, "-P", "-W", "ignore", str(script), str(literal_path(folder)), str(answers)],
             capture_output=True,
@@ -145,7 +145,7 @@ def _check(folder: Path, serving: tf.Module, examples: Mapping[str, np.ndarray])
         )
     if done.returncode:
         said = (done.stdout or done.stderr).strip().splitlines()[-1:] or ["nothing"]
-        raise ZooError(f"The export, loaded in a fresh process, does not answer as the trained model does: {said[0]}")
+        raise ZooError(f"The export, loaded in a fresh process, gives other outputs than the trained model: {said[0]}")
 
 
 def _write_sums(folder: Path) -> None:
@@ -161,4 +161,4 @@ def _claim_version(base: Path, folder: Path) -> Path:
         except OSError:
             if not (base / str(version)).exists():
                 raise
-            version += 1  # another process was quicker
+            version += 1  # another process wrote this version first

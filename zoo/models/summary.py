@@ -71,6 +71,24 @@ def layer_table(model: keras.Model) -> list[LayerRow]:
     return rows
 
 
+LAYER_COLUMNS = ("layer", "type", "output", "receptive field", "parameters", "MACs")
+
+
+def layer_cells(row: LayerRow) -> tuple[str, ...]:
+    """A row of the table as text, one cell for each of `LAYER_COLUMNS`.
+
+    A size that depends on the input is "any", and "–" stands for a receptive field that is not defined.
+    """
+    shapes = row.output_shape if isinstance(row.output_shape, list) else [row.output_shape]
+    output = ", ".join(_sizes(shape) for shape in shapes)
+    field = _sizes(row.receptive_field) if row.receptive_field else "–"
+    return row.name, row.type, output, field, f"{row.parameters:,}", f"{row.macs:,}"
+
+
+def _sizes(shape: tuple[int | None, ...]) -> str:
+    return " × ".join("any" if n is None else str(n) for n in shape) or "scalar"
+
+
 def _field(operation: keras.Operation, fields: dict[int, Field | None]) -> Field | None:
     """The field of an operation's output, from those of its inputs; None if it is unknown or the whole map."""
     output = keras.tree.flatten(operation.output)[0]

@@ -1,1 +1,1 @@
-"""What was measured: on the terminal, as pictures, as tables."""
+"""Results: on the terminal, as pictures, as tables."""

@@ -1,10 +1,13 @@
-"""`python -m zoo.report RUN…` adds the results of finished runs to results.csv, and writes the tables of README.md,
-docs/ and saved_models/README.md again."""
+"""`python -m zoo.report RUN…` adds the results of finished runs to results.csv and their pictures to
+docs/models/images, and writes the tables of README.md, docs/ and saved_models/README.md, the models' pages and the
+checksums of the pretrained exports again."""
 
 import sys
 from pathlib import Path
 
 import zoo
+from zoo.report.pages import write_pages
+from zoo.report.pictures import copy_pictures
 from zoo.report.results import (
     add_results,
     exports_table,
@@ -14,11 +17,16 @@ from zoo.report.results import (
     summary_table,
     write_table,
 )
+from zoo.weights.store import describe_exports
 
 root = Path(zoo.__file__).parent.parent
-add_results([Path(run) for run in sys.argv[1:]], root / "results.csv")
+runs = [Path(run) for run in sys.argv[1:]]
+add_results(runs, root / "results.csv")
+copy_pictures(runs, root / "docs" / "models" / "images")
 rows = read_results(root / "results.csv")
 write_table(root / "README.md", summary_table(rows))
 write_table(root / "docs" / "results.md", full_tables(rows))
 write_table(root / "docs" / "short-runs.md", short_runs_table(rows))
 write_table(root / "saved_models" / "README.md", exports_table(root / "saved_models"))
+(root / "zoo" / "weights" / "exports.json").write_text(describe_exports(root / "saved_models"), encoding="utf-8")
+write_pages(root / "docs", rows)

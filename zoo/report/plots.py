@@ -1,14 +1,25 @@
 """Pictures: learning curves, confusion matrices, attention maps, lines."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+MAX_NAME = 40  # characters of a name that are drawn; longer ones leave no room for the picture
+
 
 def _literal(names: Iterable[str]) -> list[str]:
-    """Names as Matplotlib draws them literally: a "$" would begin a formula."""
-    return [name.replace("$", r"\$") for name in names]
+    """Names on one line as Matplotlib draws them literally: a "$" would begin a formula."""
+    lines = ("".join(c if c.isprintable() else "␣" for c in name) for name in names)
+    return [(line if len(line) <= MAX_NAME else f"{line[: MAX_NAME - 1]}…").replace("$", r"\$") for line in lines]
+
+
+def _save(figure, path: Path) -> None:
+    """Writes a picture. Characters that the font lacks are drawn as boxes, without a warning for each."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+")
+        figure.savefig(path)
 
 
 def _figure(width: float, height: float):
@@ -33,7 +44,7 @@ def curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
         axes.set(xlabel="epoch", title=name)
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str], path: Path) -> None:
@@ -59,7 +70,7 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: Sequenc
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, counts[row, column], ha="center", va="center", color=colour, fontsize=8)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def attention_maps(maps: Sequence[tuple[Sequence[str], Sequence[str], np.ndarray]], path: Path) -> None:
@@ -72,7 +83,7 @@ def attention_maps(maps: Sequence[tuple[Sequence[str], Sequence[str], np.ndarray
         axes.set_xticks(range(len(source)), _literal(source), rotation=60, ha="left", rotation_mode="anchor")
         axes.set_yticks(range(len(target)), _literal(target))
         axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def loss_by_rate(rates: np.ndarray, losses: np.ndarray, suggestion: float, path: Path) -> None:
@@ -84,7 +95,7 @@ def loss_by_rate(rates: np.ndarray, losses: np.ndarray, suggestion: float, path:
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss, smoothed")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def lines(
@@ -98,4 +109,4 @@ def lines(
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path)
+    _save(figure, path)

@@ -15,6 +15,7 @@ COLUMNS = (
 )  # fmt: skip
 SETTING = ("recipe", "model", "dataset", "precision", "strategy")
 BY_LENGTH = "_words"  # the end of a metric's name that says how long the texts are
+LOWER_IS_BETTER = ("error", "loss", "nats_per_char")
 TABLE_START, TABLE_END = "<!-- written by `make results` -->", "<!-- end -->"
 
 
@@ -28,7 +29,9 @@ def add_results(runs: Sequence[Path], results: Path) -> None:
         try:
             result = json.loads((run / "result.json").read_text(encoding="utf-8"))
         except OSError as error:
-            raise ZooError(f"{run} holds no result.json: the run is not finished, or it is another folder.") from error
+            raise ZooError(
+                f"{run} holds no result.json: the run is not finished, or the folder is not a run."
+            ) from error
         for row in result["rows"]:
             new = {column: "" if row[column] is None else str(row[column]) for column in COLUMNS}
             rows = [old for old in rows if any(old[column] != new[column] for column in (*SETTING, "metric", "seed"))]
@@ -41,7 +44,7 @@ def add_results(runs: Sequence[Path], results: Path) -> None:
 
 
 def read_results(results: Path) -> list[dict[str, str]]:
-    """The rows of results.csv, none where there is no such file."""
+    """The rows of results.csv; none if the file does not exist."""
     if not results.exists():
         return []
     with results.open(encoding="utf-8", newline="") as file:
@@ -54,10 +57,10 @@ def is_complete(row: Mapping[str, str]) -> bool:
 
 
 def summary_table(rows: Sequence[Mapping[str, str]]) -> str:
-    """README's table in Markdown: a line for each recipe, model and data set, of complete runs alone.
+    """README's table in Markdown: a line for each recipe, model and data set, of complete runs only.
 
-    The metric is the one that has a published value, else the first of the test split, else the first. Of several
-    settings (precision, strategy) the line is that of the recipe on one device, or the first. A model's arguments are
+    The metric is the one with a published value, else the first of the test split, else the first. Of several settings
+    (precision, strategy), the line is for the recipe on one device, else for the first. A model's arguments are
     shown where a recipe was run with several; elsewhere they are marked by ¹.
     """
     settings = _settings([row for row in rows if is_complete(row)])
@@ -70,7 +73,7 @@ def summary_table(rows: Sequence[Mapping[str, str]]) -> str:
         key = (recipe, model, dataset)
         if key in lines and (lines[key][0] or not plain):
             continue
-        metric = min(metrics, key=lambda name: (not metrics[name][0]["paper"], not name.startswith("test_")))
+        metric = _shown_metric(metrics)
         group = metrics[metric]
         name, bracket, _ = model.partition("(")
         shown = f"`{model}`" if len(models[recipe]) > 1 else f"`{name}`" + (" ¹" if bracket else "")
@@ -79,6 +82,60 @@ def summary_table(rows: Sequence[Mapping[str, str]]) -> str:
         lines[key] = (plain, f"| {' | '.join([*cells, f'{minutes:.1f}'])} |")
     head = ["| recipe | model | data | metric | paper | ours | runs | minutes |"]
     return "\n".join([*head, "|---|---|---|---|---:|---:|---:|---:|", *(line for _, line in lines.values())])
+
+
+def best_row(rows: Sequence[Mapping[str, str]], model: str, recipes: Sequence[str]) -> tuple[str, str, str, str] | None:
+    """Data, metric, published score and ours of the model's best complete setting, or None.
+
+    Settings are compared on the data and the metric of the first of `recipes` that has a complete run; a setting with a
+    published score comes before one without.
+    """
+    found = []
+    for (recipe, built, dataset, *_), metrics in _settings([row for row in rows if is_complete(row)]).items():
+        if built.partition("(")[0] == model:
+            metric = _shown_metric(metrics)
+            found.append((recipe, dataset, metric, metrics[metric]))
+    if not found:
+        return None
+    found.sort(key=lambda entry: (recipes.index(entry[0]), not entry[3][0]["paper"]))
+    _, dataset, metric, _ = found[0]
+    groups = [group for _, *same, group in found if same == [dataset, metric]]
+    lower = metric.endswith(LOWER_IS_BETTER)
+    best = max(groups, key=lambda group: mean(float(row["value"]) for row in group) * (-1 if lower else 1))
+    return dataset, metric.replace("_", " "), *_scores(metric, best)
+
+
+def model_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """The lines of a table of one model's results: a line for each setting and metric.
+
+    Arguments of the model are shown for a recipe that was run with several.
+    """
+    settings = _settings(rows)
+    models: dict[str, set[str]] = {}
+    for recipe, model, *_ in settings:
+        models.setdefault(recipe, set()).add(model)
+    lines = [
+        "| recipe | data | metric | paper | ours | runs | steps | minutes |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for (recipe, model, dataset, precision, strategy, steps, planned), metrics in settings.items():
+        runs = next(iter(metrics.values()))
+        notes = [f"`{model.partition('(')[2].removesuffix(')')}`"] if len(models[recipe]) > 1 else []
+        notes += [] if precision in ("float32", "float64") else [precision]
+        notes += [] if strategy == "one_device" else [strategy]
+        what = [", ".join([f"`{recipe}`", *notes]), dataset]
+        done = f"{int(steps):,}" + ("" if int(steps) >= int(planned) else f" of {int(planned):,}")
+        how = [str(len(runs)), done, f"{mean(float(row['seconds']) for row in runs) / 60:.1f}"]
+        for metric, group in metrics.items():
+            if not metric.endswith(BY_LENGTH):
+                lines.append(f"| {' | '.join([*what, metric.replace('_', ' '), *_scores(metric, group), *how])} |")
+                what, how = [""] * len(what), [""] * len(how)
+    return lines
+
+
+def _shown_metric(metrics: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
+    """The metric that stands for a setting: one with a published score, else one of the test split, else the first."""
+    return min(metrics, key=lambda name: (not metrics[name][0]["paper"], not name.startswith("test_")))
 
 
 def short_runs_table(rows: Sequence[Mapping[str, str]]) -> str:
@@ -170,7 +227,7 @@ def exports_table(saved_models: Path) -> str:
 
 
 def write_table(document: Path, table_: str) -> None:
-    """Puts a table between the two marks in a document."""
+    """Writes a table between the two marks of a document."""
     text = document.read_text(encoding="utf-8")
     before, mark, rest = text.partition(TABLE_START)
     _, end, after = rest.partition(TABLE_END)

@@ -1,4 +1,4 @@
-"""Where the server listens, and whether it may. Imports the standard library alone."""
+"""The address that the server listens on, and the check of remote access. Standard library only."""
 
 import ipaddress
 import os
@@ -10,7 +10,7 @@ from zoo.errors import UsageError, ZooError, reason
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server listens; a port of 0 takes any that is free."""
+    """The host and the ports of the server; port 0 selects any free port."""
 
     host: str = "127.0.0.1"
     port: int = 8501
@@ -18,20 +18,20 @@ class Address:
 
 
 def check_host(host: str, allow_remote: bool) -> None:
-    """Raises `UsageError` where other machines could reach `host` and that was not asked for."""
+    """Raises `UsageError` if other machines can reach `host` and `--allow-remote` is missing."""
     try:
         found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
     except (OSError, UnicodeError) as error:
-        raise UsageError(f"--host {host!r} is no address of this machine: {reason(error)}.") from error
+        raise UsageError(f"--host {host!r} is not an address of this machine: {reason(error)}.") from error
     if not allow_remote and not all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in found):
         raise UsageError(
-            f"--host {host} lets other machines use this server, without encryption. Where that is wanted, add "
-            "--allow-remote, and --api-key-file to let in only those who have a key."
+            f"--host {host} lets other machines use this server, without encryption. To allow this, add "
+            "--allow-remote, and --api-key-file to require a key."
         )
 
 
 def bind(host: str, port: int, flag: str = "--port") -> socket.socket:
-    """A socket bound to that address. Raises `ZooError` where the port is taken; `flag` is what chooses it."""
+    """A socket bound to the address. Raises `ZooError` if the port is in use; `flag` is the flag that selects it."""
     family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, protocol)
     if os.name == "posix":  # on Windows this would share a port that is in use

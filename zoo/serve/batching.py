@@ -1,4 +1,4 @@
-"""TensorFlow's own batching kernel around a signature: rows of requests that arrive together run as one batch."""
+"""TensorFlow's batching kernel for a signature: requests that arrive at the same time run as one batch."""
 
 from collections.abc import Sequence
 

@@ -13,14 +13,14 @@ DISCARD_SECONDS = 5.0
 
 
 class Bodies:
-    """Reads bodies. All that are being read together may take eight times the limit of one."""
+    """Reads request bodies. Together, the bodies being read may have eight times the size limit of one."""
 
     def __init__(self, limits: Limits):
         self._limits = limits
         self._held = 0
 
     async def read(self, request: Request) -> bytes:
-        """The body. Raises `RequestError` where it is too large, too slow, or breaks off."""
+        """The body. Raises `RequestError` if it is too large, too slow or incomplete."""
         most = self._limits.body_bytes
         length = request.headers.get("content-length", "0")
         if length.isdigit() and int(length[:20]) > most:
@@ -49,7 +49,7 @@ class Bodies:
         return b"".join(chunks)
 
     async def _discard(self, request: Request) -> None:
-        """Reads on for a while: a client whose connection is closed while it sends would not see the answer."""
+        """Reads and discards for a while: a client whose connection closes while it sends does not get the response."""
         left = 4 * self._limits.body_bytes
         with contextlib.suppress(TimeoutError, ClientDisconnect):
             async with asyncio.timeout(DISCARD_SECONDS):
@@ -59,8 +59,8 @@ class Bodies:
                         return
 
     def decompress(self, body: bytes, encoding: str) -> bytes:
-        """The body as it was before `Content-Encoding`. Raises `RequestError` for damaged data, and where it grows
-        beyond the limit."""
+        """The decompressed body. Raises `RequestError` for damaged data, and if the result is larger than the
+        limit."""
         if encoding in ("", "identity"):
             return body
         if encoding not in ("gzip", "x-gzip"):
@@ -73,7 +73,7 @@ class Bodies:
         if len(content) > self._limits.body_bytes:
             raise _too_large(self._limits.body_bytes)
         if not stream.eof:
-            raise invalid("The request's gzip data is cut off.")
+            raise invalid("The request's gzip data is incomplete.")
         return content
 
 

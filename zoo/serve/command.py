@@ -1,4 +1,4 @@
-"""`zoo serve` and `zoo serve-config`: their flags, and what they do."""
+"""The commands `zoo serve` and `zoo serve-config`."""
 
 import argparse
 import importlib.util
@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 
 from zoo.errors import UsageError
+from zoo.shipped import shipped_folder
 
-DESCRIPTION = "Answers requests for SavedModels over TensorFlow Serving's REST and gRPC protocols."
+DESCRIPTION = "Serves SavedModels with the REST and gRPC protocols of TensorFlow Serving."
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     place.add_argument("--host", default="127.0.0.1", help="address (127.0.0.1)")
     place.add_argument("--port", type=int, default=8501, help="REST and the page; 0: any free one (8501)")
     place.add_argument("--grpc-port", type=int, default=8500, help="gRPC; 0: any free one (8500)")
-    place.add_argument("--allow-remote", action="store_true", help="accept a --host that other machines reach")
+    place.add_argument("--allow-remote", action="store_true", help="allow a --host that other machines can reach")
     place.add_argument("--api-key-file", metavar="FILE", help="clients must send one of its lines as their key")
     place.add_argument("--drain-seconds", type=float, default=30.0, help="to finish requests after SIGTERM (30)")
 
@@ -30,7 +31,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     versions.add_argument(
         "--version-label", action="append", default=[], metavar="[MODEL:]LABEL=N", help="a name for a version"
     )
-    versions.add_argument("--poll-seconds", type=float, default=1.0, help="between looks for versions; 0: never (1)")
+    versions.add_argument(
+        "--poll-seconds", type=float, default=1.0, help="between checks for new versions; 0: no checks (1)"
+    )
 
     batching = parser.add_argument_group("batching of requests that arrive together")
     batching.add_argument("--max-batch-size", type=int, default=1, help="rows; 1: no batching (1)")
@@ -49,7 +52,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serves until it is told to stop. Raises `ZooError` and `UsageError` as the command line expects them."""
+    """Serves until SIGTERM or SIGINT. Raises `ZooError` and `UsageError`, which the command line prints."""
     _check_installed()
     _check_numbers(options)
     from zoo.serve.addresses import Address, bind, check_host
@@ -75,10 +78,10 @@ def run(options: argparse.Namespace) -> int:
         options.request_seconds,
     )
     keys = Keys.read(options.api_key_file) if options.api_key_file else Keys()
-    bases = find_models(options.paths or ["saved_models"])
+    bases = find_models(options.paths or [shipped_folder("saved_models")])
     labels = _labels(options.version_label, list(bases))
     address = Address(options.host, options.port, options.grpc_port)
-    bind(address.host, address.port).close()  # said before TensorFlow is loaded, which takes seconds
+    bind(address.host, address.port).close()  # checked before TensorFlow is loaded, which takes seconds
     bind(address.host, address.grpc_port, "--grpc-port").close()
 
     _import_tensorflow()
@@ -88,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
 
     models = {name: Model(name, base, policy, labels[name], batching) for name, base in bases.items()}
     service = Service(Manager(models, options.poll_seconds), limits, keys)
-    # A thread waits while its row is in a batch: as many as two batches hold.
+    # A thread waits while its row is in a batch: one thread for each row of two batches.
     threads = 2 * (os.cpu_count() or 1) + (2 * batching.max_batch_size if batching.max_batch_size > 1 else 0)
     return serve(service, address, options.drain_seconds, threads)
 
@@ -97,7 +100,7 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `zoo serve-config`."""
     parser.add_argument("paths", nargs="*", metavar="FOLDER|EXPORT", help="exports, or folders of them (saved_models)")
     parser.add_argument("--output", default="deploy", metavar="FOLDER", help="where to write (deploy)")
-    parser.add_argument("--model-base", default="/models", help="where the server's machine has them (/models)")
+    parser.add_argument("--model-base", default="/models", help="their folder on the server (/models)")
     parser.add_argument("--version-policy", default="latest:1", help="latest:N, all or specific:1,2 (latest:1)")
     parser.add_argument(
         "--version-label", action="append", default=[], metavar="[MODEL:]LABEL=N", help="a name for a version"
@@ -113,7 +116,7 @@ def write_config(options: argparse.Namespace) -> int:
     from zoo.serve.folders import find_models
     from zoo.serve.settings import Batching, VersionPolicy
 
-    bases = find_models(options.paths or ["saved_models"])
+    bases = find_models(options.paths or [shipped_folder("saved_models")])
     batching = Batching(options.max_batch_size, options.batch_timeout_micros, options.max_enqueued_batches)
     policy, labels = VersionPolicy.parse(options.version_policy), _labels(options.version_label, list(bases))
     for path in write(Path(options.output), list(bases), options.model_base, policy, labels, batching):
@@ -122,7 +125,7 @@ def write_config(options: argparse.Namespace) -> int:
 
 
 def _import_tensorflow() -> None:
-    """Imports TensorFlow without the start-up notes that no environment variable silences."""
+    """Imports TensorFlow without the start-up messages that no environment variable turns off."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     sys.stderr.flush()
@@ -172,7 +175,7 @@ def _check_numbers(options: argparse.Namespace) -> None:
     for name, low in least.items():
         value = getattr(options, name)
         if not low <= value < float("inf") or (name.endswith("port") and value > 65535):
-            raise UsageError(f"--{name.replace('_', '-')} is {value}; the least is {low}.")
+            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least {low}.")
 
 
 def _numbers(flag: str, text: str) -> list[int]:

@@ -60,7 +60,7 @@ def write(
 ) -> list[Path]:
     """Writes models.config, batching.config and monitoring.config, each at once, and returns their paths.
 
-    Raises `ZooError` where the folder cannot be written.
+    Raises `ZooError` if the folder cannot be written.
     """
     files = {
         "models.config": text_format.MessageToString(models_config(names, base, policy, labels)),

@@ -1,4 +1,4 @@
-"""Errors that a request is answered with, and what of TensorFlow's messages a client may see."""
+"""Error responses, and the part of TensorFlow's messages that a client may see."""
 
 import re
 from enum import Enum
@@ -44,25 +44,25 @@ class RequestError(Exception):
 
 
 def invalid(message: str) -> RequestError:
-    """The request itself is wrong."""
+    """The request is invalid."""
     return RequestError(Code.INVALID_ARGUMENT, message)
 
 
 def from_tensorflow(error: Any) -> RequestError:
-    """What a client is told of a `tf.errors.OpError` that the graph raised."""
+    """The error response for a `tf.errors.OpError` of the graph."""
     code = next((code for code in Code if code.number == error.error_code), Code.UNKNOWN)
     if code is Code.DEADLINE_EXCEEDED:
         return RequestError(code, "The request took longer than it may.")
     return RequestError(code, public_message(error.message))
 
 
-# What TensorFlow writes around the sentence that matters.
+# What TensorFlow adds to the actual message.
 NOISE = re.compile(r"Graph execution error|Detected at node|<stack traces|^\s*File |^\s*\[\[|root error\(s\) found")
 PATHS = re.compile(r"(?:[A-Za-z]:)?(?:[/\\][\w.+@~-]+){2,}[/\\]?")
 
 
 def public_message(text: str) -> str:
-    """The sentence of an error message that matters, without stack traces, graph nodes and paths of this machine."""
+    """The actual message of an error, without stack traces, graph nodes and paths of this machine."""
     lines = [line for line in text.splitlines() if line.strip() and not NOISE.search(line)]
     line = re.sub(r"\{\{.*?\}\}|\[Op:.*|\[\[.*|^\s*\(\d+\)\s*[A-Z_]+:\s*", "", lines[0] if lines else "").strip()
     return PATHS.sub("…", line)[:300] or "The model could not answer."

@@ -1,4 +1,4 @@
-"""`classify` and `regress`: requests of `tf.Example`s, and what their signatures answer."""
+"""`classify` and `regress`: requests with `tf.Example`s, and the responses of their signatures."""
 
 import base64
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ WORDS = {"classify": "classification", "regress": "regression"}
 
 
 def check_method(signature: Signature, verb: str) -> None:
-    """Raises `RequestError` where the signature is not of that kind."""
+    """Raises `RequestError` if the signature is not of that kind."""
     if signature.method != METHODS[verb] or len(signature.inputs) != 1:
         raise invalid(
             f"Expected {WORDS[verb]} signature method_name to be {METHODS[verb]}. Was: {signature.method or 'none'}"
@@ -46,7 +46,7 @@ def _example(features: Mapping[str, Any]) -> tf.train.Example:
         try:
             _fill(example.features.feature[name], value)
         except (UnicodeEncodeError, ValueError, TypeError, OverflowError) as error:
-            raise invalid(f"Feature {name[:100]!r} has a value that no tf.Example can hold.") from error
+            raise invalid(f"Feature {name[:100]!r} has a value that a tf.Example cannot contain.") from error
     return example
 
 

@@ -1,4 +1,4 @@
-"""Which folders hold SavedModels, and what the zoo wrote beside them."""
+"""Finding SavedModels in folders, and reading the files that the zoo added to them."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ def find_models(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Base]:
     """The models below `paths` by name.
 
     A path is a SavedModel, a model's folder of versions, a folder of such folders, or a run's folder. Raises
-    `UsageError` for one that is none of these, and where two models have one name.
+    `UsageError` for any other path, and if two models have the same name.
     """
     found: dict[str, Base] = {}
     for path in map(Path, paths):
@@ -44,12 +44,12 @@ def find_models(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Base]:
             raise UsageError(f"There is no folder {path}; give a folder of exports, NAME/VERSION/{GRAPH}.")
         models = _models_of(path.resolve())
         if not models:
-            raise ZooError(f"{path} holds no SavedModel, NAME/VERSION/{GRAPH}; `zoo train` writes one.")
+            raise ZooError(f"{path} contains no SavedModel, NAME/VERSION/{GRAPH}; `zoo train` writes one.")
         for name, base in models.items():
             if name in found and found[name] != base:
                 raise UsageError(f"Two models are named {name}: {found[name].folder} and {base.folder}.")
             if ":" in name:
-                raise UsageError(f"{base.folder} has ':' in its name, which no request can name; rename it.")
+                raise UsageError(f"{base.folder} has ':' in its name, which requests cannot contain; rename it.")
             found[name] = base
     return found
 
@@ -66,13 +66,13 @@ def _models_of(path: Path) -> dict[str, Base]:
 
 
 def verify(folder: Path) -> None:
-    """Compares the files of an export with its SHA-256 sums, where it has any. Raises `ZooError` for a difference."""
+    """Compares the files of an export with its SHA-256 checksums, if it has any. Raises `ZooError` for a difference."""
     if (folder / SUMS).is_file():
         find(folder)
 
 
 def card_of(folder: Path) -> Mapping[str, Any]:
-    """The card that the zoo wrote; empty for a SavedModel of other origin, and where it cannot be read."""
+    """The card that the zoo wrote; empty for other SavedModels, and if it cannot be read."""
     try:
         return read_card(folder)
     except ZooError:
@@ -80,7 +80,7 @@ def card_of(folder: Path) -> Mapping[str, Any]:
 
 
 def fingerprint(folder: Path) -> tuple:
-    """Changes when a file of the folder does."""
+    """A value that changes when a file of the folder changes."""
     try:
         stats = [(str(path), path.stat()) for path in sorted(folder.rglob("*"))]
     except OSError:

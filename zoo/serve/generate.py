@@ -1,8 +1,8 @@
 """`:generate`, an addition to TensorFlow Serving's protocol: a language model's text as server-sent events.
 
-The signature takes `prompt`, `length`, `temperature` and `seed` and gives `text`. It is called again and again with
-the prompt and the text so far. The pieces together are the text of one call where what is drawn at a position depends
-on the seed, the position and the text before it alone, as in the zoo's exports.
+The signature takes `prompt`, `length`, `temperature` and `seed` and returns `text`. It is called repeatedly with the
+prompt and the text so far. The pieces together equal the text of one call if the random number of a position depends
+only on the seed, the position and the text before it, as in the zoo's exports.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ async def event_stream(
     """The response to a request of `prompt`, `length`, `temperature` and `seed`, which `parse` gives.
 
     Each event is `data: {"text": …}`, the last `event: end` with the whole text; an error after the first event is
-    `event: error`. Raises `RequestError` where the request or the model is not fit for it.
+    `event: error`. Raises `RequestError` for an invalid request, and for a model that does not generate text.
     """
     name, loop = found["name"], asyncio.get_running_loop()
     with ExitStack() as opening:
@@ -54,11 +54,11 @@ async def event_stream(
             return service.run(name, version, signature, arrays, deadline, "Generate", ["text"])["text"][0].decode()
 
         async def piece(text: str) -> str:
-            # Pieces grow with the text, so that reading it again and again costs a constant factor.
+            # Later pieces are longer, so that reading the text again costs a constant factor only.
             count = min(length - len(text), max(FIRST, len(text) // 4))
             return await loop.run_in_executor(pool, continued, text, count)
 
-        first = await piece("")  # before the response begins: its errors are ordinary ones
+        first = await piece("")  # before the response begins, so that its errors are ordinary error responses
         opened = stack.pop_all()
 
     async def events() -> AsyncIterator[bytes]:
@@ -78,7 +78,7 @@ async def event_stream(
 
 
 def _rows(service: Service, name: str, signature: Signature, request: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The signature's inputs, a row of each. Raises `RequestError` where the request or the model is not fit for it."""
+    """The inputs of the signature, one row each. Raises `RequestError` for an invalid request or model."""
     if set(signature.inputs) != set(DEFAULTS) or "text" not in signature.outputs:
         raise invalid(f"{name} does not generate text: it needs the inputs {', '.join(DEFAULTS)} and the output text.")
     values = {**DEFAULTS, **{key: value for key, value in request.items() if key != "signature_name"}}
@@ -90,7 +90,7 @@ def _rows(service: Service, name: str, signature: Signature, request: Mapping[st
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events that release what they hold when they end, also where the client leaves before the first."""
+    """Server-sent events that release their resources at the end, even if the client disconnects before the first."""
 
     def __init__(self, events: AsyncIterator[bytes], held: ExitStack):
         super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})

@@ -66,14 +66,14 @@ class GrpcServer:
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self, seconds: float) -> Any:
-        """Refuses new calls and gives those that run `seconds`; the event returned is set when all have ended."""
+        """Refuses new calls; calls in progress have `seconds` to finish. Returns an event, set when all have ended."""
         self._health.enter_graceful_shutdown()
         return self._server.stop(seconds)
 
 
 @contextmanager
 def _answering(service: Service, context: grpc.ServicerContext) -> Iterator[None]:
-    """A call whose errors become gRPC's status codes, and which wants an API key."""
+    """A call that requires an API key and whose errors become gRPC status codes."""
     try:
         sent = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
         service.keys.check(sent.get("authorization"), sent.get("x-api-key"))
@@ -81,7 +81,7 @@ def _answering(service: Service, context: grpc.ServicerContext) -> Iterator[None
     except RequestError as error:
         code, message = error.code, error.message
     except Exception:
-        if not context.is_active():  # `abort` raises an exception of its own, too
+        if not context.is_active():  # `abort` raises an exception, too
             raise
         traceback.print_exc(file=sys.stderr)
         code, message = Code.INTERNAL, "Internal error"
@@ -204,8 +204,8 @@ def _spec(name: str, version: Version, signature: str = "") -> model_pb2.ModelSp
 
 
 def decode(name: str, value: Any, tensor: Tensor, most: int) -> np.ndarray:
-    """A TensorProto as an array. Raises `RequestError` where its type is another, and where its shape asks for more
-    than `most` bytes: a single value may stand for a whole tensor."""
+    """A TensorProto as an array. Raises `RequestError` for another type, and for a shape of more than `most`
+    bytes: a message with a single value can describe a large tensor."""
     if value.dtype != tensor.dtype.as_datatype_enum:
         raise invalid(f"Input {name!r} expects {tensor.dtype.name}; found {_type_name(value.dtype)}.")
     sizes = [dim.size for dim in value.tensor_shape.dim]
@@ -213,12 +213,12 @@ def decode(name: str, value: Any, tensor: Tensor, most: int) -> np.ndarray:
     for size in sizes:
         count *= max(size, 0)
     if value.tensor_shape.unknown_rank or min(sizes, default=0) < 0 or count * tensor.dtype.size > most:
-        raise invalid(f"Input {name!r} has a shape that this server does not take: {sizes[:8]}.")
+        raise invalid(f"Input {name!r} has a shape that this server does not accept: {sizes[:8]}.")
     try:
         array = tf.make_ndarray(value)
     except (ValueError, TypeError) as error:
-        raise invalid(f"Input {name!r} holds another number of values than its shape {sizes[:8]}.") from error
-    if array.dtype == object:  # where values are missing, TensorFlow fills in a text that is not bytes
+        raise invalid(f"Input {name!r} has a number of values that does not fit its shape {sizes[:8]}.") from error
+    if array.dtype == object:  # if values are missing, TensorFlow adds a text that is not bytes
         for index, text in np.ndenumerate(array):
             array[index] = text if isinstance(text, bytes) else str(text).encode()
     return array

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with the time limits that it lacks: a slow client holds a connection only so long."""
+"""uvicorn's HTTP protocol with time limits, so that a slow client cannot keep a connection open."""
 
 import asyncio
 from typing import Any
@@ -7,11 +7,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_SECONDS = 10.0
 HEADER_BYTES = 64 * 2**10
-LINGER_SECONDS = 10.0  # for a client to take the rest of an answer before its connection is cut
+LINGER_SECONDS = 10.0  # for a client to read the rest of a response before its connection is closed
 
 
 def limited_protocol(seconds: float) -> type[HttpToolsProtocol]:
-    """A protocol that cuts connections whose request takes more than `seconds` to arrive, or its answer to be read."""
+    """A protocol that closes a connection if its request or the reading of its response takes more than `seconds`."""
 
     class LimitedProtocol(HttpToolsProtocol):
         _arrival: asyncio.TimerHandle | None = None
@@ -70,7 +70,7 @@ def limited_protocol(seconds: float) -> type[HttpToolsProtocol]:
             self._arrival = self.loop.call_later(limit, self._cut) if limit is not None else None
 
         def _cut(self, *ignored: Any) -> None:
-            # Where an answer is on its way, such as 408, it is written first.
+            # A response in progress, such as 408, is written first.
             self.transport.close()
             self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 

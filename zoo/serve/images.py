@@ -1,4 +1,4 @@
-"""How many pixels an encoded image has, from its header alone: known before anything is decoded."""
+"""The number of pixels of an encoded image, read from its header before it is decoded."""
 
 import struct
 
@@ -6,7 +6,7 @@ import struct
 def image_size(content: bytes) -> tuple[int, int, int] | None:
     """Height, width and frames of a PNG, JPEG, GIF or BMP file; None for anything else.
 
-    A file that is cut off before its size is None too: TensorFlow refuses it without decoding.
+    A file that ends before its size also gives None: TensorFlow refuses it without decoding.
     """
     try:
         if content.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -62,6 +62,6 @@ def _gif_frames(content: bytes) -> int:
                 at = after_blocks(after_colours(content[at + 9], at + 10) + 1)
             else:  # an extension
                 at = after_blocks(at + 2)
-    except IndexError:  # cut off: what came before counts
+    except IndexError:  # an incomplete file: count the descriptors before its end
         pass
     return max(frames, 1)

@@ -29,7 +29,7 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def signature_name(request: Mapping[str, Any]) -> str:
-    """The signature that a request names; empty for the default. Raises `RequestError` where it is not a string."""
+    """The signature that a request names; empty for the default. Raises `RequestError` if it is not a string."""
     name = request.get("signature_name", "")
     if not isinstance(name, str):
         raise invalid("'signature_name' key must be a string value.")
@@ -37,12 +37,12 @@ def signature_name(request: Mapping[str, Any]) -> str:
 
 
 def decode(request: Mapping[str, Any], signature: Signature) -> tuple[dict[str, np.ndarray], bool]:
-    """The arrays of a predict request, and whether its rows came one by one (`instances`).
+    """The arrays of a predict request, and whether it was given as rows (`instances`).
 
-    Raises `RequestError` where the request is malformed or does not fit the signature.
+    Raises `RequestError` if the request is malformed or does not match the signature.
     """
     if ("instances" in request) == ("inputs" in request):
-        raise invalid("Request must hold exactly one of 'instances' and 'inputs'.")
+        raise invalid("Request must contain exactly one of 'instances' and 'inputs'.")
     if "instances" in request:
         return _decode_rows(request["instances"], signature), True
     inputs = request["inputs"]
@@ -80,12 +80,12 @@ def _decode_rows(rows: Any, signature: Signature) -> dict[str, np.ndarray]:
 
 
 def to_array(name: str, value: Any, tensor: Tensor) -> np.ndarray:
-    """A JSON value as an array of the tensor's type. Raises `RequestError` where it cannot be one."""
+    """A JSON value as an array of the tensor's type. Raises `RequestError` if it cannot be one."""
     dtype = tensor.dtype
     if dtype.name == "string":
         return _strings(name, value)
     if dtype.name in NOT_IN_JSON or dtype.is_complex or not (dtype.is_bool or dtype.is_integer or dtype.is_floating):
-        raise invalid(f"Input {name!r} is of type {dtype.name}, which JSON cannot carry; use gRPC.")
+        raise invalid(f"Input {name!r} is of type {dtype.name}, which JSON cannot represent; use gRPC.")
     try:
         array = np.array(value)
     except (ValueError, OverflowError, RecursionError) as error:
@@ -104,7 +104,7 @@ def to_array(name: str, value: Any, tensor: Tensor) -> np.ndarray:
 
 
 def _holds_booleans(value: Any) -> bool:
-    """NumPy takes true among numbers for 1; TensorFlow Serving refuses it."""
+    """NumPy converts true in a list of numbers to 1; TensorFlow Serving refuses it."""
     if isinstance(value, list):
         if value and not isinstance(value[0], list):
             return bool in set(map(type, value))
@@ -139,7 +139,7 @@ def _bytes(name: str, value: Any) -> bytes:
         if _is_base64(value):
             return binascii.a2b_base64(value["b64"], strict_mode=True)
     except (UnicodeEncodeError, binascii.Error, ValueError, TypeError) as error:
-        raise invalid(f"Input {name!r} holds a string that is not valid Unicode or base64.") from error
+        raise invalid(f"Input {name!r} contains a string that is not valid Unicode or base64.") from error
     raise invalid(f"Input {name!r} expects strings; found {type_name(value)}.")
 
 
@@ -148,7 +148,7 @@ def _is_base64(value: Any) -> bool:
 
 
 def type_name(value: Any) -> str:
-    """JSON's word for a value."""
+    """The JSON type of a value."""
     if value is None:
         return "null"
     names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
@@ -156,7 +156,7 @@ def type_name(value: Any) -> str:
 
 
 def encode(outputs: Mapping[str, np.ndarray], by_rows: bool) -> bytes:
-    """The JSON answer to a predict request: `predictions` row by row, or `outputs` by name."""
+    """The JSON response to a predict request: `predictions` as rows, or `outputs` by name."""
     values = {name: to_json(name, array) for name, array in outputs.items()}
     if not by_rows:
         return dumps({"outputs": next(iter(values.values())) if len(values) == 1 else values})
@@ -181,12 +181,12 @@ def to_json(name: str, array: np.ndarray) -> Any:
         entries[:] = [text(value) for value in array.flat]
         return entries.reshape(array.shape).tolist()
     if array.dtype.name in NOT_IN_JSON or array.dtype.kind == "c":
-        raise invalid(f"Output {name!r} is of type {array.dtype.name}, which JSON cannot carry; use gRPC.")
+        raise invalid(f"Output {name!r} is of type {array.dtype.name}, which JSON cannot represent; use gRPC.")
     return shorten(array).tolist() if array.dtype == np.float32 else array.tolist()
 
 
 def shorten(array: np.ndarray) -> np.ndarray:
-    """float32 as float64 of nine significant digits, which are enough to give the same float32 back."""
+    """float32 as float64 with nine significant digits, which are enough to restore the same float32."""
     wide = array.astype(np.float64)
     with np.errstate(all="ignore"):
         digits = 8 - np.floor(np.log10(np.abs(wide)))

@@ -1,4 +1,4 @@
-"""Which versions of which models are served: finding, loading, switching and unloading them."""
+"""Finding, loading, switching and unloading the versions of the models."""
 
 import contextlib
 import gc
@@ -23,7 +23,7 @@ State = get_model_status_pb2.ModelVersionStatus.State
 
 @dataclass
 class Version:
-    """A version folder as the server sees it. `users` counts the requests that are being answered by it."""
+    """A version folder with its state. `users` is the number of requests that it is processing."""
 
     number: int
     folder: Path
@@ -46,9 +46,9 @@ class Model:
 
     @contextlib.contextmanager
     def use(self, number: int | None = None, label: str | None = None) -> Iterator[Version]:
-        """The version asked for, the newest available one for none, kept loaded while the block runs.
+        """The requested version, by default the newest available, which stays loaded while the block runs.
 
-        Raises `RequestError` where it is not served.
+        Raises `RequestError` if it is not served.
         """
         with self._lock:
             version = self._find(number, label)
@@ -75,13 +75,13 @@ class Model:
         raise RequestError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
 
     def newest(self) -> Version | None:
-        """The version that answers a request which names none; None where there is none."""
+        """The version for requests that name none; None if no version is available."""
         with self._lock:
             available = [n for n, version in self.versions.items() if version.state == State.AVAILABLE]
             return self.versions[max(available)] if available else None
 
     def statuses(self, number: int | None = None, label: str | None = None):
-        """`GetModelStatusResponse`, newest version first. Raises `RequestError` where no such version is known."""
+        """`GetModelStatusResponse`, newest version first. Raises `RequestError` if no such version is known."""
         if label is not None:
             if label not in self.labels:
                 raise RequestError(Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {label[:100]}")
@@ -102,10 +102,10 @@ class Model:
         return response
 
     def poll(self, log: Callable[[str], None]) -> None:
-        """Loads what the policy chooses and unloads the rest, new versions first.
+        """Loads the versions that the policy selects, then unloads the others.
 
-        A version that cannot be loaded is tried again when its files change. Where nothing would be left to serve,
-        what is served stays.
+        A version that cannot be loaded is tried again when its files change. If no version would be left, the
+        present ones stay.
         """
         folders = self.base.versions()
         chosen = self.policy.choose(list(folders))
@@ -117,7 +117,7 @@ class Model:
         failed = [n for n in chosen if self.versions[n].state != State.AVAILABLE]
         serving = [n for n, version in self.versions.items() if version.state == State.AVAILABLE]
         surplus = sorted(n for n in serving if n not in chosen)
-        # For each new version that cannot be served, the newest of the old ones stays.
+        # For each new version that cannot be served, the newest old one stays.
         keep = len(failed) if chosen else len(surplus)
         for number in surplus[: max(0, len(surplus) - keep)]:
             self._unload(self.versions[number], log)
@@ -136,11 +136,11 @@ class Model:
             servable = Servable(folder, self.batching)
             count = warm_up(servable, folder)
             version.card = card_of(folder)
-        except Exception as error:  # whatever a broken folder raises, the server goes on
+        except Exception as error:  # whatever a broken folder raises, the server continues
             if servable is not None:
                 servable.close()
             message = getattr(error, "message", None) or reason(error)
-            # Paths stay on this machine: what a client may read is the message without them.
+            # Clients may read this message, so it must not contain paths.
             with self._lock:
                 version.state, version.error = State.END, f"cannot be loaded: {public_message(str(message))}"
             log(f"error: {self.name} version {number} cannot be loaded: {reason(error)}")
@@ -165,14 +165,14 @@ class Model:
         log(f"{self.name} version {version.number} is unloaded")
 
     def close(self) -> None:
-        """Unloads every version, cancelling what still runs."""
+        """Unloads every version and cancels running requests."""
         for version in self.versions.values():
             if version.servable is not None:
                 version.servable.close()
 
 
 class Manager:
-    """All models, and the thread that looks for new versions."""
+    """All models, and the thread that checks for new versions."""
 
     def __init__(self, models: Mapping[str, Model], poll_seconds: float, log: Callable[[str], None] | None = None):
         self.models = dict(models)
@@ -182,9 +182,9 @@ class Manager:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Loads every model, then looks for changes every `poll_seconds`; never again where that is 0.
+        """Loads every model, then checks for changes every `poll_seconds`; 0: no checks.
 
-        Raises `ZooError` where a model has no version that can be served.
+        Raises `ZooError` if a model has no version that can be served.
         """
         for model in self.models.values():
             model.poll(lambda text: None)
@@ -201,11 +201,11 @@ class Manager:
             for model in self.models.values():
                 try:
                     model.poll(self.log)
-                except (OSError, tf.errors.OpError) as error:  # such as a folder that is away for a moment
+                except (OSError, tf.errors.OpError) as error:  # such as a folder that is temporarily unavailable
                     self.log(f"error: {model.name}: {reason(error)}")
 
     def stop(self) -> None:
-        """Stops looking for versions and closes all sessions."""
+        """Stops checking for versions and closes all sessions."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(5)
@@ -213,7 +213,7 @@ class Manager:
             model.close()
 
     def model(self, name: str) -> Model:
-        """The model of that name. Raises `RequestError` where there is none."""
+        """The model of that name. Raises `RequestError` if there is none."""
         if not name:
             raise RequestError(Code.INVALID_ARGUMENT, "Missing model name in request.")
         if name not in self.models:

@@ -1,4 +1,4 @@
-"""Prometheus metrics under TensorFlow Serving's names."""
+"""Prometheus metrics with TensorFlow Serving's names."""
 
 import time
 from collections.abc import Iterator
@@ -20,27 +20,27 @@ class Metrics:
         )
         self._request = prometheus.Histogram(
             f"{PREFIX}request_latency",
-            "Microseconds from the request's arrival to the answer.",
+            "Microseconds from the arrival of a request to its response.",
             ("model_name", "API", "entrypoint"),
             buckets=MICROSECONDS,
             registry=self.registry,
         )
         self._runtime = prometheus.Histogram(
             f"{PREFIX}runtime_latency",
-            "Microseconds that TensorFlow ran.",
+            "Microseconds in TensorFlow.",
             ("model_name", "API", "runtime"),
             buckets=MICROSECONDS,
             registry=self.registry,
         )
 
     def answered(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
-        """Counts one request. `model` must be one that is served: every name is a time series of its own."""
+        """Counts one request. `model` must be a served model, because every name creates a time series."""
         self._count.labels(model, status).inc()
         self._request.labels(model, api, entrypoint).observe(seconds * 1e6)
 
     @contextmanager
     def runtime(self, model: str, api: str) -> Iterator[None]:
-        """Measures what the block takes."""
+        """Measures the duration of the block."""
         start = time.perf_counter()
         yield
         self._runtime.labels(model, api, "TF1").observe((time.perf_counter() - start) * 1e6)
@@ -48,6 +48,6 @@ class Metrics:
     def text(self) -> bytes:
         """The metrics in Prometheus's text format."""
         text = prometheus.generate_latest(self.registry)
-        # The library ends a counter's name in _total, TensorFlow Serving does not.
+        # The library adds _total to the name of a counter, TensorFlow Serving does not.
         lines = [line for line in text.splitlines(keepends=True) if b"_created" not in line]
         return b"".join(lines).replace(b"request_count_total", b"request_count")

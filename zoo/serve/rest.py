@@ -29,7 +29,7 @@ READ = re.compile(MODEL + r"(?:/(?P<what>metadata))?", re.IGNORECASE)
 
 
 def application(service: Service, threads: int) -> Starlette:
-    """The application that answers from `service`, running models in `threads` threads."""
+    """The ASGI application of `service`, which runs models in `threads` threads."""
     return Rest(service, threads).application()
 
 
@@ -61,7 +61,7 @@ class Rest:
         return route
 
     def _guarded(self, handler: Callable) -> Callable:
-        """A handler whose errors are answered in TensorFlow Serving's JSON, and which wants an API key."""
+        """A handler that requires an API key and whose errors become TensorFlow Serving's JSON."""
 
         async def handle(request: Request) -> Response:
             try:
@@ -131,7 +131,7 @@ class Rest:
 
 
 def metadata(name: str, version: Any) -> dict:
-    """A version's signatures, in TensorFlow Serving's JSON; `signature_def` stands twice there, too."""
+    """A version's signatures in TensorFlow Serving's JSON, which has `signature_def` twice."""
     signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=dict(version.servable.signature_defs))
     return {
         "model_spec": {"name": name, "signature_name": "", "version": str(version.number)},
@@ -149,6 +149,6 @@ def _json(content: bytes, status: int = 200) -> Response:
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if status in (408, 413):  # the rest of the body is not waited for
+    if status in (408, 413):  # without waiting for the rest of the body
         headers["Connection"] = "close"
     return Response(content, status, headers, media_type="application/json")

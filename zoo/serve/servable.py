@@ -1,4 +1,4 @@
-"""One loaded version of a model: a graph with its session, and what runs in it."""
+"""One loaded version of a model: a graph and its session."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -16,15 +16,15 @@ from zoo.serve.signatures import Signature
 
 v1 = tf.compat.v1
 
-FILTERS = 32  # how many choices of outputs have a callable of their own
-SHAPES = 8  # how many shapes of rows have a batching queue of their own
+FILTERS = 32  # number of selections of outputs with their own callable
+SHAPES = 8  # number of row shapes with their own batching queue
 
 
 class Servable:
-    """A SavedModel in a session of its own, as TensorFlow Serving runs it.
+    """A SavedModel in its own session, as in TensorFlow Serving.
 
-    Closing the session frees the graph and its variables, and a run that takes too long is cancelled, neither of
-    which eager functions offer. Raises TensorFlow's errors and `OSError` where the folder cannot be loaded.
+    Closing the session frees the graph and its variables, and a session can cancel a run that takes too long. Eager
+    functions offer neither. Raises TensorFlow's errors and `OSError` if the folder cannot be loaded.
     """
 
     def __init__(self, folder: Path, batching: Batching):
@@ -47,7 +47,7 @@ class Servable:
         self.weights = _count_weights(meta_graph.graph_def)
 
     def signature(self, name: str | None) -> Signature:
-        """The signature of that name, `serving_default` for none. Raises `RequestError` where there is none."""
+        """The signature of that name, by default `serving_default`. Raises `RequestError` if it does not exist."""
         name = name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
         if name not in self.signatures:
             raise RequestError(
@@ -62,9 +62,9 @@ class Servable:
         outputs: Sequence[str] = (),
         seconds: float | None = None,
     ) -> dict[str, np.ndarray]:
-        """The outputs of that name, all for none. `arrays` are those of `Signature.complete`.
+        """The outputs of these names, by default all. `arrays` are the result of `Signature.complete`.
 
-        Raises `RequestError` where the graph refuses them and where it takes longer than `seconds`.
+        Raises `RequestError` if the graph raises an error or takes longer than `seconds`.
         """
         wanted = tuple(sorted(outputs or signature.outputs))
         options = v1.RunOptions(timeout_in_ms=max(1, int(seconds * 1000)) if seconds is not None else 0)
@@ -77,7 +77,7 @@ class Servable:
                 except tf.errors.OpError as error:
                     if isinstance(error, (tf.errors.UnavailableError, tf.errors.DeadlineExceededError)):
                         raise
-                    # Another request of the batch may be at fault: this one is answered by itself.
+                    # Another request of the batch may be the cause: run this one alone.
             name = (signature.name, wanted)
             if name not in self._callables and len(self._callables) >= FILTERS:
                 name = (signature.name, tuple(signature.outputs))
@@ -86,7 +86,7 @@ class Servable:
             raise from_tensorflow(error) from error
 
     def close(self) -> None:
-        """Cancels what runs and frees the memory."""
+        """Cancels running requests and frees the memory."""
         self._session.close()
         self._callables.clear()
 
@@ -96,7 +96,7 @@ class Servable:
         return {name: values[name] for name in wanted}
 
     def _batch_key(self, signature: Signature, arrays: Mapping[str, np.ndarray]) -> tuple | None:
-        """The batching queue of a request: one for each signature and shape of a row; None where it runs alone.
+        """The batching queue of a request, one for each signature and row shape; None if it runs alone.
 
         An output with more than one open dimension is padded to the longest row of its batch, so that its shape
         would depend on other requests: such signatures are not batched. Nor are requests of more rows than a batch.
@@ -137,7 +137,7 @@ class Servable:
 
 
 def _string_constants(definition: Any) -> set[tuple[str, ...]]:
-    """The different lists of strings that a `GraphDef` and its functions hold."""
+    """The distinct lists of strings in a `GraphDef` and its functions."""
     found = set()
     for nodes in (definition.node, *(function.node_def for function in definition.library.function)):
         for node in nodes:
@@ -148,7 +148,7 @@ def _string_constants(definition: Any) -> set[tuple[str, ...]]:
 
 
 def _count_weights(definition: Any) -> int:
-    """How many numbers the variables of a `GraphDef` hold."""
+    """The number of elements of the variables of a `GraphDef`."""
     shapes = {
         node.attr["shared_name"].s or node.name: [dim.size for dim in node.attr["shape"].shape.dim]
         for node in definition.node

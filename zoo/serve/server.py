@@ -18,16 +18,16 @@ from zoo.serve.service import Service
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which leaves signals to us: it would end by the signal, and the exit status is to be 0."""
+    """uvicorn without its signal handlers, which would end the process with another exit status than 0."""
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
 
 def serve(service: Service, address: Address, drain_seconds: float, threads: int) -> int:
-    """Loads the models, answers until SIGTERM or SIGINT, finishes what runs, and returns the exit status 0.
+    """Loads the models, serves until SIGTERM or SIGINT, finishes running requests, and returns the exit status 0.
 
-    Raises `ZooError` where a port is in use or a model cannot be loaded.
+    Raises `ZooError` if a port is in use or a model cannot be loaded.
     """
     _raise_file_limit()
     # While a version is loaded, in Python, requests wait for the interpreter 1 ms at most, not 5; and what is imported
@@ -35,7 +35,7 @@ def serve(service: Service, address: Address, drain_seconds: float, threads: int
     sys.setswitchinterval(0.001)
     gc.collect()
     gc.freeze()
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what clients do wrong is no news
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # invalid requests are not logged
     host = f"[{address.host}]" if ":" in address.host else address.host
     with contextlib.closing(bind(address.host, address.port)) as listener:
         grpc_server = GrpcServer(service, f"{host}:{address.grpc_port}", threads)
@@ -89,7 +89,7 @@ async def _run(server: Server, listener: socket.socket, grpc_server: GrpcServer,
 
 
 def _raise_file_limit() -> None:
-    """Each connection is an open file; the usual limit of 1,024 is less than what the server admits."""
+    """Raises the limit of open files: each connection is one, and the usual limit of 1,024 is too low."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 

@@ -1,4 +1,4 @@
-"""What REST and gRPC share: admission, limits, running a signature, and counting."""
+"""What REST and gRPC share: limits, running a signature, and metrics."""
 
 import threading
 import time
@@ -24,13 +24,13 @@ class Service:
         self._running = threading.Semaphore(limits.concurrent)
 
     def deadline(self, seconds: float | None = None) -> float:
-        """When a request that arrives now must be answered, by `time.monotonic`."""
+        """The deadline of a request that arrives now, in `time.monotonic`."""
         allowed = self.limits.seconds
         return time.monotonic() + (allowed if seconds is None else min(seconds, allowed))
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """One of the requests that may be answered at a time. Raises `RequestError` where there are too many."""
+        """Admits a request while the block runs. Raises `RequestError` if too many are in progress."""
         if not self._running.acquire(blocking=False):
             raise RequestError(Code.RESOURCE_EXHAUSTED, f"{self.limits.concurrent} requests are running; try again.")
         try:
@@ -40,7 +40,7 @@ class Service:
 
     @contextmanager
     def counted(self, name: str, api: str, entrypoint: str) -> Iterator[None]:
-        """Counts the block as one request, with the status that it ends in."""
+        """Counts the block as one request with its final status."""
         start, status = time.perf_counter(), "OK"
         try:
             yield
@@ -55,7 +55,7 @@ class Service:
                 self.metrics.answered(name, api, entrypoint, status, time.perf_counter() - start)
 
     def prepare(self, signature: Signature, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The arrays of all inputs. Raises `RequestError` where they do not fit the signature or the limits."""
+        """The arrays of all inputs. Raises `RequestError` if they do not match the signature or the limits."""
         arrays = signature.complete(arrays)
         check(signature, arrays, self.limits)
         return arrays
@@ -70,7 +70,7 @@ class Service:
         api: str = "Predict",
         outputs: Sequence[str] = (),
     ) -> dict[str, np.ndarray]:
-        """The signature's outputs. Raises `RequestError` where the model refuses, and past the deadline."""
+        """The signature's outputs. Raises `RequestError` for an error of the model and after the deadline."""
         seconds = deadline - time.monotonic()
         if seconds <= 0:
             raise RequestError(Code.DEADLINE_EXCEEDED, "The request took longer than it may.")

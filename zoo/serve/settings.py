@@ -1,4 +1,4 @@
-"""What the command line decides: limits on requests, batching, and which versions are served."""
+"""Settings of the server: limits on requests, batching, and the versions to serve."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from zoo.errors import UsageError
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that one request may ask for.
+    """The limits of one request.
 
-    `pixels` counts what the encoded images of a request decode to. Texts of a request are padded to the longest, so
-    rows × (longest text + length to generate) may be `PADDED_TEXTS` times `text_bytes`.
+    `pixels` limits the decoded size of all encoded images of a request. The texts of a request are padded to the
+    longest, so rows × (longest text + length to generate) may be `PADDED_TEXTS` times `text_bytes`.
     """
 
     body_bytes: int = 32 * 2**20
@@ -29,7 +29,7 @@ ASPECT = 100  # the longer side of an image over the shorter: a graph may resize
 
 @dataclass(frozen=True)
 class Batching:
-    """Arguments of TensorFlow's batching kernel; at a `max_batch_size` of 1 requests run by themselves."""
+    """Arguments of TensorFlow's batching kernel; with a `max_batch_size` of 1, requests run alone."""
 
     max_batch_size: int = 1
     timeout_micros: int = 1000
@@ -50,7 +50,7 @@ class Batching:
 
 @dataclass(frozen=True)
 class VersionPolicy:
-    """Which of the version folders are served: the newest `latest`, those named, or with neither all."""
+    """The versions to serve: the newest `latest`, those in `specific`, or all."""
 
     latest: int | None = 1
     specific: tuple[int, ...] = ()
@@ -68,7 +68,7 @@ class VersionPolicy:
                 return cls(None, tuple(sorted({int(number) for number in value.split(",")})))
         except ValueError:
             pass
-        raise UsageError(f"--version-policy {text!r} is none of latest:N, all, specific:1,2.")
+        raise UsageError(f"--version-policy is {text!r}; it must be latest:N, all or specific:1,2.")
 
     def choose(self, versions: Sequence[int]) -> list[int]:
         """The versions to serve of those that exist, in increasing order."""

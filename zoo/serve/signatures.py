@@ -1,4 +1,4 @@
-"""What a signature takes and gives, and whether a request's arrays fit it and the limits."""
+"""The inputs and outputs of a signature, and checks of a request's arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ REGRESS = "tensorflow/serving/regress"
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of a signature: its name in the graph, type, and shape with None for what may vary.
+    """A tensor of a signature: its name in the graph, type, and shape with None for a variable size.
 
-    `shape` is None where even the rank may vary.
+    `shape` is None if the rank is variable, too.
     """
 
     graph_name: str
@@ -35,13 +35,13 @@ class Tensor:
 
     @property
     def rows_vary_alone(self) -> bool:
-        """Whether the first dimension is open and all others are fixed."""
+        """Whether the first dimension is variable and all others are fixed."""
         return bool(self.shape) and self.shape[0] is None and None not in self.shape[1:]
 
 
 @dataclass(frozen=True)
 class Signature:
-    """A signature's inputs and outputs by name, and the values of inputs that may be left out."""
+    """A signature's inputs and outputs by name, and the default values of optional inputs."""
 
     name: str
     method: str
@@ -76,12 +76,12 @@ class Signature:
 
 
 def check(signature: Signature, arrays: Mapping[str, np.ndarray], limits: Limits) -> None:
-    """Raises `RequestError` where an array does not fit its input or asks for more than the limits allow."""
+    """Raises `RequestError` if an array does not match its input or exceeds a limit."""
     padded, rows = 0, 1
     for name, array in arrays.items():
         _check_shape(name, array, signature.inputs[name])
         if array.ndim and array.shape[0] > limits.rows:
-            raise invalid(f"Input {name!r} has {array.shape[0]} rows; this server takes {limits.rows} in a request.")
+            raise invalid(f"Input {name!r} has {array.shape[0]} rows; the limit is {limits.rows} rows per request.")
         if array.ndim:
             rows = max(rows, array.shape[0])
         if array.dtype == object:
@@ -93,12 +93,12 @@ def check(signature: Signature, arrays: Mapping[str, np.ndarray], limits: Limits
     if "prompt" in arrays and "length" in arrays and arrays["length"].size:
         length = arrays["length"].max()
         if length > limits.length:
-            raise invalid(f"Input 'length' is {length}; this server generates {limits.length} characters at most.")
+            raise invalid(f"Input 'length' is {length}; the limit is {limits.length} characters.")
         padded += max(int(length), 0)
     if rows * padded > PADDED_TEXTS * limits.text_bytes:
         raise invalid(
             f"{rows} rows of texts padded to {padded} bytes are more than the {PADDED_TEXTS * limits.text_bytes} "
-            "that this server takes in a request; send fewer rows."
+            "that are allowed in a request; send fewer rows."
         )
 
 
@@ -114,7 +114,7 @@ def _check_shape(name: str, array: np.ndarray, tensor: Tensor) -> None:
 
 
 def _check_strings(name: str, array: np.ndarray, limits: Limits) -> int:
-    """The length of the longest text in bytes; 0 where all are images."""
+    """The length of the longest text in bytes; 0 if all are images."""
     pixels, longest = 0, 0
     for value in array.flat:
         size = image_size(value)
@@ -124,11 +124,9 @@ def _check_strings(name: str, array: np.ndarray, limits: Limits) -> int:
         height, width, frames = size
         pixels += height * width * frames
         if pixels > limits.pixels:
-            raise invalid(
-                f"Input {name!r} decodes to {pixels:,} pixels and more; this server takes {limits.pixels:,} of them."
-            )
+            raise invalid(f"Input {name!r} decodes to {pixels:,} pixels or more; the limit is {limits.pixels:,}.")
         if max(height, width) > ASPECT * min(height, width):
             raise invalid(f"Input {name!r} has an image of {height} × {width} pixels: too narrow to be resized.")
     if longest > limits.text_bytes:
-        raise invalid(f"Input {name!r} has a text of {longest} bytes; this server takes {limits.text_bytes} at most.")
+        raise invalid(f"Input {name!r} has a text of {longest} bytes; the limit is {limits.text_bytes}.")
     return longest

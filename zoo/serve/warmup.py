@@ -1,4 +1,4 @@
-"""Warm-up: the requests that a SavedModel brings along, answered once before it takes over."""
+"""Warm-up: requests stored with a SavedModel, which run once before it replaces the old version."""
 
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
@@ -10,9 +10,9 @@ MOST = 1000
 
 
 def warm_up(servable: Servable, folder) -> int:
-    """Answers the recorded requests and returns how many there were.
+    """Runs the recorded requests and returns their number.
 
-    Raises `RequestError` where the model cannot answer one, `ValueError` where a record is not a request, and
+    Raises `RequestError` if one fails in the model, `ValueError` if a record is not a request, and
     TensorFlow's errors where the file cannot be read.
     """
     path = folder / PATH
@@ -26,7 +26,7 @@ def warm_up(servable: Servable, folder) -> int:
         except Exception as error:
             raise ValueError(f"warm-up record {count} is not a PredictionLog") from error
         if log.WhichOneof("log_type") != "predict_log":
-            continue  # the other kinds are of signatures that have no state to warm
+            continue  # other kinds of requests need no warm-up
         request = log.predict_log.request
         signature = servable.signature(request.model_spec.signature_name)
         arrays = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}

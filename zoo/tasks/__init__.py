@@ -1,1 +1,1 @@
-"""What a model is trained for. A task owns loss, metrics, preprocessing, evaluation and the serving signatures."""
+"""Tasks. A task defines loss, metrics, preprocessing, evaluation and the serving signatures."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zoo.errors import UsageError, ZooError, nearest
+from zoo.errors import UsageError, ZooError, inner_error, nearest
 from zoo.exports import read
 from zoo.exports.portable import Portable
 from zoo.paths import literal_path
@@ -31,7 +31,7 @@ Log = Callable[[str], None]
 
 
 class Task(abc.ABC):
-    """What the engine asks of a task. It knows nothing else of one.
+    """The interface of a task; the engine uses nothing else of it.
 
     A batch is a dict. `batch["inputs"]` is what the model takes. `batch["mask"]`, which may be absent, is float32 with
     the rows on its first axis: 1 for what counts, 0 for padding. All other keys are the task's own. Every tensor of a
@@ -72,6 +72,11 @@ class Task(abc.ABC):
         """What identifies the data that `prepare` loaded, such as counts and a hash; a run resumes only on the same
         data. Empty by default, which is not checked."""
         return {}
+
+    def find_fault(self, error: "tf.errors.OpError") -> ZooError | None:
+        """What is wrong with the data where TensorFlow failed with `error` while it read batches; None for another
+        reason. By default a `ZooError` that Python code in the graph raised."""
+        return inner_error(error)
 
     def shorten(self, examples: int) -> None:
         """Leaves only the first `examples` of the validation and test splits, for a dry run. `prepare` has run."""
@@ -153,6 +158,10 @@ class Task(abc.ABC):
         """The layers that give the answers: by default, before each output, the last layer with weights."""
         return output_layers(model)
 
+    def check_model(self, model: "keras.Model") -> None:
+        """Raises `UsageError` for a model whose inputs or outputs do not fit the data; `prepare` has run."""
+        return None
+
     def new_weights(self, model: "keras.Model") -> "list[keras.Variable]":
         """The weights that `parent` does not have, by default none; `prepare` has run. They keep their fresh values."""
         return []
@@ -222,7 +231,7 @@ class Task(abc.ABC):
 
 
 class Predictor(abc.ABC):
-    """What one does with an export of a task, without the code that trains it."""
+    """Using an export of a task, without the code that trains it."""
 
     def __init__(self, export: Path):
         """`export` is a version folder, checked by `zoo.exports.read.find`."""
@@ -264,7 +273,7 @@ class Predictor(abc.ABC):
     def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
         """Metrics of the export on a data set (None: the recipe's own), computed through its signatures.
 
-        Raises `UsageError` where the data set does not fit the export.
+        Raises `UsageError` if the data set does not fit the export.
         """
 
     def portable(self) -> Portable:
@@ -303,7 +312,7 @@ _TABLE: dict[str, _Entry] = {
 
 
 def register_task(task: type[Task], predictor: type[Predictor]) -> None:
-    """Adds a task of one's own under the name `task.Recipe.task`, so that recipes and exports of it work.
+    """Registers your own task under the name `task.Recipe.task`, so that recipes and exports of it work.
 
     Raises `UsageError` if the name is taken.
     """
@@ -342,7 +351,7 @@ def recipe_class(task: str) -> type[Recipe]:
 def create_task(recipe: Recipe, log: Log = print) -> Task:
     """The task of a recipe, before any data is loaded.
 
-    Raises `UsageError` where the recipe's model is of another task.
+    Raises `UsageError` if the recipe's model is of another task.
     """
     card = describe(recipe.model)
     task = _loaded(_entry(recipe.task).task)

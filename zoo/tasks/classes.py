@@ -1,13 +1,17 @@
 """The classes of a task's head: the data's, or those of the export that training starts from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zoo.data.splits import display_name
 from zoo.errors import UsageError
 from zoo.tasks.base import Task
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Classes:
 def choose_classes(task: Task, data: str, classes: Sequence[str]) -> Classes:
     """The classes that the model of a task scores, for data that has `classes`, and says so where there is a parent.
 
-    Raises `UsageError` where the recipe keeps the head and the export lacks a class of the data.
+    Raises `UsageError` if the recipe keeps the head and the export lacks a class of the data.
     """
     names, own = tuple(classes), Classes(tuple(classes), np.arange(len(classes)), False)
     if not task.parent:
@@ -40,6 +44,18 @@ def choose_classes(task: Task, data: str, classes: Sequence[str]) -> Classes:
         return Classes(labels, np.array([labels.index(name) for name in names]), True)
     task.log(f"head: new, for {len(names)} classes: {_few(names)} ({task.parent.name} has {len(labels)})")
     return own
+
+
+def check_outputs(task: Task, model: "keras.Model", count: int) -> None:
+    """Raises `UsageError` for a model that does not score as many classes as there are."""
+    outputs = model.output if isinstance(model.output, Mapping) else {"logits": model.output}
+    shape = tuple(outputs["logits"].shape) if "logits" in outputs else None
+    if shape != (None, count):
+        found = f"an output of shape {shape}" if shape else f"the outputs {', '.join(outputs)}"
+        raise UsageError(
+            f"{task.recipe.name}: {model.name} has {found}; for {count} classes it must be logits of shape "
+            f"(None, {count}). Its builder gets num_classes={count}."
+        )
 
 
 def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -18,10 +18,10 @@ def read_texts(options: argparse.Namespace) -> Iterator[tuple[str, str | ZooErro
     """Name and content of each text: those of --text, then the files, where `-` is standard input. The content of one
     that cannot be read or decoded is the error.
 
-    Raises `UsageError` where there is none.
+    Raises `UsageError` if there is none.
     """
     if not options.text and not options.files:
-        raise UsageError("There is nothing to answer: give --text TEXT, files, or - for standard input.")
+        raise UsageError("There is no input: give --text TEXT, files, or - for standard input.")
     for text in options.text or ():
         yield "--text", _text(text.encode(errors="surrogateescape"))
     for name in options.files:

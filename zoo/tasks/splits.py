@@ -10,7 +10,7 @@ from zoo.tasks.base import Task
 class SplitsTask(Task):
     """A task whose `prepare` loads `data`."""
 
-    data: Splits[Any]
+    data: Splits[Any] | None = None  # until `prepare` has run
 
     @property
     def data_fingerprint(self) -> Mapping[str, Any]:

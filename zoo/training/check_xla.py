@@ -1,4 +1,4 @@
-"""Whether a recipe could run on a TPU, as far as a machine without one can tell: `zoo check-xla NAME`.
+"""`zoo check-xla NAME`: checks on a machine without a TPU whether a recipe could run on one.
 
 XLA compiles the whole train step and the whole evaluation step for one device, at static shapes; the compiled program
 must not call back into the host and must have no shape that is known only when it runs.
@@ -24,7 +24,7 @@ EMBEDDED = {  # replaces data that is not available, by task
     "tagging": "python_tokens",
     "translation": "dates",
 }
-# Instructions and calls by which a program turns to the host in the middle of a step.
+# Instructions and calls with which a program accesses the host during a step.
 HOST_INSTRUCTIONS = ("infeed", "outfeed", "send", "recv")
 HOST_CALL = re.compile(r'custom_call_target="([^"]*(?:callback|host)[^"]*)"', re.IGNORECASE)
 DYNAMIC_SHAPE = re.compile(r"\w+\[[^\]]*<=[^\]]*\]")
@@ -38,7 +38,7 @@ OPERAND = re.compile(r"%([\w.\-]+)")
 
 @dataclass(frozen=True)
 class Program:
-    """What XLA made of a step."""
+    """The program that XLA compiled for a step."""
 
     instructions: int
     flops: int
@@ -46,14 +46,14 @@ class Program:
     argument_bytes: int
     """Weights, optimizer state and batch."""
     temporary_bytes: int
-    """What a step needs beside its arguments."""
+    """What a step needs in addition to its arguments."""
 
 
 def check(recipe: Recipe, dump: Path, say: Callable[[str], None] = print) -> dict[str, Program]:
-    """Compiles a recipe's train step and evaluation step, and returns what became of each.
+    """Compiles a recipe's training and evaluation step, and returns both programs.
 
     `dump` is the folder that `dump_to` was given before TensorFlow was loaded. Data that are not here are replaced by
-    an embedded set, in batches of the same form. Raises `ZooError` where XLA cannot compile a step, or makes a program
+    an embedded set, in batches of the same form. Raises `ZooError` if XLA cannot compile a step, or makes a program
     of it that a TPU could not run by itself.
     """
     import tensorflow as tf
@@ -67,10 +67,10 @@ def check(recipe: Recipe, dump: Path, say: Callable[[str], None] = print) -> dic
         try:
             model = run.prepare()
         except ZooError as error:
-            if isinstance(error, UsageError) or ":" in recipe.dataset:  # nothing stands in for the user's own
+            if isinstance(error, UsageError) or ":" in recipe.dataset:  # the user's own data is not replaced
                 raise
             stand_in = with_embedded_data(recipe, Path(folder))
-            say(f"{recipe.dataset} is not here; its place is taken by {stand_in.dataset}, in batches of the same form")
+            say(f"{recipe.dataset} is not available; {stand_in.dataset} replaces it, with batches of the same shape")
             run = Run(stand_in, Path(folder), Devices(strategy="one_device"))
             model = run.prepare()
         trainer = GradientDescent(run.training(model)).model
@@ -81,7 +81,9 @@ def check(recipe: Recipe, dump: Path, say: Callable[[str], None] = print) -> dic
         for name, (step, data) in batches.items():
             say(f"{recipe.name}: compiling the {name} step")
             compiled = tf.function(step, jit_compile=True)
-            programs[name] = _program(f"{recipe.name}'s {name} step", compiled, next(iter(data)), dump)
+            with run.naming_faults():
+                batch = next(iter(data))
+            programs[name] = _program(f"{recipe.name}'s {name} step", compiled, batch, dump)
     return programs
 
 
@@ -183,8 +185,8 @@ def _computations(program: str) -> tuple[dict[str, dict[str, Instruction]], str]
 def _trips(
     loop: Instruction, computation: Mapping[str, Instruction], computations: Mapping[str, Mapping[str, Instruction]]
 ) -> int:
-    """How often a loop runs: as XLA found out, or as its condition says, or, for the loop of a gradient, as often as
-    the loop whose counter it starts from."""
+    """The number of iterations of a loop: the number that XLA found, else the one in its condition, else, for the loop
+    of a gradient, that of the loop whose counter it starts from."""
     if found := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.text):
         return int(found[1])
     condition = computations[re.search(r"condition=%?([\w.\-]+)", loop.text)[1]]
@@ -219,7 +221,7 @@ def _sizes(shape: str) -> list[int]:
 
 
 def dump_to(folder: Path) -> None:
-    """Lets XLA write down into a folder what it allocates. To be called before TensorFlow is loaded."""
+    """Makes XLA write its allocations to a folder. Call it before TensorFlow is loaded."""
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={folder} --xla_dump_hlo_as_text".strip()
 
 

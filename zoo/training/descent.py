@@ -1,4 +1,4 @@
-"""Gradient descent with Keras's own loop, which can be killed at any step and resumed as if it had not been."""
+"""Gradient descent with Keras's own loop, which can be killed at any step and resumed with the same result."""
 
 import math
 import sys

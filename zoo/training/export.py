@@ -11,6 +11,7 @@ from zoo.building import build
 from zoo.errors import UsageError
 from zoo.exports import write
 from zoo.recipe import Recipe, load_recipe
+from zoo.registry import parameters_of
 from zoo.tasks.base import Task, create_task
 from zoo.tasks.training_endpoint import add_training_endpoint
 
@@ -67,7 +68,23 @@ def build_model(task: Task, precision: str) -> keras.Model:
     """The model of a task's recipe, with fresh weights; `prepare` has run."""
     arguments = {**task.model_args(), **task.recipe.model_args}
     policy = precision if precision in ("float32", "float64") else f"mixed_{precision}"
-    return build(task.recipe.model, dtype=policy, **arguments)
+    _check_builder(task, arguments)
+    model = build(task.recipe.model, dtype=policy, **arguments)
+    task.check_model(model)
+    return model
+
+
+def _check_builder(task: Task, arguments: Mapping[str, object]) -> None:
+    """Raises `UsageError` for a builder without an argument that the task sets by the data."""
+    parameters = parameters_of(task.card)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key in task.model_args():
+        if key not in parameters:
+            raise UsageError(
+                f"The builder of {task.card.name!r} takes no argument {key!r}, which the data decides "
+                f"({key}={arguments[key]!r} here); give it one."
+            )
 
 
 def copy_weights(source: keras.Model, target: keras.Model, recipe: Recipe) -> None:

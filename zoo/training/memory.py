@@ -27,7 +27,7 @@ def estimate(model: keras.Model, rows: int, *, bytes_per_value: int = 4) -> int:
 
 
 def check(model: keras.Model, recipe: GradientRecipe, rows: int, *, bytes_per_value: int = 4) -> None:
-    """Raises `ZooError` where a step on `rows` examples does not fit in this machine's memory, with the number of
+    """Raises `ZooError` if a step on `rows` examples does not fit in this machine's memory, with the number of
     --accumulate-steps that would. On GPUs and TPUs nothing is checked."""
     if tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("TPU"):
         return
@@ -35,13 +35,10 @@ def check(model: keras.Model, recipe: GradientRecipe, rows: int, *, bytes_per_va
     needed = estimate(model, rows, bytes_per_value=bytes_per_value)
     if needed <= available:
         return
-    more = [
-        parts
-        for parts in range(2, rows + 1)
-        if recipe.batch_size % (parts * recipe.accumulate_steps) == 0
-        and estimate(model, -(-rows // parts), bytes_per_value=bytes_per_value) < 0.8 * available
-    ]
-    advice = f"use --accumulate-steps {more[0] * recipe.accumulate_steps}" if more else "use a smaller --batch-size"
+    divisors = (n for n in range(2, rows + 1) if recipe.batch_size % (n * recipe.accumulate_steps) == 0)
+    fits = (n for n in divisors if estimate(model, -(-rows // n), bytes_per_value=bytes_per_value) < 0.8 * available)
+    parts = next(fits, None)
+    advice = f"use --accumulate-steps {parts * recipe.accumulate_steps}" if parts else "use a smaller --batch-size"
     raise ZooError(
         f"A training step on {rows} examples at a time needs about {needed / 2**30:.1f} GiB of memory, and "
         f"{available / 2**30:.1f} GiB are available; {advice}."

@@ -66,7 +66,7 @@ class TwoPhases(keras.optimizers.schedules.LearningRateSchedule):
 class SummedFirst:
     """Mixed into a Keras optimizer: gradients are summed over replicas before they are clipped, not after.
 
-    Keras clips each replica's share by itself, and sums what is left of them.
+    Keras clips the gradients of each replica and sums them afterwards.
     """
 
     sums = True  # not where another optimizer has done it
@@ -98,7 +98,7 @@ class SGD(SummedFirst, keras.optimizers.SGD):
 
 
 class Adam(SummedFirst, keras.optimizers.Adam):
-    """Keras's own, of gradients that are summed first, in one operation a weight where Keras has a dozen."""
+    """Keras's Adam with gradients that are summed first, in one operation per weight instead of twelve."""
 
     def update_step(self, gradient, variable, learning_rate):
         place, dtype = self._get_variable_index(variable), variable.dtype
@@ -122,7 +122,7 @@ class RMSprop(SummedFirst, keras.optimizers.RMSprop):
 
 
 class LossScale(SummedFirst, keras.optimizers.LossScaleOptimizer):
-    """Keras's own around one of these: gradients are summed here, before any is found to be no number."""
+    """Keras's loss-scaling optimizer around one of these: gradients are summed before they are checked to be finite."""
 
     def __init__(self, inner: keras.optimizers.Optimizer):
         super().__init__(inner)
@@ -130,13 +130,13 @@ class LossScale(SummedFirst, keras.optimizers.LossScaleOptimizer):
 
     def _stateful_handle_non_finite_grads(self):
         super()._stateful_handle_non_finite_grads()
-        self.iterations.assign_add(1)  # a step that changes no weight is one: its batch is used up
+        self.iterations.assign_add(1)  # a step that changes no weight counts as a step: its batch is used
 
 
 def matching(patterns: Iterable[str], paths: Iterable[str], field: str) -> dict[str, str]:
     """The paths that match one of the patterns, each with the first it matches.
 
-    Raises `UsageError` for a pattern that matches none: it is misspelt, or the model is another one.
+    Raises `UsageError` for a pattern that matches no path.
     """
     paths, found, used = list(paths), {}, set()
     for pattern in patterns:

@@ -1,4 +1,4 @@
-"""What a finished run writes down and prints."""
+"""What a finished run writes and prints."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,7 +43,7 @@ def write(run: "Run", metrics: Mapping[str, float], training: Training, exported
 
 
 def show(recipe: Recipe, metrics: Mapping[str, float]) -> None:
-    """Prints the metrics beside the published ones."""
+    """Prints the metrics and the published ones."""
     paper = _paper(recipe)
     rows = [
         (
@@ -57,7 +57,7 @@ def show(recipe: Recipe, metrics: Mapping[str, float]) -> None:
 
 
 def _paper(recipe: Recipe) -> Mapping[str, float]:
-    """The published results, where the run used the data set that they are for."""
+    """The published results, if the run used the data set that they are for."""
     if recipe.name in list_recipes() and load_recipe(recipe.name).dataset != recipe.dataset:
         return {}
     return recipe.paper

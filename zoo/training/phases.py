@@ -12,7 +12,7 @@ class Freezing:
     """The weights of a net that stay fixed in the first phase.
 
     A layer whose weights are all frozen is set to `trainable=False` for that time, which for batch normalisation means
-    inference mode: it uses its statistics and leaves them alone. Dropout stays active.
+    inference mode: it uses its statistics and does not update them. Dropout stays active.
     """
 
     def __init__(self, net: keras.Model, frozen: Collection[str]):

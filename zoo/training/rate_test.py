@@ -48,7 +48,7 @@ def rate_test(
     Where the recipe has frozen epochs, the rate is that of the first of them.
 
     Raises `UsageError` for a recipe without gradient descent, for rates that do not rise and for fewer than 10 steps,
-    `ZooError` where the loss is not finite before the tenth step.
+    `ZooError` if the loss is not finite before the tenth step.
     """
     if not isinstance(recipe, GradientRecipe):
         raise UsageError(f"{recipe.name} does not train by gradient descent, so that it has no learning rate.")
@@ -72,10 +72,11 @@ def rate_test(
     with tempfile.TemporaryDirectory(prefix="zoo-lr-find-") as scratch:
         job = Run(recipe, Path(scratch), devices)
         keras.utils.set_random_seed(recipe.seed)
-        with job.placement.strategy.scope():
-            descent = GradientDescent(job.training(job.prepare()))
         rates = np.geomspace(lowest, highest, steps)
-        losses = _losses(descent, rates)
+        with job.naming_faults():
+            with job.placement.strategy.scope():
+                descent = GradientDescent(job.training(job.prepare()))
+            losses = _losses(descent, rates)
     if len(losses) < 10:
         raise ZooError(
             f"{recipe.name}: the loss diverges after {len(losses)} steps, at a rate of {rates[len(losses)]:.2g}; "

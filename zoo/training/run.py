@@ -1,9 +1,10 @@
 """One run of a recipe, from its data to its export: `run(recipe)`."""
 
+import contextlib
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +16,7 @@ import keras
 import tensorflow as tf
 
 from zoo.distribute.strategy import Devices, Placement, choose_strategy, hardware
-from zoo.errors import UsageError, ZooError, inner_error, reason
+from zoo.errors import UsageError, ZooError, reason
 from zoo.recipe import GradientRecipe, Recipe, load_recipe
 from zoo.report import plots
 from zoo.tasks.base import Task, create_task
@@ -148,14 +149,13 @@ class Run:
         """Runs the recipe, or reports a finished run."""
         there = self.folder.exists()
         try:
-            return self._go()
+            with self.naming_faults():
+                return self._go()
         except ZooError:
             if not there and self.placement.chief and not (self.folder / "metrics.jsonl").exists():
                 run_folder.remove(self.folder)
             raise
         except tf.errors.OpError as error:
-            if named := inner_error(error):
-                raise named from error
             if not self.placement.monitor:
                 raise
             self.placement.monitor.raise_if_lost(error)
@@ -163,6 +163,16 @@ class Run:
             raise ZooError(
                 f"{error.filename or self.folder}: {reason(error)}. Fix this and run the same command to resume."
             ) from error
+
+    @contextlib.contextmanager
+    def naming_faults(self) -> Iterator[None]:
+        """Raises what the task finds wrong with its data in place of TensorFlow's error."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            if fault := self.task.find_fault(error):
+                raise fault from error
+            raise
 
     def _go(self) -> Result:
         recipe, placement = self.recipe, self.placement
@@ -203,7 +213,7 @@ class Run:
             )
 
     def _check_resources(self, model: keras.Model) -> None:
-        """Warns of settings that cannot work on this data; raises `ZooError` where training does not fit in memory."""
+        """Warns of settings that cannot work on this data; raises `ZooError` if training does not fit in memory."""
         recipe = self.recipe
         if not isinstance(recipe, GradientRecipe):
             return

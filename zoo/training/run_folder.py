@@ -56,7 +56,7 @@ def remove(folder: Path) -> None:
 def claim(folder: Path, recipe: Recipe, strategy: str) -> None:
     """Creates a run's folder, or checks that the existing one belongs to the same recipe.
 
-    Raises `UsageError` where it does not, `ZooError` where the folder cannot be written.
+    Raises `UsageError` if it does not, `ZooError` if the folder cannot be written.
     """
     path = folder / "recipe.json"
     try:

@@ -9,21 +9,21 @@ from zoo.errors import UsageError, nearest
 from zoo.exports import read
 from zoo.paths import literal_path
 from zoo.registry import Card, describe
-from zoo.shipped import shipped_folder
+from zoo.weights.store import export_names, stored_export
 
 if TYPE_CHECKING:
     import keras
 
 
 def export_folder(card: Card, weights: str | os.PathLike[str]) -> Path:
-    """The export that a tag of the card, or a path, means."""
+    """The export for a tag of the card or a path."""
     if card.weights.get(weights) == "keras-applications":
         raise UsageError(
             f"{card.name}:{weights} are weights of Keras Applications, not an export; `zoo finetune "
             f"{card.name}:{weights}` makes one."
         )
     if weights in card.weights:
-        return read.find(shipped_folder("saved_models") / card.weights[weights])
+        return stored_export(card.weights[weights])
     if not Path(weights).exists():
         known = [*card.weights, "default"] if card.weights else []
         raise UsageError(
@@ -33,19 +33,18 @@ def export_folder(card: Card, weights: str | os.PathLike[str]) -> Path:
 
 
 def find_export(reference: str | os.PathLike[str]) -> Path:
-    """The version folder of an export: a path, the name of one in `saved_models/`, or `MODEL:TAG`.
+    """The version folder of an export: a path, the name of a pretrained one (see `store`), or `MODEL:TAG`.
 
-    Raises `UsageError` where there is none, `ZooError` where a file of it is missing or changed.
+    Raises `UsageError` if there is none, `ZooError` if a file of it is missing or changed.
     """
     if Path(reference).exists():
         return read.find(reference)
-    shipped = shipped_folder("saved_models")
     name, _, tag = str(reference).partition(":")
     if tag:
         return export_folder(describe(name), tag)
-    names = sorted(path.name for path in shipped.iterdir() if path.is_dir()) if shipped.is_dir() else []
+    names = export_names()
     if name in names:
-        return read.find(shipped / name)
+        return stored_export(name)
     raise UsageError(
         f"There is no folder {reference}, and no export of this name. {nearest(name, names)} Give a run directory, an "
         "export's folder, its name, or MODEL:TAG."
@@ -71,7 +70,7 @@ def weight_keys(folder: Path) -> dict[str, str]:
 def load_export(model: "keras.Model", folder: Path, *, head: bool = True) -> None:
     """Reads a model's weights from the SavedModel's own checkpoint; no code of the export runs.
 
-    `head=False` leaves the classifier as it is. Raises `UsageError` where a weight is missing there or has another
+    `head=False` leaves the classifier as it is. Raises `UsageError` if a weight is missing there or has another
     shape; then `model` is unchanged.
     """
     import tensorflow as tf
@@ -97,7 +96,7 @@ def load_export(model: "keras.Model", folder: Path, *, head: bool = True) -> Non
 
 
 def classifier(model: "keras.Model") -> "keras.layers.Layer":
-    """The layer that makes the class scores: the last one, but for pooling, activation and scaling after it."""
+    """The layer that computes the class scores: the last one except for pooling, activation and scaling."""
     import keras
 
     after = (

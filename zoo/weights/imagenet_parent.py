@@ -1,4 +1,4 @@
-"""The ImageNet weights of Keras Applications as what a training starts from."""
+"""The ImageNet weights of Keras Applications as the start of a training."""
 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ def is_imagenet(reference: str) -> bool:
 
 
 class ImagenetParent(Parent):
-    """The ImageNet weights of a model, which are fetched when they are loaded."""
+    """The ImageNet weights of a model, which are downloaded when they are loaded."""
 
     def __init__(self, reference: str):
         """`reference` is MODEL:TAG, for which `is_imagenet` holds."""
@@ -52,7 +52,7 @@ def takes_bgr(model: str) -> bool:
 
 
 def reverse_colours(model: "keras.Model") -> None:
-    """Turns the kernel that the colours enter by round, so that a model for B, G, R takes R, G, B."""
+    """Reverses the colour axis of the first kernel, so that a model for B, G, R takes R, G, B."""
     first = next(layer for layer in model.layers if layer.weights)
     kernel = first.kernel
     kernel.assign(kernel.numpy()[:, :, ::-1])

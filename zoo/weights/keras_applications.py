@@ -60,15 +60,15 @@ _APPLICATIONS = {
 
 
 def load_keras_applications(model: "keras.Model", application: "keras.Model", *, head: bool = True) -> None:
-    """Copies the weights of a model of `keras.applications` into ours, so that both answer alike.
+    """Copies the weights of a model of `keras.applications` into ours, so that both give the same outputs.
 
     `application` is a VGG16 or 19, ResNet50, 101 or 152, InceptionV3, Xception or MobileNet under Keras's own name
     for it. A bias before a batch normalisation, which ours do not have, is subtracted from the moving mean.
-    `head=False` leaves the classifier, the last layer, as it is. Auxiliary heads, which Keras has not, stay as they
-    are.
+    `head=False` leaves the classifier, the last layer, as it is. Auxiliary heads, which Keras does not have, are not
+    changed.
 
-    Raises `UsageError` if `application` is none of these, or does not have a layer or a shape of `model`; then
-    `model` is unchanged.
+    Raises `UsageError` if `application` is another model, or lacks a layer or a shape of `model`; then `model` is
+    unchanged.
     """
     names = _renaming(application)
     assignments = []
@@ -96,10 +96,10 @@ def load_keras_applications(model: "keras.Model", application: "keras.Model", *,
 
 
 def load_imagenet(model: "keras.Model", name: str) -> None:
-    """Fetches the ImageNet weights that Keras Applications publishes for the model `name`, and loads them.
+    """Downloads the ImageNet weights that Keras Applications publishes for the model `name`, and loads them.
 
     Supported are vgg16 and 19, resnet50, 101 and 152, inception_v3, xception, and mobilenet built with
-    `activation="relu6"`, at each alpha. A model with another number of classes than 1000 keeps its fresh head, which
+    `activation="relu6"`, at each alpha. A model with another number of classes than 1000 keeps its new head, which
     is logged. Files go to Keras's cache (`$KERAS_HOME/models`, else `~/.keras/models`).
 
     The weights expect Keras's preprocessing: VGG and ResNet take B, G, R from 0 to 255 less 103.939, 116.779 and
@@ -127,7 +127,7 @@ def load_imagenet(model: "keras.Model", name: str) -> None:
     include_top = has_top and (not fresh_head or name.startswith("vgg"))
     builder = getattr(keras.applications, _APPLICATIONS[name])
     if fresh_head:
-        logger.warning("%s: the head for %d classes is fresh; the weights have 1000.", name, head.units)
+        logger.warning("%s: the head for %d classes is new; the weights have 1000.", name, head.units)
     with _fetching(name):
         application = builder(weights="imagenet", include_top=include_top, **arguments)
     load_keras_applications(model, application, head=not fresh_head)
@@ -141,7 +141,7 @@ def _fetching(
     *,
     timeout: float = 30.0,
 ) -> Iterator[None]:
-    """Turns a failed download into one line, and a server that never answers into a failed download."""
+    """Makes a failed download an error of one line, and sets a time limit for servers that do not respond."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(timeout)
     try:
@@ -157,7 +157,7 @@ def _fetching(
 
 
 def _renaming(application: "keras.Model") -> Callable[[str], str | None]:
-    """The function from our layers' names to those of `application`, `None` for a layer that it lacks."""
+    """A function from our layers' names to those of `application`; None for a layer that it does not have."""
     if application.name.startswith("mobilenet_"):
         return _MOBILENET.get
     if application.name not in _PATTERNS:
@@ -183,7 +183,7 @@ def _renaming(application: "keras.Model") -> Callable[[str], str | None]:
 
 
 def _in_order(application: "keras.Model", names: list[str]) -> dict[str, str]:
-    """Pairs our convolutions and their normalisations with those that Keras numbers as it draws them."""
+    """Pairs our convolutions and their normalisations with those of Keras, which are numbered in order of creation."""
 
     def numbered(prefix: str) -> list[str]:
         found = (layer.name for layer in application.layers if re.fullmatch(rf"{prefix}(_\d+)?", layer.name))
@@ -220,8 +220,8 @@ def imagenet_names() -> list[str]:
 
 
 def imagenet_preprocessing(card: Card) -> Callable[[Any], Any]:
-    """What the ImageNet weights of a model expect: a function from images (N, any, any, 3), values from 0 to 255, to
-    what the model takes, (N, height, width, 3)."""
+    """The preprocessing of a model's ImageNet weights: a function from images (N, any, any, 3), values from 0 to 255,
+    to the input of the model, (N, height, width, 3)."""
     import keras
 
     module = inspect.getmodule(getattr(keras.applications, _APPLICATIONS[card.name]))

@@ -32,8 +32,8 @@ class Parent:
     """An export that a training starts from."""
 
     def __init__(self, reference: str | os.PathLike[str]):
-        """`reference` is what `find_export` takes. Raises `UsageError` where there is none and for an ensemble,
-        `ZooError` where it is damaged or of a newer format."""
+        """`reference` is what `find_export` takes. Raises `UsageError` if there is none and for an ensemble,
+        `ZooError` if it is damaged or of a newer format."""
         self.folder = find_export(reference)
         self.card = read.read_card(self.folder)
         if members := self.card.get("members"):
@@ -51,7 +51,7 @@ class Parent:
         return None if labels is None else tuple(labels)
 
     def origin(self) -> dict[str, Any]:
-        """What the card of a fine-tuned export says of it."""
+        """The entry in the card of a fine-tuned export."""
         return read.origin(self.folder)
 
     def value(self, key: str) -> "np.ndarray":
@@ -77,7 +77,7 @@ class Parent:
     def load(self, model: "keras.Model", *, new: Collection[str] = (), rows: Mapping[str, Rows] | None = None) -> None:
         """Reads the weights of `model`, but for the paths in `new`; `rows` says by path which entries are moved.
 
-        Raises `UsageError` where a weight is missing or has another shape; then `model` is unchanged.
+        Raises `UsageError` if a weight is missing or has another shape; then `model` is unchanged.
         """
         keys, rows, values = weight_keys(self.folder), rows or {}, []
         for variable in model.weights:

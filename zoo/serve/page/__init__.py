@@ -1,4 +1,4 @@
-"""The page at `/`: what is served, and a way to try it."""
+"""The page at `/`: the served models, and a form to try each."""
 
 from collections.abc import Callable, Mapping
 from importlib import resources

@@ -1,4 +1,4 @@
-// The frame of the page: the list of models, the card of one, and how it is asked.
+// The page: the list of models, the card of a model, and requests to it.
 import { tryOut } from "./tasks.js";
 
 const $ = (id) => document.getElementById(id);
@@ -31,11 +31,11 @@ export async function send(path, body, signal) {
     response = await fetch(path, { ...options, headers, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("The server does not answer.");
+    throw new Error("The server does not respond.");
   }
   if (!response.ok) {
     const said = await response.json().catch(() => ({}));
-    throw Object.assign(new Error(said.error || `The server answers ${response.status}.`), { status: response.status });
+    throw Object.assign(new Error(said.error || `The server responds with status ${response.status}.`), { status: response.status });
   }
   return response;
 }
@@ -75,7 +75,7 @@ function signatures(model) {
 function showCard(model) {
   const { card } = model;
   const metrics = Object.entries(card.metrics || {}).map(([name, value]) => [name.replaceAll("_", " "), metric(name, value)]);
-  const request = el("pre", { id: "curl" }, "Ask something, and the request stands here.");
+  const request = el("pre", { id: "curl" }, "The last request appears here.");
   $("card").replaceChildren(
     el("div", {}, el("h3", {}, "Model card"), facts([
       ["served as", `${model.name}, version ${model.version}`],
@@ -83,7 +83,7 @@ function showCard(model) {
       ["weights", `${number(model.weights)} numbers`], ["licence", card.licence],
     ])),
     ...(metrics.length ? [el("div", {}, el("h3", {}, "Measured"), facts(metrics))] : []),
-    el("div", { class: "wide" }, el("h3", {}, "The same by curl"), request),
+    el("div", { class: "wide" }, el("h3", {}, "The same request with curl"), request),
     el("details", { class: "wide" }, el("summary", {}, "Signatures"), el("pre", {}, signatures(model))),
   );
   return (path, body) => {

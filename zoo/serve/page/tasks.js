@@ -74,7 +74,7 @@ function images(model, predict) {
   const signature = Object.entries(model.signatures).find(([, s]) => "image_bytes" in s.inputs)[0];
   const pixels = Object.values(model.signatures).map((s) => s.inputs.images).find((t) => t && t.shape && t.shape.length === 4);
   const grey = pixels && pixels.shape[3] === 1;
-  const result = el("div", { class: "stack" }, el("p", { class: "empty" }, grey ? "Draw a digit, and the answer stands here." : "Drop a picture, and the answer stands here."));
+  const result = el("div", { class: "stack" }, el("p", { class: "empty" }, grey ? "Draw a digit to see the answer." : "Drop a picture to see the answer."));
   const answer = answers(result);
   const show = ({ predictions: [row] }) => result.replaceChildren(...bars(row, model.class_names));
   const sendFile = async (file) => {
@@ -95,7 +95,7 @@ function images(model, predict) {
   };
   const drawing = grey ? board(frame, invite, picture, (file) => sendFile(file), () => {
     answer.forget();
-    result.replaceChildren(el("p", { class: "empty" }, "Draw a digit, and the answer stands here."));
+    result.replaceChildren(el("p", { class: "empty" }, "Draw a digit to see the answer."));
   }) : null;
   for (const kind of ["dragover", "dragleave", "drop"]) {
     frame.addEventListener(kind, (event) => {
@@ -213,7 +213,7 @@ function translation(model, predict) {
   const words = el("p", { class: "translation", id: "translation" });
   const map = el("div", { class: "map", tabindex: 0, role: "group", "aria-label": "Attention map" });
   const answer = answers(el("div", { class: "stack" }, words,
-    el("p", { class: "hint" }, "Where the model looked: a row for each token it wrote, a column for each it read."), map));
+    el("p", { class: "hint" }, "Attention: one row per token of the translation, one column per token of the text."), map));
   const example = /date/.test(model.name) ? "Mittwoch, 11. März 2024" : "A dog runs through the grass .";
   const work = (text) => answer.run(() => predict({ signature_name: signatureWith(model, "attention"), instances: [text] }), ({ predictions: [row] }) => {
     words.textContent = row.translation;

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from zoo.building import build
 from zoo.data.decoding import SUFFIXES, plain_image
+from zoo.data.images import find_fault
 from zoo.data.paths import display_path, files_below
 from zoo.data.progress import progress
 from zoo.data.splits import Splits
@@ -81,9 +82,14 @@ class ImagePredictor(Predictor):
         ids = self._class_ids(data)
         batches = data.scored.batches(1 if recipe.test_views == "dense" else 250)
         parts: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
-        for images, labels in progress(batches, "scoring", int(batches.cardinality())):
-            answer = signature(images=images)
-            parts.append((labels.numpy(), {key: value.numpy() for key, value in answer.items()}))
+        try:
+            for images, labels in progress(batches, "scoring", int(batches.cardinality())):
+                answer = signature(images=images)
+                parts.append((labels.numpy(), {key: value.numpy() for key, value in answer.items()}))
+        except tf.errors.OpError as error:
+            if fault := find_fault(data, error):
+                raise fault from error
+            raise
         truth = ids[np.concatenate([labels for labels, _ in parts])]
         outputs = np.concatenate([answer.get("probabilities", answer.get("scores")) for _, answer in parts])
         results = {"dataset": recipe.dataset, "test_examples": len(truth), **scores(truth, outputs, "test")}

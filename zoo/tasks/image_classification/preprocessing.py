@@ -22,6 +22,11 @@ class Preprocessing(tf.Module):
     def __init__(self, recipe: ImageRecipe, input_shape: Sequence[int]):
         super().__init__()
         self.recipe = recipe
+        if not input_shape and not recipe.model_args.get("input_shape"):
+            raise UsageError(
+                f"{recipe.name}: the input_shape of {recipe.model} is not known; give it to zoo.register, or give the "
+                "builder an argument input_shape with a default."
+            )
         self.input_shape = tuple(recipe.model_args.get("input_shape") or input_shape)
         self.shape = image_shape(recipe, input_shape)
         self.normalisation = Normalisation(

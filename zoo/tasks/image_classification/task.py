@@ -13,13 +13,14 @@ from keras import ops
 
 from zoo.data import views
 from zoo.data.image_split import ImageSplit
+from zoo.data.images import find_fault
 from zoo.data.progress import progress
 from zoo.data.splits import Splits, describe_counts
 from zoo.data.stream import EpochShuffle
-from zoo.errors import UsageError
+from zoo.errors import UsageError, ZooError
 from zoo.report import plots
 from zoo.tasks.base import Batch
-from zoo.tasks.classes import balanced_weights, choose_classes
+from zoo.tasks.classes import balanced_weights, check_outputs, choose_classes
 from zoo.tasks.image_classification.dense_scoring import convolutional
 from zoo.tasks.image_classification.distillation import soft_cross_entropy, teacher_probabilities
 from zoo.tasks.image_classification.losses import LOSSES, mistakes
@@ -88,8 +89,20 @@ class ImageClassification(SplitsTask):
             f"{len(data.classes)} classes"
         )
 
+    def find_fault(self, error: tf.errors.OpError) -> ZooError | None:
+        return find_fault(self.data, error) if self.data else super().find_fault(error)
+
     def model_args(self) -> dict[str, Any]:
         return {"num_classes": len(self.classes.names)}
+
+    def check_model(self, model: keras.Model) -> None:
+        check_outputs(self, model, len(self.classes.names))
+        here, there = self.preprocessing.input_shape, tuple(model.input_shape[1:])
+        if len(there) != 3 or any(one not in (None, other) for one, other in zip(there, here, strict=True)):
+            raise UsageError(
+                f"{self.recipe.name}: {model.name} takes images of shape {there}, but its card and model_args say "
+                f"{here}; give zoo.register the input_shape of the graph."
+            )
 
     @property
     def train_examples(self) -> int:

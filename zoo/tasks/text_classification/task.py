@@ -17,7 +17,7 @@ from zoo.data.splits import Splits, describe_counts
 from zoo.data.tokens import Tokenizer
 from zoo.report import plots
 from zoo.tasks.base import Batch
-from zoo.tasks.classes import balanced_weights, choose_classes
+from zoo.tasks.classes import balanced_weights, check_outputs, choose_classes
 from zoo.tasks.losses import cross_entropy, masked_sum, update_class_metrics
 from zoo.tasks.sequence import Sequences, SequenceTask, with_word_dropout
 from zoo.tasks.text_classification.recipe import TextClassificationRecipe
@@ -66,6 +66,9 @@ class TextClassification(SequenceTask):
 
     def model_args(self) -> dict[str, Any]:
         return {**self.encoder.sizes(), "num_classes": len(self.data.classes)}
+
+    def check_model(self, model: keras.Model) -> None:
+        check_outputs(self, model, len(self.data.classes))
 
     def loss(self, batch: Batch, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         losses = cross_entropy(batch["labels"], outputs)

@@ -1,0 +1,198 @@
+"""Mutation testing of what decides about numbers: `make mutants` changes one place of the code, and a test must fail.
+
+    python tests/mutants.py [--count 120] [--seed 0] [--report docs/mutants.md]
+
+Cosmic Ray makes the changes: another operator, comparison, number, condition or loop. There are thousands, so a sample
+is drawn by seed, from all modules in proportion to their number of places. The tests run once with their coverage
+recorded per test. Of each change then only the tests of its line run, those that cover few lines first, until one
+fails. A change that no test of its line notices has survived, and so has one of a line that no test reaches.
+
+The code is changed in a copy of the checkout. A stopped run goes on where it was: the copy, the coverage and the
+results so far lie in `build/mutants`.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from cosmic_ray.ast import ast_nodes, get_ast_from_path
+from cosmic_ray.mutating import use_mutation
+from cosmic_ray.plugins import get_operator, operator_names
+
+ROOT = Path(__file__).parent.parent
+WORK = ROOT / "build" / "mutants"
+COPY = WORK / "checkout"
+COVERAGE = WORK / "coverage.sqlite"
+RESULTS = WORK / "results.jsonl"
+PACKAGES = ("training", "tasks", "data", "weights")
+MOST_TESTS = 40
+SECONDS = 240
+# In annotations "int | None" any other operator fails at import; a decorator's removal and an `is` for `==` of small
+# values say nothing about the tests.
+LEFT_OUT = ("BinaryOperator_BitOr", "RemoveDecorator", "_Eq_Is", "_NotEq_Is")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=120, help="changes to try")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--report", type=Path, help="write this page")
+    arguments = parser.parse_args()
+    copy_checkout()
+    changes = sample(arguments.count, arguments.seed)
+    tests = record_coverage()
+    results = read_results()
+    for number, change in enumerate(changes, start=1):
+        key = describe(change)
+        if key not in results:
+            results[key] = try_out(change, tests)
+            with RESULTS.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(results[key]) + "\n")
+        print(f"{number}/{len(changes)} {results[key]['outcome']}: {key}", flush=True)
+    done = [results[describe(change)] for change in changes]
+    page = report(done, arguments.seed)
+    if arguments.report:
+        arguments.report.write_text(page, encoding="utf-8")
+    print(page)
+    return 0 if share_caught(done) >= 0.9 else 1
+
+
+def copy_checkout() -> None:
+    """A copy of what git has, in which the modules are changed; an unchanged copy is kept."""
+    commit = git("rev-parse", "HEAD")
+    if git("status", "--porcelain", "--", "zoo", "tests"):
+        sys.exit("error: zoo/ or tests/ has changes that are not committed; the sample belongs to a commit")
+    stamp = WORK / "commit"
+    if stamp.exists() and stamp.read_text() == commit:
+        subprocess.run(["git", "-C", COPY, "checkout", "--quiet", "--force", commit], check=True)
+        return
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    subprocess.run(["git", "clone", "--quiet", ROOT, COPY], check=True)
+    stamp.write_text(commit)
+
+
+def git(*arguments: str) -> str:
+    return subprocess.run(["git", "-C", ROOT, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def sample(count: int, seed: int) -> list[dict]:
+    """Changes drawn at random: first a place of the code, then one of the changes that it admits."""
+    places = defaultdict(list)
+    for package in PACKAGES:
+        for path in sorted((COPY / "zoo" / package).rglob("*.py")):
+            nodes = list(ast_nodes(get_ast_from_path(path)))
+            for name in sorted(operator_names()):
+                if any(part in name for part in LEFT_OUT) or get_operator(name).arguments():
+                    continue
+                operator = get_operator(name)()
+                found = (place for node in nodes for place in operator.mutation_positions(node))
+                for occurrence, (start, end) in enumerate(found):
+                    change = {"file": str(path.relative_to(COPY)), "operator": name, "occurrence": occurrence}
+                    places[change["file"], start, end].append({**change, "line": start[0]})
+    generator = random.Random(seed)
+    drawn = generator.sample(sorted(places), min(count, len(places)))
+    return [generator.choice(places[place]) for place in drawn]
+
+
+def describe(change: dict) -> str:
+    return f"{change['file']}:{change['line']} {change['operator'].removeprefix('core/')} {change['occurrence']}"
+
+
+def record_coverage() -> dict[str, dict[int, list[str]]]:
+    """For each file and line, the tests that reach it, those that reach the fewest lines first."""
+    if not COVERAGE.exists():
+        options = [f"--cov=zoo/{package}" for package in PACKAGES]
+        if run_tests(["-n", "2", "-m", "not full", *options, "--cov-context=test", "--cov-report="]):
+            sys.exit("error: the tests fail on the unchanged code; see make test")
+        (COPY / ".coverage").replace(COVERAGE)
+    from coverage.numbits import numbits_to_nums
+
+    with sqlite3.connect(COVERAGE) as database:
+        rows = database.execute(
+            "select path, context, numbits from line_bits join file on file.id = file_id "
+            "join context on context.id = context_id where context != ''"
+        ).fetchall()
+    reach, tests = Counter(), defaultdict(lambda: defaultdict(set))
+    for path, context, numbits in rows:
+        lines, test = numbits_to_nums(numbits), context.split("|")[0]
+        reach[test] += len(lines)
+        for line in lines:
+            tests[str(Path(path).relative_to(COPY))][line].add(test)
+    return {
+        file: {line: sorted(found, key=lambda test: (reach[test], test)) for line, found in lines.items()}
+        for file, lines in tests.items()
+    }
+
+
+def try_out(change: dict, tests: dict[str, dict[int, list[str]]]) -> dict:
+    lines = tests.get(change["file"], {})
+    # A definition's own line runs at import, before any test; the tests of the line after it stand for it.
+    line = next((n for n in range(change["line"], change["line"] + 8) if n in lines), None)
+    chosen = lines.get(line, [])[:MOST_TESTS]
+    path = COPY / change["file"]
+    before = path.read_text(encoding="utf-8")
+    with use_mutation(path, get_operator(change["operator"])(), change["occurrence"]):
+        after = path.read_text(encoding="utf-8")
+        changed = next(
+            pair for pair in zip(before.splitlines(), after.splitlines(), strict=False) if pair[0] != pair[1]
+        )
+        outcome = "caught" if chosen and run_tests(["-x", *chosen]) else "survived"
+    return {**change, "outcome": outcome, "tests": len(chosen), "change": [text.strip() for text in changed]}
+
+
+def run_tests(arguments: list[str]) -> int:
+    """Runs pytest in the copy and returns its status; a test that hangs counts as failed."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(COPY), "PYTHONDONTWRITEBYTECODE": "1"}
+    limit = SECONDS if "-x" in arguments else None
+    try:
+        return subprocess.run(
+            command, cwd=COPY, env=environment, timeout=limit, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return 1
+
+
+def read_results() -> dict[str, dict]:
+    if not RESULTS.exists():
+        return {}
+    return {describe(row): row for row in map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines())}
+
+
+def share_caught(results: list[dict]) -> float:
+    return sum(row["outcome"] == "caught" for row in results) / len(results)
+
+
+def report(results: list[dict], seed: int) -> str:
+    left = [row for row in results if row["outcome"] == "survived"]
+    caught = len(results) - len(left)
+    lines = [
+        "# Mutation testing",
+        "",
+        f"`make mutants` changed the code in {len(results)} places of `zoo/training`, `zoo/tasks`, `zoo/data` and "
+        f"`zoo/weights`, drawn with seed {seed}, at commit `{git('rev-parse', '--short', 'HEAD')}`. "
+        f"The tests noticed {caught} of them ({share_caught(results):.0%}).",
+        "",
+        "| package | changes | noticed |",
+        "|---|---:|---:|",
+    ]
+    for package in PACKAGES:
+        rows = [row for row in results if row["file"].startswith(f"zoo/{package}/")]
+        lines.append(f"| `zoo/{package}` | {len(rows)} | {sum(row['outcome'] == 'caught' for row in rows)} |")
+    lines += ["", "## Not noticed", "", "| place | before | after |", "|---|---|---|"]
+    for row in sorted(left, key=describe):
+        before, after = (text.replace("|", "\\|") for text in row["change"])
+        lines.append(f"| `{row['file']}:{row['line']}` | `{before}` | `{after}` |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

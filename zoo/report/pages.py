@@ -1,0 +1,221 @@
+"""The page of each model, docs/models/NAME.md, and the gallery, docs/index.md, from cards, recipes and results."""
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from zoo.building import build
+from zoo.models.summary import LAYER_COLUMNS, layer_cells, layer_table
+from zoo.recipe import load_script
+from zoo.registry import Card, builder_of, describe, list_models
+from zoo.report.results import best_row, is_complete, model_table
+
+GENERATED = "<!-- written by `make results` -->"
+# The gallery in the order of history: a title, and the families below it.
+HISTORY = (
+    ("One layer", ("perceptron", "softmax_regression")),
+    ("Multi-layer perceptrons", ("mlp",)),
+    ("Convolutional networks for digits", ("lenet",)),
+    ("Deep convolutional networks", ("alexnet", "nin", "vgg", "all_cnn", "inception")),
+    ("Residual and separable networks", ("resnet", "xception", "mobilenet", "airbench")),
+    ("Recurrent networks for text", ("char_rnn", "bilstm")),
+    ("Sequence to sequence", ("seq2seq",)),
+)
+APPLICATIONS = "keras-applications"  # in the place of an export: weights that Keras Applications offers
+SEQUENCES = {("T",): "a sequence of any length", ("S, T",): "a source and a target sequence of any lengths"}
+LONG_TABLE = 60  # layers; a longer table is folded
+DATA = {  # data of one's own, by task
+    "image_classification": "folder:PATH",
+    "language_modelling": "text:PATH",
+    "tagging": "conllu:PATH",
+    "text_classification": "tsv:FILE",
+    "translation": "tsv:FILE",
+}
+PICTURES = {
+    "curves": "Learning curves",
+    "confusion": "Confusion matrix of the test split",
+    "attention": "Attention of some test examples",
+}
+
+
+def write_pages(docs: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Writes docs/index.md and docs/models/*.md from cards, recipe scripts and the rows of results.csv."""
+    folder = docs / "models"
+    folder.mkdir(exist_ok=True)
+    names = list_models()
+    for page in folder.glob("*.md"):
+        if page.stem not in names:
+            page.unlink()
+    for name in names:
+        (folder / f"{name}.md").write_text(model_page(name, rows, docs), encoding="utf-8")
+    (docs / "index.md").write_text(gallery(rows, docs), encoding="utf-8")
+
+
+def gallery(rows: Sequence[Mapping[str, str]], docs: Path) -> str:
+    """docs/index.md: a line for each model, grouped as in `HISTORY`."""
+    text = ["# Models", "", GENERATED, ""]
+    text += [
+        "One line per model, the oldest kind first. The score is that of the model's best recipe that was trained to",
+        "its last step; a dash means that there is none yet. The page of a model has its layers, its recipes, all its",
+        "results and the commands to use it.",
+    ]
+    for title, families in HISTORY:
+        text += ["", f"## {title}", ""]
+        text += ["| model | year | paper | data | metric | paper's score | ours |", "|---|---|---|---|---|---:|---:|"]
+        for card in (describe(name) for family in families for name in _by_year(family)):
+            score = best_row(rows, card.name, card.recipes) or ("–",) * 4
+            cells = [f"[{card.name}](models/{card.name}.md)", str(card.year or ""), _cited(card), *score]
+            text.append(f"| {' | '.join(cells)} |")
+        for recipe in (recipe for family in families for name in _by_year(family) for recipe in describe(name).recipes):
+            picture = docs / "models" / "images" / f"{recipe}_curves.png"
+            if picture.exists():
+                text += ["", f'<img src="models/images/{picture.name}" alt="Learning curves of {recipe}" width="360">']
+    return "\n".join(text) + "\n"
+
+
+def _by_year(family: str) -> list[str]:
+    return sorted(
+        list_models(family=family), key=lambda name: (describe(name).year or 0, describe(name).parameters or 0)
+    )
+
+
+def _cited(card: Card) -> str:
+    if not card.authors:
+        return "–"
+    names = [author.split()[-1] for author in card.authors]
+    who = names[0] if len(names) == 1 else " & ".join(names) if len(names) == 2 else f"{names[0]} et al."
+    return f"[{who}]({card.link})" if card.link else who
+
+
+def model_page(name: str, rows: Sequence[Mapping[str, str]], docs: Path) -> str:
+    """docs/models/NAME.md: what the model is, its results, how to use it, its recipes and its layers."""
+    card = describe(name)
+    parts = [
+        [f"# {name}", "", GENERATED, "", f"{card.summary[:1].upper()}{card.summary[1:]}."],
+        _facts(card),
+        ["## Differences from the paper", "", *([f"- {text}" for text in card.differences] or ["None known."])],
+        ["## Results", "", *_results(card, rows)],
+        *_pictures(card, docs),
+        ["## Use", "", *_use(card)],
+        *_recipes(card),
+        ["## Layers", "", *_layers(name)],
+    ]
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+def _facts(card: Card) -> list[str]:
+    paper = f"{', '.join(card.authors)}: {card.title}. {card.venue}" + (f" ({card.year})" if card.year else "")
+    one = "image" if card.task == "image_classification" else "token"
+    others = [f"[{name}]({name}.md)" for name in _by_year(card.family) if name != card.name]
+    facts = [
+        ("paper", f"[{paper}]({card.link})" if card.link else paper if card.title else ""),
+        ("task", card.task.replace("_", " ")),
+        ("input", SEQUENCES.get(card.input_shape) or " × ".join(map(str, card.input_shape or ()))),
+        ("parameters", f"{card.parameters:,}, of which {card.trainable:,} are trained" if card.parameters else ""),
+        ("multiply-accumulates", f"{card.macs:,} per {one}" if card.macs else ""),
+        ("also in this family", ", ".join(others)),
+        ("licence of the code", card.licence),
+    ]
+    return ["| | |", "|---|---|", *(f"| {label} | {text} |" for label, text in facts if text)]
+
+
+def _results(card: Card, rows: Sequence[Mapping[str, str]]) -> list[str]:
+    own = [row for row in rows if row["model"].partition("(")[0] == card.name]
+    complete, short = [row for row in own if is_complete(row)], [row for row in own if not is_complete(row)]
+    if complete:
+        text = [
+            "Runs to the last step of the recipe, mean ± standard deviation over seeds:",
+            "",
+            *model_table(complete),
+        ]
+    elif card.recipes:
+        text = ["No run has reached the last step of a recipe yet."]
+    else:
+        text = ["There is no recipe for this model yet, and no result."]
+    if short:
+        text += [
+            "",
+            "Runs that were stopped early, which do not show what the recipe reaches:",
+            "",
+            *model_table(short),
+        ]
+    return text
+
+
+def _pictures(card: Card, docs: Path) -> Iterable[list[str]]:
+    for recipe in card.recipes:
+        found = []
+        for kind, label in PICTURES.items():
+            path = docs / "models" / "images" / f"{recipe}_{kind}.png"
+            if path.exists():
+                found += ["", f"![{label} of {recipe}](images/{path.name})"]
+        if found:
+            yield [f"Pictures of a run of `{recipe}`:", *found]
+
+
+def _use(card: Card) -> list[str]:
+    tags = list(card.weights)
+    lines = [f'model = zoo.build("{card.name}")  # not trained']
+    for tag, export in card.weights.items():
+        origin = "the weights of Keras Applications, downloaded" if export == APPLICATIONS else f"trained by {export}"
+        lines.append(f'model = zoo.build("{card.name}", weights="{tag}")  # {origin}')
+    text = ["Build it in Python:", "", "```python", "import zoo", "", *lines, "```"]
+    commands = [(f"zoo train {recipe}", "") for recipe in card.recipes] or _borrowed(card)
+    if commands:
+        text += ["", "Train it:", "", *_commands(commands)]
+    parents = [f"{card.name}:{tag}" for tag in tags] or [f"runs/{recipe}/latest" for recipe in card.recipes[:1]]
+    if parents:
+        source = "" if tags else ", after the training above"
+        text += ["", f"Fine-tune it on your own data{source}:", ""]
+        text += _commands([(f"zoo finetune {parent} --dataset {DATA[card.task]}", "") for parent in parents])
+    exports = [export for export in card.weights.values() if export != APPLICATIONS]
+    exports = exports or [f"runs/{recipe}/latest" for recipe in card.recipes[:1]]
+    if exports:
+        example = "picture.png" if card.task == "image_classification" else '--text "…"'
+        served = "saved_models" if not exports[0].startswith("runs/") else exports[0]
+        source = "" if served == "saved_models" else ", after the training above"
+        text += ["", f"Predict and serve{source}:", ""]
+        text += _commands(
+            [*((f"zoo predict {export} {example}", "") for export in exports), (f"zoo serve {served}", "")]
+        )
+    return text
+
+
+def _commands(commands: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"    {command}" + (f"  # {comment}" if comment else "") for command, comment in commands]
+
+
+def _borrowed(card: Card) -> list[tuple[str, str]]:
+    """For a model without a recipe, the first recipe of its family that fits its input and its arguments."""
+    accepted = inspect.signature(builder_of(card)).parameters
+    for name in _by_year(card.family):
+        other = describe(name)
+        if (other.task, other.input_shape) != (card.task, card.input_shape):
+            continue
+        for recipe in other.recipes:
+            if set(load_script(recipe).recipe.model_args) <= set(accepted):
+                return [(f"zoo train {recipe} --model {card.name}", f"the recipe is that of {name}")]
+    return []
+
+
+def _recipes(card: Card) -> Iterable[list[str]]:
+    if card.recipes:
+        yield ["## Recipes"]
+    for name in card.recipes:
+        header = inspect.cleandoc(load_script(name).__doc__)
+        yield [f"### {name}", "", header, "", f"[All settings](../../recipes/{name}.py)."]
+
+
+def _layers(name: str) -> list[str]:
+    rows = layer_table(build(name))
+    total = ["sum", "", "", "", f"{sum(row.parameters for row in rows):,}", f"{sum(row.macs for row in rows):,}"]
+    table = [f"| {' | '.join(LAYER_COLUMNS)} |", "|---|---|---|---|---:|---:|"]
+    table += [f"| {' | '.join(cells)} |" for cells in (*map(layer_cells, rows), total)]
+    text = [
+        "The output shape has no batch axis. The receptive field is the part of the input image that one position of",
+        "the output depends on, in pixels. MACs are multiply-accumulates.",
+        "",
+    ]
+    if len(rows) <= LONG_TABLE:
+        return text + table
+    return [*text, "<details>", f"<summary>{len(rows)} layers</summary>", "", *table, "", "</details>"]

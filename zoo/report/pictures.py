@@ -1,0 +1,42 @@
+"""Small copies of the pictures of finished runs, for the pages of the models."""
+
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+NAMES = ("curves", "confusion", "attention")  # NAME.png in the folder of a run
+LARGEST = 40_000  # bytes of a copy
+
+
+def copy_pictures(runs: Sequence[Path], folder: Path) -> None:
+    """Copies the pictures of runs to `folder`/RECIPE_NAME.png, in 32 colours and at most `LARGEST` bytes each.
+
+    A larger picture is scaled down. Pictures that a run does not have are left out. Each run has a result.json, which
+    `add_results` checks.
+    """
+    for run in runs:
+        recipe = json.loads((run / "result.json").read_text(encoding="utf-8"))["rows"][0]["recipe"]
+        for name in NAMES:
+            picture = run / f"{name}.png"
+            if picture.is_file():
+                folder.mkdir(parents=True, exist_ok=True)
+                target = folder / f"{recipe}_{name}.png"
+                part = target.with_suffix(".part")
+                part.write_bytes(_small(picture))
+                os.replace(part, target)
+
+
+def _small(picture: Path) -> bytes:
+    from PIL import Image
+
+    with Image.open(picture) as file:
+        image = file.convert("RGB")
+    for percent in range(100, 9, -10):
+        size = max(image.width * percent // 100, 1), max(image.height * percent // 100, 1)
+        content = io.BytesIO()
+        image.resize(size, Image.Resampling.LANCZOS).quantize(32).save(content, "PNG", optimize=True)
+        if content.tell() <= LARGEST:
+            break
+    return content.getvalue()
