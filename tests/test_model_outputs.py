@@ -103,3 +103,25 @@ def test_wrong_feature_names(names, message):
     with pytest.raises(UsageError, match=message) as caught:
         with_features(zoo.build("resnet20"), names)
     assert "\n" not in str(caught.value)
+
+
+def test_logits_are_decoded_to_names_and_probabilities():
+    model, images = zoo.build("lenet5_modern", pretrained=True), np.zeros((2, 32, 32, 1), np.float32)
+    logits = np.asarray(model(images))
+    (first, second) = zoo.decode(model(images), "lenet5_modern", top=3)
+    assert first == second and [name for name, _ in first] == [str(k) for k in np.argsort(-logits[0])[:3]]
+    np.testing.assert_allclose([value for _, value in first], np.sort(softmax(logits[0]))[::-1][:3], rtol=1e-5)
+    assert zoo.decode(logits[0], "lenet5_modern", "mnist", top=20) == zoo.decode(logits[:1], "lenet5_modern", top=10)
+    scores = np.array([0.5, -3.0, 2.5, *[-9.0] * 7])
+    assert zoo.decode(scores, "perceptron", top=2) == [[("2", 2.5), ("0", 0.5)]]
+
+
+def test_what_cannot_be_decoded_is_refused():
+    with pytest.raises(UsageError, match=r"shape \(2, 9\); it must be \(N, 10\)"):
+        zoo.decode(np.zeros((2, 9)), "lenet5")
+    with pytest.raises(UsageError, match="no pretrained weights"):
+        zoo.decode(np.zeros(10), "mlp_nielsen")
+    with pytest.raises(UsageError, match="top is 0"):
+        zoo.decode(np.zeros(10), "lenet5", top=0)
+    with pytest.raises(UsageError, match="no classes to name"):
+        zoo.decode(np.zeros(10), "char_rnn")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import image_recipe, run
+import zoo
+from conftest import image_recipe, prepared, run
 from zoo.training import optimizers
 
 
@@ -38,6 +39,27 @@ def test_sgd_and_rmsprop_are_keras_own():
         trained(optimizers.RMSprop, **arguments), trained(keras.optimizers.RMSprop, **arguments), strict=True
     ):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_adamw_is_keras_own_and_spares_biases(tmp_path):
+    """A few steps of a run beside the same steps with `keras.optimizers.AdamW`."""
+    settings = {"model_args": {"input_shape": (8, 8, 1), "hidden": (6,)}, "limit_steps": 5, "steps_per_execution": 1}
+    recipe = image_recipe(optimizer="adamw", weight_decay=0.5, **settings)
+    ours = run(recipe, run_dir=tmp_path / "run").model
+    keras.utils.set_random_seed(recipe.seed)
+    task = prepared(recipe)
+    theirs = zoo.build("mlp", num_classes=10, **recipe.model_args)
+    before = [weight.numpy() for weight in theirs.weights]
+    optimizer = keras.optimizers.AdamW(recipe.learning_rate, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    for batch in task.training_batches(0).take(5):
+        with tf.GradientTape() as tape:
+            total, count = task.loss(batch, theirs(batch["inputs"], training=True))
+            loss = total / tf.cast(count, total.dtype)
+        optimizer.apply(tape.gradient(loss, theirs.trainable_variables), theirs.trainable_variables)
+    for a, b, c in zip(ours.weights, theirs.weights, before, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+        assert np.max(np.abs(a - c)) > 0.01
 
 
 def rates(steps, steps_per_epoch=10, **changes):

@@ -12,7 +12,7 @@ from conftest import image_recipe, run
 from small_recipes import Losses, small_recipes
 from zoo.tasks.losses import cross_entropy, smoothed_cross_entropy
 from zoo.training import optimizers
-from zoo.training.run import resolve_precision
+from zoo.training.export import resolve_precision
 
 
 @pytest.mark.parametrize(

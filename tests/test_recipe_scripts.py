@@ -41,6 +41,7 @@ def test_a_script_makes_a_dry_run(name, tmp_path, monkeypatch, capsys, image_fol
         flags = ["--dataset", f"folder:{image_folder(count=30, size=(40, 60))}"]
     elif recipe.task == "image_classification":  # any pictures will do, and these are read in a second
         flags = ["--dataset", "digits"] + (["--validation-examples", "0"] if recipe.validation_examples else [])
+        flags += ["--teacher", "mlp:mnist"] if recipe.teacher else []
     elif ":" not in recipe.dataset and recipe.dataset not in ("cldr_names", "python_docs", "python_tokens", "dates"):
         if not (PREPARED / recipe.dataset.partition("/")[0]).is_dir():
             pytest.skip(f"{recipe.dataset} is not prepared")

@@ -40,6 +40,8 @@ def test_a_folder_called_zoo_does_not_hide_the_package(tmp_path):
 
 def test_list_models_filters():
     assert zoo.list_models("lenet5*") == ["lenet5", "lenet5_modern"]
+    assert zoo.list_models("enet5") == ["lenet5", "lenet5_modern"] and "mobilenet" in zoo.list_models("lenet")
+    assert "resnet20" in zoo.list_models("resnet") and "resnet20" not in zoo.list_models("net20*")
     assert zoo.list_models(family="mlp") == ["mlp", "mlp_nielsen"]
     assert "lenet5" in zoo.list_models(task="image_classification")
     assert zoo.list_models("no such*") == []

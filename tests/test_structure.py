@@ -26,7 +26,19 @@ ALLOWED = {
     "training": ("tasks", "distribute", "exports", "report", "building", "layers", "backend"),
     "serve": ("errors", "exports"),
     "finetuning": ("training", "tasks", "weights", "exports"),
-    "cli": ("finetuning", "training", "tasks", "distribute", "weights", "report", "serve"),
+    "ensembling": ("tasks", "weights", "exports"),
+    "distillation": ("training", "tasks", "weights", "exports"),
+    "cli": (
+        "finetuning",
+        "ensembling",
+        "distillation",
+        "training",
+        "tasks",
+        "distribute",
+        "weights",
+        "report",
+        "serve",
+    ),
 }
 
 

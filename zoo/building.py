@@ -1,4 +1,4 @@
-"""`zoo.build` and `zoo.preprocessing`: the only place where the registry and the weights meet."""
+"""`zoo.build`, `zoo.preprocessing` and `zoo.decode`: the only place where the registry and the weights meet."""
 
 import contextlib
 import inspect
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.backend import require_keras
 from zoo.errors import UsageError, nearest
-from zoo.exports.read import read_card
+from zoo.exports.read import read_card, read_recipe
 from zoo.paths import literal_path
 from zoo.registry import Card, builder_of, describe, parameters_of
 from zoo.weights.exports import export_folder, load_export
@@ -170,6 +170,57 @@ def preprocessing(name: str, weights: str | os.PathLike[str] = "default") -> Cal
     signature = tf.saved_model.load(str(literal_path(folder))).signatures["preprocess"]
     channels = signature.structured_input_signature[1]["images"].shape[-1]
     return _of_images(card.name, channels, lambda images: signature(images=images)["inputs"])
+
+
+def decode(
+    logits: Any, name: str, weights: str | os.PathLike[str] = "default", *, top: int = 5
+) -> list[list[tuple[str, float]]]:
+    """The likeliest classes of a classifier's logits, with their names.
+
+    Args:
+      logits: (N, K), or (K,) for one example, as `zoo.build(name, weights=weights)` returns them.
+      name: the model.
+      weights: a tag of the card, `"default"`, or the path of an export. Those of Keras Applications have the names of
+        ImageNet, which Keras fetches.
+      top: the number of classes.
+
+    Returns:
+      For each example the `top` classes, the likeliest first, as pairs of name and probability (score for a
+      perceptron).
+
+    Raises:
+      UsageError: an unknown model or weights tag, weights without classes, another number of classes, or a `top` that
+        is not positive.
+    """
+    import numpy as np
+
+    card = describe(name)
+    logits = np.atleast_2d(np.asarray(logits, np.float64))
+    tag = _tag(card, weights)
+    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+        raise UsageError(f"top is {top!r}; it must be a whole number of at least 1.")
+    if card.weights.get(tag) == "keras-applications":
+        from zoo.weights.keras_applications import imagenet_names
+
+        labels, loss = imagenet_names(), "cross_entropy"
+    else:
+        folder = export_folder(card, tag)
+        labels, loss = read_card(folder).get("labels"), read_recipe(folder).get("loss", "cross_entropy")
+    if labels is None:
+        raise UsageError(f"{card.name}: these weights have no classes to name.")
+    if logits.ndim != 2 or logits.shape[1] != len(labels):
+        raise UsageError(
+            f"{card.name}: the logits have shape {logits.shape}; it must be (N, {len(labels)}), for the classes of "
+            "the weights."
+        )
+    values = logits
+    if loss == "sigmoid_cross_entropy":
+        values = 1 / (1 + np.exp(-logits))
+    elif loss != "perceptron":
+        values = np.exp(logits - logits.max(-1, keepdims=True))
+        values /= values.sum(-1, keepdims=True)
+    order = np.argsort(-logits, axis=-1, kind="stable")[:, :top]
+    return [[(labels[k], float(row[k])) for k in best] for best, row in zip(order, values, strict=True)]
 
 
 def _of_images(name: str, channels: int, transform: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -3,14 +3,13 @@
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UsageError, nearest
 from zoo.exports import read
 from zoo.recipe import GradientRecipe
 from zoo.tasks.base import recipe_class, recipe_from_dict
-from zoo.weights.exports import find_export
+from zoo.weights.exports import find_export, pinned
 from zoo.weights.imagenet_parent import ImagenetParent, is_imagenet
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def finetuning_recipe(
     else:
         folder = find_export(export)
         read.read_card(folder)  # refuses a newer format
-        reference, plain = _reference(export, folder), read.read_recipe(folder)
+        reference, plain = pinned(export, folder), read.read_recipe(folder)
     kind = recipe_class(plain["task"])
     if not issubclass(kind, GradientRecipe):
         raise UsageError(f"{export} is an export for {plain['task']}, which does not train by gradient descent.")
@@ -83,19 +82,22 @@ def finetune(
     export: str | os.PathLike[str],
     *,
     dataset: str | None = None,
+    data: Mapping[str, Any] | None = None,
     weights_only: bool = False,
     options: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> "Result":
     """Trains an export's model on other data, starting from its weights, and exports it.
 
-    Takes the arguments of `finetuning_recipe`, and as `options` those of `zoo.run`, such as `{"run_dir": "mine"}`.
-    Returns and raises what `zoo.run` does.
+    Takes the arguments of `finetuning_recipe`, `data` as `zoo.run` does, which stands for `dataset`, and as `options`
+    the other arguments of `zoo.run`, such as `{"run_dir": "mine"}`. Returns and raises what `zoo.run` does.
     """
+    if data is not None and dataset is not None:
+        raise UsageError("finetune takes dataset or data, not both.")
     recipe = finetuning_recipe(export, dataset=dataset, weights_only=weights_only, **changes)
     from zoo.training.run import run
 
-    return run(recipe, **(options or {}))
+    return run(recipe, data=data, **(options or {}))
 
 
 def _inherited(kind: type[GradientRecipe], plain: Mapping[str, Any], weights_only: bool) -> dict[str, Any]:
@@ -134,13 +136,3 @@ def _check_dataset(export: str | os.PathLike[str], task: str, dataset: str) -> N
     others = {files.partition(":")[0] + ":" for files in OWN_FILES.values()}
     if expected and kind in others and not expected.startswith(kind):
         raise UsageError(f"{export} is an export for {task}, which trains on {expected}; {dataset} is of another kind.")
-
-
-def _reference(export: str | os.PathLike[str], folder: Path) -> str:
-    """The reference to the export in the recipe. A path includes the version, so that a newer version has no effect."""
-    if not Path(export).exists():
-        return str(export)
-    try:
-        return str(folder.resolve().relative_to(Path.cwd().resolve()))
-    except ValueError:
-        return str(folder.resolve())

@@ -90,8 +90,9 @@ class GradientRecipe(Recipe):
     limit_steps: int | None = None
     """Stop after this number of steps in total, for a quick test."""
 
-    optimizer: Literal["sgd", "adam", "rmsprop"] = "sgd"
-    """sgd (with momentum), adam or rmsprop, with Keras's defaults for what has no field below."""
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
+    """sgd (with momentum), adam, adamw (adam with decoupled weight decay) or rmsprop, with Keras's defaults for what
+    has no field below."""
     learning_rate: float
     """Initial learning rate; the peak rate where a schedule warms up."""
     schedule: Literal["constant", "piecewise", "exponential", "cosine"] = "constant"
@@ -110,7 +111,7 @@ class GradientRecipe(Recipe):
     rho: float = 0.9
     """For rmsprop: decay of the moving average of squared gradients."""
     epsilon: float = 1e-7
-    """For adam and rmsprop: added to the denominator (for rmsprop inside the square root)."""
+    """For adam, adamw and rmsprop: added to the denominator (for rmsprop inside the square root)."""
     learning_rate_factors: Mapping[str, float] = field(default_factory=dict)
     """For sgd: patterns of weight paths ("*/bias") and the factor of the learning rate for those weights."""
     clip_norm: float | None = None
@@ -118,7 +119,8 @@ class GradientRecipe(Recipe):
     clip_value: float | None = None
     """Clip gradient elements to ±clip_value."""
     weight_decay: float = 0.0
-    """Coupled weight decay: this times the weight is added to its gradient."""
+    """Coupled weight decay: this times the weight is added to its gradient. For adamw it is decoupled: in each step the
+    learning rate times this times the weight is subtracted from it (Loshchilov & Hutter 2019)."""
     decayed_weights: tuple[str, ...] = ("*kernel",)
     """Patterns of the paths of the weights that decay; by default all kernels, but no biases or normalisation."""
 

@@ -113,10 +113,12 @@ def list_models(
 ) -> list[str]:
     """Names of the models that match, sorted.
 
-    `pattern` may hold the wildcards `*`, `?` and `[…]`; `pretrained=True` keeps those with weights to load.
+    `pattern` is a part of the name ("resnet"), or, with one of the wildcards `*`, `?` and `[…]`, the whole of it
+    ("resnet*_v2"); `pretrained=True` keeps those with weights to load.
     An unknown `task` or `family` raises `UsageError`; a pattern that matches nothing gives an empty list.
     """
     cards = {**_shipped()[0], **_registered}
+    whole = pattern if set("*?[") & set(pattern) else f"*{pattern}*"
     for label, value, known in (
         ("task", task, {card.task for card in cards.values()}),
         ("family", family, {card.family for card in cards.values()}),
@@ -126,7 +128,7 @@ def list_models(
     return sorted(
         name
         for name, card in cards.items()
-        if fnmatch.fnmatchcase(name, pattern)
+        if fnmatch.fnmatchcase(name, whole)
         and task in (None, card.task)
         and family in (None, card.family)
         and (card.weights or not pretrained)

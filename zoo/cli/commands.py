@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from zoo.cli.distill import distill_command
+from zoo.cli.ensemble import ensemble_command
+from zoo.cli.export import export_command
 from zoo.cli.finetune import finetune_command
 from zoo.cli.flags import load_tensorflow, parse
 from zoo.cli.lr_find import lr_find_command
@@ -57,7 +60,9 @@ def _list(arguments: Sequence[str]) -> None:
     from zoo.registry import describe, list_models
 
     parser = Parser("list", "Lists the models that match.")
-    parser.add_argument("pattern", nargs="?", default="*", help='a name, with wildcards: "resnet*"')
+    parser.add_argument(
+        "pattern", nargs="?", default="*", help='a part of the name, or a name with wildcards: "resnet*_v2"'
+    )
     parser.add_argument("--task", help="only models of this task")
     parser.add_argument("--family", help="only models of this family")
     parser.add_argument("--pretrained", action="store_true", help="only models with pretrained weights")
@@ -268,10 +273,13 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int | None], str]] = {
     "show": (_show, "show a model's card, its layers, or a recipe"),
     "train": (_train_by_name, "train with a recipe; `zoo train` lists them"),
     "finetune": (finetune_command, "train an export's model on other data"),
+    "distill": (distill_command, "train a model to give the probabilities of an export"),
     "lr-find": (lr_find_command, "suggest a learning rate for a recipe or an export"),
     "launch": (_launch, "train in several processes on this machine"),
     "evaluate": (_evaluate, "evaluate an export on a data set"),
     "verify": (verify_command, "check the checksums of exports, and evaluate them again"),
+    "export": (export_command, "write an export as a file for ONNX Runtime or LiteRT"),
+    "ensemble": (ensemble_command, "write several exports as one, which answers with their mean probabilities"),
     "predict": (_predict, "predict for files or texts"),
     "serve": (_serve, "serve exports with TensorFlow Serving's protocols and a page to try them"),
     "serve-config": (_serve_config, "write the configuration of the tensorflow/serving image"),

@@ -1,13 +1,15 @@
 """Images by name: any TFDS classification set, the embedded digits, the user's own folders."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from zoo.data import arrays
 from zoo.data.file_hashes import fingerprint_of_files, hash_files
 from zoo.data.folders import SPLITS, Classes, copy_warnings, cut_classes, read_layout
 from zoo.data.image_split import ImageSplit
@@ -43,6 +45,7 @@ def load_images(
     evaluation: bool = False,
     cache_limit: int = CACHE_LIMIT,
     log: Callable[[str], None] = print,
+    given: Mapping[str, Any] | None = None,
 ) -> Splits[ImageSplit]:
     """Loads a data set with the views of training and of testing (also used for validation; by default the same).
 
@@ -52,11 +55,21 @@ def load_images(
     all of it is the test split. Data whose decoded size is above `cache_limit`, or whose view is random, is read
     and decoded each time. Where there is no validation split, `validation_examples` are cut from train:
     `"random"` by the seed (the last ones where a set is streamed, which TFDS has shuffled) or from the `"end"` of the
-    authors' own order, which TFDS sets alone have. Raises `UsageError` for an unknown name, `ZooError` for data that
+    authors' own order, which TFDS sets alone have. `"arrays"` is what is `given` in Python (see `zoo.data.arrays`).
+    Raises `UsageError` for an unknown name, `ZooError` for data that
     cannot be read or had.
     """
     views = {"train": train_view, "validation": test_view or train_view, "test": test_view or train_view}
-    if dataset.startswith("folder:"):
+    if dataset == arrays.NAME:
+        if given is None:
+            raise UsageError(
+                f"The data set {dataset!r} is given in Python, zoo.run(…, data=…); name another --dataset."
+            )
+        data = arrays.array_splits(given, views)
+        data = replace(data, **{split: _stored(part) for split, part in data.present.items()})
+        if data.validation is data.test is None and not validation_examples:
+            raise UsageError("data has neither 'validation' nor 'test'; give one, or set validation_examples.")
+    elif dataset.startswith("folder:"):
         data = _folder(
             own_path(dataset, "a folder with a subfolder of images for each class"),
             views,
@@ -71,7 +84,9 @@ def load_images(
         data = load_tfds(dataset, views, cache_limit, log)
     if data.train is not None and data.validation is None and validation_examples:
         data = _cut_validation(data, views["validation"], seed, validation_examples, validation_cut)
-    return _described(data, data.found.splitlines() if data.found else [], dataset.startswith("folder:"))
+    return _described(
+        data, data.found.splitlines() if data.found else [], dataset.startswith("folder:") or given is not None
+    )
 
 
 def find_fault(data: Splits[ImageSplit], error: tf.errors.OpError) -> ZooError | None:
@@ -95,6 +110,8 @@ def _cut_validation(data: Splits[ImageSplit], view: View, seed: int, examples: i
         cut = np.arange(count)[::-1]
     elif cut_from == "random":
         cut = np.random.default_rng([seed, 1]).permutation(count)
+    elif data.name == arrays.NAME:
+        cut = np.arange(count)[::-1]
     elif data.name.startswith("folder:"):
         raise UsageError(f"validation_cut is 'end', but the files of {data.name} have no published order.")
     else:

@@ -34,6 +34,12 @@ class BatchRNG:
         """Of mean 0 and deviation 1, float32 (n, columns)."""
         return tf.gather(tf.random.stateless_normal([self.count, columns], self.seed), self.rows)
 
+    def beta(self, concentration: float) -> tf.Tensor:
+        """From the distribution Beta(concentration, concentration), float32 (n,)."""
+        one, other = tf.unstack(tf.random.split(self.seed, 2))
+        x, y = (tf.random.stateless_gamma([self.count], seed, concentration) for seed in (one, other))
+        return tf.gather(tf.math.divide_no_nan(x, x + y), self.rows)
+
     def seeds(self) -> tf.Tensor:
         """A seed for each row, (n, 2)."""
         return tf.gather(tf.random.split(self.seed, self.count), self.rows)
@@ -66,12 +72,15 @@ class EpochShuffle:
         def chunk(number: tf.Tensor) -> Any:
             positions = number * count + offsets
             epochs, within = positions // self.count, positions % self.count
-            seed = tf.fill(tf.shape(epochs), tf.constant(self.seed, tf.int64))
+            # The operation below takes 32 bits of each seed.
+            seed, high = (
+                tf.fill(tf.shape(epochs), tf.constant(n, tf.int64)) for n in (self.seed % 2**32, self.seed >> 32)
+            )
             # A bijection of 0 … count − 1 that is computed position by position: no list of the epoch's order is held.
             # (The raw operation, because its wrapper accepts a single epoch's seed only.)
             indices = tf.raw_ops.RandomIndexShuffle(
                 index=within,
-                seed=tf.stack([seed, epochs, tf.zeros_like(epochs)], axis=1),
+                seed=tf.stack([seed, epochs, high], axis=1),
                 max_index=tf.constant(self.count - 1, tf.int64),
                 rounds=4,
             )

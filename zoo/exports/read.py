@@ -87,6 +87,18 @@ def read_recipe(folder: Path) -> dict[str, Any]:
     return _read_json(folder, "recipe.json")
 
 
+def origin(folder: Path) -> dict[str, Any]:
+    """What the card of an export that is made from another one says of that one."""
+    card = read_card(folder)
+    return {
+        "name": folder.parent.name,
+        "version": folder.name,
+        "model": card["name"],
+        "sha256": sha256(folder / SUMS),
+        "licence": card.get("licence"),
+    }
+
+
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
     path = folder / "assets.extra" / name
     try:

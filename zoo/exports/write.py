@@ -25,7 +25,7 @@ from zoo.registry import Card
 def write(
     base: Path,
     serving: tf.Module,
-    model: keras.Model,
+    model: keras.Model | None,
     recipe: Recipe,
     card: Card,
     examples: Mapping[str, np.ndarray],
@@ -34,6 +34,7 @@ def write(
     *,
     labels: Sequence[str] | None = None,
     parent: Mapping[str, Any] | None = None,
+    members: Sequence[Mapping[str, Any]] = (),
     check: bool = True,
 ) -> Path:
     """Saves `serving` as the next free version under `base` and returns that folder, `base/VERSION`.
@@ -41,7 +42,7 @@ def write(
     Args:
       base: the folder of the export, above its versions.
       serving: `endpoints` holds the signatures by name, `weights` the variables in the order of `model.weights`.
-      model: the model that is exported.
+      model: the model that is exported; None for an ensemble.
       recipe: the recipe it was trained with.
       card: the model's card.
       examples: requests to the default signature, by input name.
@@ -49,6 +50,7 @@ def write(
       arguments: those that the model was built with.
       labels: names of the classes, for the card.
       parent: the export that the training started from, for the card; its licence is that of this export, too.
+      members: the exports that an ensemble consists of, for the card.
       check: whether a fresh process without the zoo loads the folder before it gets its name, and must answer
         `examples` as `serving` does, to 1e-5.
 
@@ -64,7 +66,7 @@ def write(
         raise ZooError(f"The export cannot be written to {base}: {reason(error)}.") from error
     try:
         tf.saved_model.save(serving, str(literal_path(folder)), signatures=serving.endpoints)
-        _write_extras(folder, serving, model, recipe, card, examples, metrics, arguments, labels, parent)
+        _write_extras(folder, serving, model, recipe, card, examples, metrics, arguments, labels, parent, members)
         if check:
             _check(folder, serving, examples)
         _write_sums(folder)
@@ -79,7 +81,7 @@ def write(
 def _write_extras(
     folder: Path,
     serving: tf.Module,
-    model: keras.Model,
+    model: keras.Model | None,
     recipe: Recipe,
     card: Card,
     examples: Mapping[str, np.ndarray],
@@ -87,11 +89,10 @@ def _write_extras(
     arguments: Mapping[str, Any],
     labels: Sequence[str] | None,
     parent: Mapping[str, Any] | None,
+    members: Sequence[Mapping[str, Any]],
 ) -> None:
     extras = folder / "assets.extra"
     extras.mkdir()
-    # The key of each Keras weight in the SavedModel's own checkpoint, so that weights are stored once.
-    keys = {v.path: f"weights/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i, v in enumerate(model.weights)}
     plain = asdict(card)
     plain.update(
         format=FORMAT,
@@ -102,7 +103,13 @@ def _write_extras(
     )
     if parent:
         plain.update(parent=dict(parent), licence=parent["licence"] or plain["licence"])
-    for name, content in (("weights.json", keys), ("recipe.json", recipe.to_dict()), ("card.json", plain)):
+    if members:
+        plain.update(members=list(members))
+    contents = {"recipe.json": recipe.to_dict(), "card.json": plain}
+    if model is not None:  # the key of each Keras weight in the SavedModel's own checkpoint: weights are stored once
+        keys = {v.path: f"weights/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i, v in enumerate(model.weights)}
+        contents["weights.json"] = keys
+    for name, content in contents.items():
         (extras / name).write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
     _write_warmup(extras / "tf_serving_warmup_requests", examples)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoo.errors import UsageError, ZooError, inner_error, nearest
 from zoo.exports import read
+from zoo.exports.portable import Portable
 from zoo.paths import literal_path
 from zoo.recipe import GradientRecipe, Recipe
 from zoo.registry import Card, describe
@@ -44,6 +45,12 @@ class Task(abc.ABC):
 
     monitor: ClassVar[tuple[str, str]] = ("val_accuracy", "max")
     """The validation metric that decides which weights are best, and "max" or "min"."""
+
+    takes_arrays: ClassVar[bool] = False
+    """Whether `prepare` takes its data from `given`, where that is not None."""
+
+    given: Mapping[str, Any] | None = None
+    """The data that `zoo.run(recipe, data=…)` was called with."""
 
     def __init__(self, recipe: Recipe, card: Card, log: Log = print):
         self.recipe, self.card, self.log = recipe, card, log
@@ -268,6 +275,13 @@ class Predictor(abc.ABC):
 
         Raises `UsageError` if the data set does not fit the export.
         """
+
+    def portable(self) -> Portable:
+        """The part of the export that ONNX and LiteRT have operations for. By default there is none: `ZooError`."""
+        raise ZooError(
+            f"{self.export} is an export for {self.card['task']}; its strings, tables and loops have no operations in "
+            "ONNX and LiteRT. Use the SavedModel."
+        )
 
 
 @dataclass(frozen=True)

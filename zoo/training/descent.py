@@ -47,6 +47,7 @@ class GradientDescent:
     def _trainer(self, net: keras.Model) -> Trainer:
         recipe, paths = self.recipe, [weight.path for weight in net.trainable_variables]
         decayed = optimizers.matching(recipe.decayed_weights if recipe.weight_decay else (), paths, "decayed_weights")
+        undecayed = [weight for weight in net.trainable_variables if weight.path not in decayed]
         head = self.task.head(net) if recipe.frozen_epochs and not recipe.frozen else ()
         depths = phases.depths(net) if recipe.depth_decay < 1 else None
         compiled = uses_xla(recipe, self.placement)
@@ -57,14 +58,14 @@ class GradientDescent:
             model = Trainer(
                 net,
                 self.task,
-                weight_decay=recipe.weight_decay,
-                decayed=decayed,
+                weight_decay=0.0 if recipe.optimizer == "adamw" else recipe.weight_decay,
+                decayed=() if recipe.optimizer == "adamw" else decayed,
                 accumulate_steps=recipe.accumulate_steps,
                 streams=self._stream_counts(net),
                 frozen=phases.frozen_paths(recipe, net, head),
             )
             model.compile(
-                optimizer=optimizers.optimizer(recipe, self.steps_per_epoch, paths, depths),
+                optimizer=optimizers.optimizer(recipe, self.steps_per_epoch, paths, depths, undecayed),
                 jit_compile=compiled,
                 steps_per_execution=self.execution,
             )

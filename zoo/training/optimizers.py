@@ -152,11 +152,16 @@ def matching(patterns: Iterable[str], paths: Iterable[str], field: str) -> dict[
 
 
 def optimizer(
-    recipe: Recipe, steps_per_epoch: int, paths: Iterable[str] = (), depths: Mapping[str, int] | None = None
+    recipe: Recipe,
+    steps_per_epoch: int,
+    paths: Iterable[str] = (),
+    depths: Mapping[str, int] | None = None,
+    undecayed: Sequence[keras.Variable] = (),
 ) -> keras.optimizers.Optimizer:
     """The optimizer that a recipe's fields describe, for trainable weights of these paths, in this order; `depths` has
-    the depth of each."""
+    the depth of each. The weights in `undecayed` are left out of decoupled weight decay."""
     inner = _unscaled(recipe, steps_per_epoch)
+    inner.exclude_from_weight_decay(list(undecayed))
     inner.factors = rate_factors(recipe, list(paths), depths or {})
     return LossScale(inner) if recipe.precision == "float16" else inner
 
@@ -180,6 +185,8 @@ def _unscaled(recipe: Recipe, steps_per_epoch: int) -> "SGD | Adam | RMSprop":
     }
     if recipe.optimizer == "adam":
         return Adam(rate, epsilon=recipe.epsilon, **common)
+    if recipe.optimizer == "adamw":
+        return Adam(rate, epsilon=recipe.epsilon, weight_decay=recipe.weight_decay or None, **common)
     if recipe.optimizer == "rmsprop":
         return RMSprop(rate, rho=recipe.rho, momentum=recipe.momentum, epsilon=recipe.epsilon, **common)
     return SGD(rate, momentum=recipe.momentum, nesterov=recipe.nesterov, **common)

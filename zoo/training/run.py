@@ -3,29 +3,26 @@
 import contextlib
 import math
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import tensorflow as tf
 
-from zoo.building import build
 from zoo.distribute.strategy import Devices, Placement, choose_strategy, hardware
 from zoo.errors import UsageError, ZooError, reason
-from zoo.exports import write
 from zoo.recipe import GradientRecipe, Recipe, load_recipe
-from zoo.registry import parameters_of
 from zoo.report import plots
 from zoo.tasks.base import Task, create_task
-from zoo.tasks.training_endpoint import add_training_endpoint
 from zoo.training import memory, outcome, run_folder
 from zoo.training.descent import divide_epoch
+from zoo.training.export import build_model, resolve_precision, write_export
 from zoo.training.training import SAVE_SECONDS, Training
 
 
@@ -52,6 +49,7 @@ def run(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     save_seconds: float = SAVE_SECONDS,
     check_export: bool = True,
+    data: Mapping[str, Any] | None = None,
 ) -> Result:
     """Trains, evaluates and exports what a recipe describes.
 
@@ -69,6 +67,9 @@ def run(
       callbacks: Keras callbacks of your own, called before the engine's.
       save_seconds: seconds between two checkpoints. A killed run loses at most this time and one execution.
       check_export: load the export in a fresh process without the zoo and compare its answers with the model's.
+      data: for image classification, arrays or `tf.data.Dataset`s instead of the recipe's data set, as
+        `zoo.data.arrays.array_splits` takes them: `{"train": (images, labels), "test": (images, labels)}`. The recipe's
+        dataset becomes "arrays". A run resumes only with the same data.
 
     Raises:
       UsageError: an unknown name or an invalid value in the recipe.
@@ -79,7 +80,9 @@ def run(
             f"Keras uses the backend {keras.backend.backend()!r}; runs need TensorFlow. Set KERAS_BACKEND=tensorflow."
         )
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
-    options = {"callbacks": callbacks, "save_seconds": save_seconds, "check_export": check_export}
+    if data is not None:
+        recipe = replace(recipe, dataset="arrays")
+    options = {"callbacks": callbacks, "save_seconds": save_seconds, "check_export": check_export, "data": data}
     if dry_run:
         with tempfile.TemporaryDirectory(prefix="zoo-dry-run-") as scratch:
             job = Run(recipe, Path(scratch), devices, **options)
@@ -117,10 +120,14 @@ class Run:
         callbacks: Sequence[keras.callbacks.Callback] = (),
         save_seconds: float = SAVE_SECONDS,
         check_export: bool = True,
+        data: Mapping[str, Any] | None = None,
     ):
         self.recipe, self.folder, self.restart = recipe, folder, restart
         self.callbacks, self.save_seconds, self.check_export = callbacks, save_seconds, check_export
         self.task: Task = create_task(recipe, self._log_of_chief)
+        if data is not None and not self.task.takes_arrays:
+            raise UsageError(f"{recipe.name}: the task {recipe.task} takes no data=; set dataset instead.")
+        self.task.given = data
         self.placement: Placement = choose_strategy(devices or Devices())
         self.precision = resolve_precision(recipe, self.placement.kind)
         self.log: Callable[[str], None] = self._log_of_chief
@@ -146,7 +153,7 @@ class Run:
                 return self._go()
         except ZooError:
             if not there and self.placement.chief and not (self.folder / "metrics.jsonl").exists():
-                self._remove_folder()
+                run_folder.remove(self.folder)
             raise
         except tf.errors.OpError as error:
             if not self.placement.monitor:
@@ -194,15 +201,6 @@ class Run:
         result = self._finish(model, training) if placement.chief else Result(self.folder, {}, None)
         placement.done()
         return result
-
-    def _remove_folder(self) -> None:
-        """Removes the folder of a run that failed before it trained, and the empty folders above it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        for folder in list(self.folder.parents)[:2]:
-            try:
-                folder.rmdir()
-            except OSError:  # there is something in it
-                return
 
     def _check_batch_size(self) -> None:
         if not isinstance(self.recipe, GradientRecipe):
@@ -265,12 +263,7 @@ class Run:
         )
 
     def _build(self) -> keras.Model:
-        arguments = {**self.task.model_args(), **self.recipe.model_args}
-        policy = self.precision if self.precision in ("float32", "float64") else f"mixed_{self.precision}"
-        _check_builder(self.task, arguments)
-        model = build(self.recipe.model, dtype=policy, **arguments)
-        self.task.check_model(model)
-        return model
+        return build_model(self.task, self.precision)
 
     def _finish(self, model: keras.Model, training: Training) -> Result:
         """Scores and exports the trained model, in one process and on one device."""
@@ -282,19 +275,8 @@ class Run:
         self.log("Evaluating")
         metrics = self.task.evaluate(model, self.folder)
         self.log("Exporting, and checking the export in a fresh process" if self.check_export else "Exporting")
-        exported = write.write(
-            self.folder / "export" / self.recipe.name,
-            add_training_endpoint(self.task.serving(model), model),
-            model,
-            self.recipe,
-            self.task.card,
-            self.task.serving_examples(),
-            metrics,
-            {**self.recipe.model_args, **self.task.model_args()},
-            labels=self.task.labels(),
-            parent=self.task.parent.origin() if self.task.parent else None,
-            check=self.check_export,
-        )
+        base = self.folder / "export" / self.recipe.name
+        exported = write_export(self.task, model, base, metrics, check=self.check_export)
         self._draw(training)
         outcome.write(self, metrics, training, exported)
         outcome.show(self.recipe, metrics)
@@ -321,21 +303,3 @@ class Run:
             outcome.show(self.recipe, result["metrics"])
         self.placement.done()
         return Result(self.folder, MappingProxyType(result["metrics"]), exported)
-
-
-def _check_builder(task: Task, arguments: Mapping[str, object]) -> None:
-    """Raises `UsageError` for a builder without an argument that the task sets by the data."""
-    parameters = parameters_of(task.card)
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    for key in task.model_args():
-        if key not in parameters:
-            raise UsageError(
-                f"The builder of {task.card.name!r} takes no argument {key!r}, which the data decides "
-                f"({key}={arguments[key]!r} here); give it one."
-            )
-
-
-def resolve_precision(recipe: Recipe, kind: str) -> str:
-    """The type that a recipe's model computes in under a kind of strategy, such as "tpu"."""
-    return recipe.precision or ("bfloat16" if kind == "tpu" else "float32")

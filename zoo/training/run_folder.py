@@ -43,6 +43,16 @@ def empty(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
+def remove(folder: Path) -> None:
+    """Removes the folder of a run that failed before it trained, and the empty folders above it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for above in list(folder.parents)[:2]:
+        try:
+            above.rmdir()
+        except OSError:  # there is something in it
+            return
+
+
 def claim(folder: Path, recipe: Recipe, strategy: str) -> None:
     """Creates a run's folder, or checks that the existing one belongs to the same recipe.
 

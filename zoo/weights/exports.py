@@ -51,6 +51,17 @@ def find_export(reference: str | os.PathLike[str]) -> Path:
     )
 
 
+def pinned(reference: str | os.PathLike[str], folder: Path) -> str:
+    """What a recipe calls the export in `folder`, which `find_export(reference)` returned: a path is that of its
+    version, so that a newer one changes nothing."""
+    if not Path(reference).exists():
+        return str(reference)
+    try:
+        return str(folder.resolve().relative_to(Path.cwd().resolve()))
+    except ValueError:
+        return str(folder.resolve())
+
+
 def weight_keys(folder: Path) -> dict[str, str]:
     """The key of each Keras weight, by its path, in the SavedModel's own checkpoint."""
     return json.loads((folder / "assets.extra" / "weights.json").read_text(encoding="utf-8"))

@@ -134,7 +134,13 @@ def load_imagenet(model: "keras.Model", name: str) -> None:
 
 
 @contextlib.contextmanager
-def _fetching(name: str, *, timeout: float = 30.0) -> Iterator[None]:
+def _fetching(
+    name: str,
+    what: str = "the ImageNet weights",
+    otherwise: str = "weights=None builds the model without them",
+    *,
+    timeout: float = 30.0,
+) -> Iterator[None]:
     """Makes a failed download an error of one line, and sets a time limit for servers that do not respond."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(timeout)
@@ -143,8 +149,8 @@ def _fetching(name: str, *, timeout: float = 30.0) -> Iterator[None]:
     except Exception as error:  # Keras raises a bare Exception
         reason = " ".join(str(error).split())
         raise ZooError(
-            f"{name}: the ImageNet weights could not be fetched ({reason}). They need a network, or Keras's cache "
-            "filled beforehand; weights=None builds the model without them."
+            f"{name}: {what} could not be fetched ({reason}). They need a network, or Keras's cache filled beforehand; "
+            f"{otherwise}."
         ) from error
     finally:
         socket.setdefaulttimeout(before)
@@ -201,6 +207,16 @@ def _bias_before(application: "keras.Model", layer: "keras.layers.Layer"):
         return None
     convolution = application.get_layer(name)
     return convolution.bias.numpy() if convolution.use_bias else None
+
+
+def imagenet_names() -> list[str]:
+    """The names of ImageNet's 1,000 classes in the order of the weights, which Keras fetches once."""
+    import keras
+    import numpy as np
+
+    with _fetching("imagenet", "the names of the classes", "use the indices of the logits"):
+        falling = -np.arange(1000.0)[None]
+        return [name for _, name, _ in keras.applications.imagenet_utils.decode_predictions(falling, top=1000)[0]]
 
 
 def imagenet_preprocessing(card: Card) -> Callable[[Any], Any]:

@@ -32,10 +32,15 @@ class Parent:
     """An export that a training starts from."""
 
     def __init__(self, reference: str | os.PathLike[str]):
-        """`reference` is what `find_export` takes. Raises `UsageError` if there is none, `ZooError` if it is
-        damaged or of a newer format."""
+        """`reference` is what `find_export` takes. Raises `UsageError` if there is none and for an ensemble,
+        `ZooError` if it is damaged or of a newer format."""
         self.folder = find_export(reference)
         self.card = read.read_card(self.folder)
+        if members := self.card.get("members"):
+            names = ", ".join(f"{member['name']}/{member['version']}" for member in members)
+            raise UsageError(
+                f"{self.folder} is an ensemble without weights of its own; use one of its members: {names}."
+            )
         self.recipe = read.read_recipe(self.folder)
         self.name = f"{self.folder.parent.name}/{self.folder.name}"
 
@@ -47,13 +52,7 @@ class Parent:
 
     def origin(self) -> dict[str, Any]:
         """The entry in the card of a fine-tuned export."""
-        return {
-            "name": self.folder.parent.name,
-            "version": self.folder.name,
-            "model": self.card["name"],
-            "sha256": read.sha256(self.folder / read.SUMS),
-            "licence": self.card.get("licence"),
-        }
+        return read.origin(self.folder)
 
     def value(self, key: str) -> "np.ndarray":
         """A variable by its attributes in the saved module, such as `preprocessing/normalisation/mean`."""

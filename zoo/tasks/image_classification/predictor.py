@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from zoo.building import build
 from zoo.data.decoding import SUFFIXES, plain_image
 from zoo.data.images import find_fault
 from zoo.data.paths import display_path, files_below
@@ -17,9 +18,12 @@ from zoo.data.progress import progress
 from zoo.data.splits import Splits
 from zoo.data.text_files import normalize
 from zoo.errors import UsageError, ZooError, reason
+from zoo.exports.portable import Portable
 from zoo.tasks.base import Log, Predictor
+from zoo.tasks.image_classification.portable import portable_classifier
 from zoo.tasks.image_classification.preprocessing import Preprocessing, load_data
 from zoo.tasks.image_classification.scoring import scores
+from zoo.weights.parent import Parent
 
 
 class ImagePredictor(Predictor):
@@ -93,6 +97,18 @@ class ImagePredictor(Predictor):
             right = np.maximum(outputs[np.arange(len(truth)), truth], np.finfo(np.float32).tiny)
             results["test_cross_entropy"] = float(-np.mean(np.log(right.astype(np.float64))))
         return results
+
+    def portable(self) -> Portable:
+        parent = Parent(self.export)
+        preprocessing = Preprocessing(self.recipe, self.card["input_shape"])
+        preprocessing.normalisation.take(parent.value)
+        return portable_classifier(
+            build(self.card["name"], weights=self.export),
+            preprocessing,
+            self.signatures["serving_default"],
+            self.card["labels"],
+            {key: str(value) for key, value in parent.origin().items()},
+        )
 
     def _class_ids(self, data: Splits[Any]) -> np.ndarray:
         """The export's class id of each class of a data set, compared by name."""

@@ -1,6 +1,7 @@
 """From uint8 images to the input of a model: one preprocessing for training, scoring and serving."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -92,13 +93,22 @@ class Preprocessing(tf.Module):
         """
         if self.recipe.crop == "none":
             return self(views.resize(images, self.shape))
+        return self.centre(views.resize_to_square(images, self.served_size[0]))
+
+    @property
+    def served_size(self) -> tuple[int, int]:
+        """Height and width of an image that `served` need not resize."""
+        if self.recipe.crop == "none":
+            return self.shape[:2]
         side = self.recipe.train_sizes[0] if self.recipe.test_views == "dense" else self.recipe.test_size
-        return self(views.window(views.resize_to_square(images, side), self.shape[:2]))
+        return side, side
 
     def __call__(self, images: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
         """Padded and normalised."""
-        pad = self.recipe.pad
-        return self.normalisation(tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]]), noise)
+        if pad := self.recipe.pad:
+            pixels = tf.cast(images, self.normalisation.dtype)  # LiteRT does not pad uint8
+            images = tf.pad(pixels, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
+        return self.normalisation(images, noise)
 
 
 def augment(images: tf.Tensor, rng: BatchRNG, recipe: ImageRecipe) -> tf.Tensor:
@@ -124,9 +134,14 @@ def image_shape(recipe: ImageRecipe, input_shape: Sequence[int]) -> tuple[int, i
 
 
 def load_data(
-    recipe: ImageRecipe, preprocessing: Preprocessing, log: Callable[[str], None], *, evaluation: bool = False
+    recipe: ImageRecipe,
+    preprocessing: Preprocessing,
+    log: Callable[[str], None],
+    *,
+    evaluation: bool = False,
+    given: Mapping[str, Any] | None = None,
 ) -> Splits[ImageSplit]:
-    """The recipe's data set with the views of its preprocessing; `evaluation` is that of `load_images`."""
+    """The recipe's data set with the views of its preprocessing; `evaluation` and `given` are as in `load_images`."""
     return load_images(
         recipe.dataset,
         preprocessing.train_view,
@@ -137,4 +152,5 @@ def load_data(
         skip_bad_images=recipe.skip_bad_images,
         evaluation=evaluation,
         log=log,
+        given=given,
     )

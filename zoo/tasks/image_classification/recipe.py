@@ -26,6 +26,9 @@ class ImageRecipe(GradientRecipe):
         "validation_cut",
         "skip_bad_images",
         "class_weights",
+        "teacher",
+        "temperature",
+        "alpha",
     )
 
     loss: Literal["cross_entropy", "sigmoid_cross_entropy", "perceptron", "rbf_map"] = "cross_entropy"
@@ -37,6 +40,15 @@ class ImageRecipe(GradientRecipe):
     """balanced: an example counts in the loss in inverse proportion to the size of its class."""
     aux_weight: float = 0.3
     """Weight of each auxiliary head's loss, for models built with aux_heads=True."""
+    teacher: str | None = None
+    """The export, or ensemble, whose probabilities are learned beside the labels (Hinton, Vinyals & Dean 2015): its
+    path, its name or MODEL:TAG. It sees each training image without augmentation. The loss is (1 - alpha) times the
+    cross-entropy of the labels plus alpha times temperature**2 times the cross-entropy of the teacher's softened
+    probabilities and the model's. None: train on the labels alone."""
+    temperature: float = 1.0
+    """With a teacher: the logits of both are divided by this before the softmax."""
+    alpha: float = 0.0
+    """With a teacher: the part of its loss; 0 trains on the labels alone, 1 on the teacher's probabilities alone."""
     validation_examples: int = 0
     """Number of training examples held out for validation where the data set has no validation split."""
     validation_cut: Literal["random", "end"] = "random"
@@ -72,6 +84,12 @@ class ImageRecipe(GradientRecipe):
     colour_noise: float = 0.0
     """Standard deviation of the weights with which the principal components of ImageNet's colours are added to training
     images; 0.1 in Krizhevsky et al. 2012, section 4.1."""
+    mixup: float = 0.0
+    """Each training image is a weighted mean of two, with weights drawn from Beta(mixup, mixup), and its loss is that
+    of both labels with the same weights (Zhang et al. 2018, who take 0.2 on ImageNet and 1 on CIFAR-10). 0: none."""
+    cutmix: float = 0.0
+    """A box of each training image is that of another one, with an area drawn from Beta(cutmix, cutmix), and its loss
+    is that of both labels with the shares of the area (Yun et al. 2019, who take 1). 0: none."""
     skip_bad_images: bool = False
     """For folder: skip files that cannot be decoded instead of stopping."""
 
@@ -82,6 +100,16 @@ class ImageRecipe(GradientRecipe):
         self._require("random_shift", self.random_shift >= 0, "0 or more")
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1")
         self._require("aux_weight", self.aux_weight >= 0, "0 or more")
+        self._require("mixup", self.mixup >= 0, "0 or more")
+        self._require("cutmix", self.cutmix >= 0, "0 or more")
+        self._require("cutmix", not self.mixup or not self.cutmix, "0 with mixup")
+        unmixed = self.teacher is None or not (self.mixup or self.cutmix)
+        self._require("teacher", unmixed, "None with mixup or cutmix")
+        self._require("temperature", self.temperature > 0, "positive")
+        self._require("alpha", 0 <= self.alpha <= 1, "from 0 to 1")
+        self._require("alpha", self.teacher is not None or self.alpha == 0, "0 without a teacher")
+        plain_loss = self.teacher is None or self.loss == "cross_entropy"
+        self._require("loss", plain_loss, "'cross_entropy' with a teacher")
         self._require("colour_noise", self.colour_noise >= 0, "0 or more")
         sizes = self.train_sizes
         self._require(

@@ -7,6 +7,9 @@ from zoo.data.decoding import decode_image
 from zoo.tasks.image_classification.preprocessing import Preprocessing
 from zoo.weights.exports import classifier
 
+# From logits to probabilities, by loss; a perceptron has scores alone.
+PROBABILITIES = {"cross_entropy": tf.nn.softmax, "rbf_map": tf.nn.softmax, "sigmoid_cross_entropy": tf.sigmoid}
+
 
 class ServingClassifier(tf.Module):
     """A classifier with its preprocessing, to be saved with these signatures:
@@ -31,10 +34,9 @@ class ServingClassifier(tf.Module):
             outputs = tf.cast(model(inputs, training=False), tf.float32)
             classes_ = tf.argmax(outputs, axis=-1)
             answers = {"classes": classes_, "labels": tf.gather(tf.constant(classes), classes_)}
-            if recipe.loss == "perceptron":
+            if recipe.loss not in PROBABILITIES:
                 return {**answers, "scores": outputs}
-            link = tf.sigmoid if recipe.loss == "sigmoid_cross_entropy" else tf.nn.softmax
-            return {**answers, "probabilities": link(outputs)}
+            return {**answers, "probabilities": PROBABILITIES[recipe.loss](outputs)}
 
         def input_of(content: tf.Tensor) -> tf.Tensor:
             return preprocessing.served(decode_image(content, shape[2])[None])[0]

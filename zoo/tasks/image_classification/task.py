@@ -1,6 +1,7 @@
 """Training and evaluation of image classifiers."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from zoo.report import plots
 from zoo.tasks.base import Batch
 from zoo.tasks.classes import balanced_weights, check_outputs, choose_classes
 from zoo.tasks.image_classification.dense_scoring import convolutional
+from zoo.tasks.image_classification.distillation import soft_cross_entropy, teacher_probabilities
 from zoo.tasks.image_classification.losses import LOSSES, mistakes
+from zoo.tasks.image_classification.mixing import mixed_batches
 from zoo.tasks.image_classification.preprocessing import Preprocessing, load_data
 from zoo.tasks.image_classification.recipe import ImageRecipe
 from zoo.tasks.image_classification.scoring import scores
@@ -34,19 +37,25 @@ class ImageClassification(SplitsTask):
     """Trains, evaluates and serves a classifier of images as an `ImageRecipe` says.
 
     The model returns logits (N, K), or a dict of "logits" and of auxiliary heads, whose losses are added. Batches have
-    "labels" int64 (N,).
+    "labels" int64 (N,); with a teacher its probabilities "teacher" float32 (N, K); with mixup or CutMix "other_labels"
+    int64 (N,) and "share" float32 (N,).
     """
 
     Recipe = ImageRecipe
+    takes_arrays = True
 
     def prepare(self) -> None:
         recipe: ImageRecipe = self.recipe
         self.preprocessing = Preprocessing(recipe, self.card.input_shape)
-        self.data: Splits[ImageSplit] = load_data(recipe, self.preprocessing, self.log)
+        self.data: Splits[ImageSplit] = load_data(recipe, self.preprocessing, self.log, given=self.given)
         self.log(self.data.description)
         self.classes = choose_classes(self, self.data.name, self.data.classes)
         self._class_ids = tf.constant(self.classes.ids, tf.int64)
         self._class_weights = self._weights_of_classes()
+        self._soft_targets = None
+        if recipe.teacher is not None:
+            targets = teacher_probabilities(recipe.teacher, self.data.train, self.classes.names, self.log)
+            self._soft_targets = tf.constant(targets)
         if self.parent and self.parent.recipe.get("normalisation") == recipe.normalisation:
             self.preprocessing.normalisation.take(self.parent.value)
         elif self.preprocessing.normalisation.needs_images:
@@ -100,9 +109,24 @@ class ImageClassification(SplitsTask):
         return len(self.data.train)
 
     def training_batches(self, first_step: int, rows: range | None = None) -> tf.data.Dataset:
-        order = EpochShuffle(len(self.data.train), self.recipe.batch_size, self.recipe.seed)
-        batches = self.data.train.training_batches(order, first_step, self.preprocessing.training, rows)
-        return batches.map(self._named)
+        train, recipe = self.data.train, self.recipe
+        labels = None if self._soft_targets is None else tf.constant(train.labels)
+        if labels is not None:
+            train = replace(train, labels=np.arange(len(train)))
+
+        def named(images: tf.Tensor, labels_: tf.Tensor) -> dict[str, tf.Tensor]:
+            if labels is None:
+                return self._named(images, labels_)
+            targets = tf.gather(self._soft_targets, labels_)  # which are indices
+            return {**self._named(images, tf.gather(labels, labels_)), "teacher": targets}
+
+        def batches(order: EpochShuffle) -> tf.data.Dataset:
+            return train.training_batches(order, first_step, self.preprocessing.training, rows).map(named)
+
+        order = EpochShuffle(len(train), recipe.batch_size, recipe.seed)
+        if recipe.mixup or recipe.cutmix:
+            return mixed_batches(batches, order, first_step, rows, recipe)
+        return batches(order)
 
     def validation_batches(self) -> tf.data.Dataset | None:
         if self.data.validation is None:
@@ -116,13 +140,31 @@ class ImageClassification(SplitsTask):
 
     def loss(self, batch: Batch, outputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         heads = outputs if isinstance(outputs, Mapping) else {"logits": outputs}
-        losses = self._losses(batch["labels"], heads["logits"])
+        losses = self._losses_of_heads(batch["labels"], heads)
+        if "teacher" in batch:
+            logits, alpha = heads["logits"], self.recipe.alpha
+            soft = soft_cross_entropy(
+                tf.cast(batch["teacher"], losses.dtype), tf.cast(logits, losses.dtype), self.recipe.temperature
+            )
+            losses = (1 - alpha) * losses + alpha * soft
+        losses = self._weighted(losses, batch["labels"])
+        if "other_labels" in batch:
+            share, labels = tf.cast(batch["share"], losses.dtype), batch["other_labels"]
+            losses = share * losses + (1 - share) * self._weighted(self._losses_of_heads(labels, heads), labels)
+        return masked_sum(losses, batch.get("mask")), self.count(batch)
+
+    def _losses_of_heads(self, labels: tf.Tensor, heads: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        losses = self._losses(labels, heads["logits"])
         for name, logits in heads.items():
             if name != "logits":
-                losses += self.recipe.aux_weight * self._losses(batch["labels"], logits)
-        if self._class_weights is not None:
-            losses *= tf.cast(tf.gather(self._class_weights, batch["labels"]), losses.dtype)
-        return masked_sum(losses, batch.get("mask")), self.count(batch)
+                losses += self.recipe.aux_weight * self._losses(labels, logits)
+        return losses
+
+    def _weighted(self, losses: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """The losses with the weights of the classes."""
+        if self._class_weights is None:
+            return losses
+        return losses * tf.cast(tf.gather(self._class_weights, labels), losses.dtype)
 
     def _losses(self, labels, logits):
         if self.recipe.precision != "float64":

@@ -1,0 +1,103 @@
+"""Images that are given in Python instead of by the name of a data set."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from conftest import run
+from zoo.data.arrays import array_splits
+from zoo.data.views import whole
+from zoo.exports import read
+from zoo.tasks.base import load_predictor
+
+VIEWS = dict.fromkeys(("train", "validation", "test"), whole((8, 8, 1)))
+
+
+@pytest.fixture
+def data(digits):
+    """The digits as arrays, without the axis of the channels."""
+    return {name: (split.pictures[..., 0], split.labels) for name, split in digits.present.items()}
+
+
+def test_a_run_on_arrays_is_that_on_the_data_set(small_recipe, data, tmp_path):
+    by_name = run(small_recipe(), run_dir=tmp_path / "name")
+    arrays = run(small_recipe(), run_dir=tmp_path / "arrays", data=data)
+    for ours, theirs in zip(arrays.model.weights, by_name.model.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert dict(arrays.metrics) == dict(by_name.metrics)
+    assert read.read_recipe(arrays.export)["dataset"] == "arrays"
+    with pytest.raises(zoo.UsageError, match="given in Python.*name another --dataset"):
+        load_predictor(arrays.export).evaluate()
+    assert load_predictor(arrays.export).evaluate("digits")["test_accuracy"] == by_name.metrics["test_accuracy"]
+    (tmp_path / "arrays" / "result.json").unlink()
+    images, labels = data["train"]
+    with pytest.raises(zoo.ZooError, match="data of .* changed"):
+        run(small_recipe(), run_dir=tmp_path / "arrays", data={**data, "train": (images, labels[::-1])})
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_tf_data_set_is_read_like_its_arrays(data, batched):
+    given = {name: tf.data.Dataset.from_tensor_slices(pair) for name, pair in data.items()}
+    given = {name: part.batch(100) for name, part in given.items()} if batched else given
+    read_, expected = array_splits(given, VIEWS), array_splits(data, VIEWS)
+    assert read_.fingerprint == expected.fingerprint and read_.classes == tuple("0123456789")
+    for name in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(read_, name).pictures, getattr(expected, name).pictures)
+        np.testing.assert_array_equal(getattr(read_, name).labels, getattr(expected, name).labels)
+
+
+def test_labels_may_be_names_and_colours_are_converted():
+    colour = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
+    splits = array_splits({"train": (colour, ["dog", "cat"]), "test": (colour[:1], np.array([b"cat"]))}, VIEWS)
+    assert splits.classes == ("cat", "dog") and splits.train.labels.tolist() == [1, 0]
+    np.testing.assert_array_equal(splits.train.pictures, tf.image.rgb_to_grayscale(colour))
+    named = array_splits({"train": (colour, [1, 0]), "classes": ["a", "b", "c"]}, VIEWS)
+    assert named.classes == ("a", "b", "c") and named.test is None
+
+
+def test_fine_tuning_takes_arrays(small_recipe, data, tmp_path):
+    export = run(small_recipe(), run_dir=tmp_path / "parent").export
+    images, labels = data["train"]
+    few = {"train": (images[labels < 3], labels[labels < 3]), "classes": ["zero", "one", "two"]}
+    settings = {"epochs": 1, "limit_steps": 2, "validation_examples": 20}
+    result = zoo.finetune(export, data=few, options={"run_dir": tmp_path / "run", "check_export": False}, **settings)
+    assert read.read_card(result.export)["labels"] == ["zero", "one", "two"]
+    with pytest.raises(zoo.UsageError, match="dataset or data, not both"):
+        zoo.finetune(export, data=few, dataset="digits")
+
+
+IMAGES = np.zeros((4, 8, 8, 1), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"test": (IMAGES, [0] * 4)}, "no 'train'"),
+        ({"train": (IMAGES, [0] * 4), "dev": None}, "the key 'dev'"),
+        ({"train": IMAGES}, "must be a pair"),
+        ({"train": (IMAGES / 255, [0] * 4)}, "are float64; they must be uint8"),
+        ({"train": (IMAGES, [0] * 3)}, r"shape \(4, 8, 8, 1\) and labels \(3,\)"),
+        ({"train": (IMAGES[:0], [])}, "at least 1"),
+        ({"train": (IMAGES, [0, 1, -1, 0])}, "class ids from 0 on"),
+        ({"train": (IMAGES, [0.5] * 4)}, "class ids from 0 on"),
+        ({"train": (IMAGES, [0, 1, 2, 3]), "classes": "ab"}, "2 classes, and a label is 3"),
+        ({"train": (IMAGES, ["a", "b", "c", "a"]), "classes": "ab"}, "label 'c' is not among"),
+        ({"train": (IMAGES, ["a"] * 4), "test": (IMAGES, [0] * 4)}, "names and those of another class ids"),
+        ({"train": tf.data.Dataset.from_tensors((IMAGES[0], 1)).repeat()}, "must be a finite"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(given, message):
+    with pytest.raises(zoo.UsageError, match=message):
+        array_splits(given, VIEWS)
+
+
+def test_a_run_refuses_what_it_cannot_use(small_recipe, data, tmp_path):
+    with pytest.raises(zoo.UsageError, match="neither 'validation' nor 'test'"):
+        run(small_recipe(), run_dir=tmp_path / "run", data={"train": data["train"]})
+    text = zoo.LanguageModelRecipe(
+        name="t", model="char_rnn", dataset="python_docs", epochs=1, batch_size=2, learning_rate=0.1
+    )
+    with pytest.raises(zoo.UsageError, match="language_modelling takes no data="):
+        run(text, run_dir=tmp_path / "run", data=data)
+    assert not (tmp_path / "run").exists()
