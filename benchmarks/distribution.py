@@ -43,7 +43,7 @@ def bare(devices: dict) -> list[float]:
     import zoo
     from zoo.distribute.sharding import shard_batches
     from zoo.distribute.strategy import Devices, choose_strategy
-    from zoo.tasks.base import create_task
+    from zoo.tasks.table import create_task
     from zoo.training.optimizers import matching, optimizer
 
     plan = recipe()

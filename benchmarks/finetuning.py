@@ -16,7 +16,7 @@ import numpy as np
 
 import zoo
 from zoo.exports.read import read_recipe
-from zoo.tasks.base import recipe_from_dict
+from zoo.tasks.table import recipe_from_dict
 from zoo.weights.exports import find_export
 
 SEEDS = (0, 1, 2)

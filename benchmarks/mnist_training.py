@@ -132,7 +132,7 @@ def pytorch(name: str) -> list[float]:
 
 def arrays(recipe):
     """All of MNIST's training split, preprocessed to float32, and its labels."""
-    from zoo.tasks.base import create_task
+    from zoo.tasks.table import create_task
 
     task = create_task(recipe)
     task.prepare()

@@ -175,7 +175,7 @@ def pipeline(name: str) -> list[float]:
     """Images per second of the augmenting input pipeline alone, on one core."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     from zoo.recipe import load_recipe
-    from zoo.tasks.base import create_task
+    from zoo.tasks.table import create_task
 
     recipe = load_recipe(NETS[name][4])
     task = create_task(recipe)

@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 from zoo.recipe import GradientRecipe, Recipe
-from zoo.tasks.base import list_tasks, recipe_class
+from zoo.tasks.table import list_tasks, recipe_class
 
 PAGE = Path(__file__).with_name("recipe-fields.md")
 HEAD = """# Recipe fields

@@ -10,7 +10,7 @@ import zoo
 from conftest import check_resumption, prepared, run
 from zoo.distribute.sharding import padded
 from zoo.exports import read
-from zoo.tasks.base import create_task, load_predictor, recipe_from_dict
+from zoo.tasks.table import create_task, load_predictor, recipe_from_dict
 
 
 def check_task(recipe, folder, damaged):

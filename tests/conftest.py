@@ -94,7 +94,7 @@ def run(recipe, **options):
 
 def prepared(recipe):
     """The task of a recipe, with its data."""
-    from zoo.tasks.base import create_task
+    from zoo.tasks.table import create_task
 
     task = create_task(recipe)
     task.prepare()

@@ -9,7 +9,7 @@ from conftest import run
 from zoo.data.arrays import array_splits
 from zoo.data.views import whole
 from zoo.exports import read
-from zoo.tasks.base import load_predictor
+from zoo.tasks.table import load_predictor
 
 VIEWS = dict.fromkeys(("train", "validation", "test"), whole((8, 8, 1)))
 

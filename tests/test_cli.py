@@ -97,7 +97,7 @@ def test_flags_are_the_recipes_fields_and_the_builders_arguments():
 def test_recipe_scripts_are_complete(name):
     from zoo.recipe import load_script
     from zoo.registry import describe
-    from zoo.tasks.base import recipe_from_dict as from_dict
+    from zoo.tasks.table import recipe_from_dict as from_dict
 
     module = load_script(name)
     recipe = module.recipe

@@ -20,7 +20,7 @@ from zoo.exports import read
 from zoo.recipe import Recipe, list_recipes
 from zoo.registry import describe, list_models
 from zoo.report import results as report
-from zoo.tasks.base import load_predictor
+from zoo.tasks.table import load_predictor
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXPORTS = sorted(path.parent for path in (ROOT / "saved_models").glob("*/*/saved_model.pb"))

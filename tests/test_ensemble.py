@@ -11,7 +11,7 @@ import zoo
 from conftest import run
 from zoo.cli.commands import dispatch
 from zoo.exports import read
-from zoo.tasks.base import load_predictor
+from zoo.tasks.table import load_predictor
 
 
 @pytest.fixture(scope="module")

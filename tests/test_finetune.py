@@ -14,7 +14,7 @@ import zoo
 from conftest import ROOT, check_resumption, prepared, run, run_python
 from conftest import zoo as run_zoo
 from zoo.exports import read
-from zoo.tasks.base import load_predictor
+from zoo.tasks.table import load_predictor
 from zoo.training import optimizers, phases
 from zoo.weights.parent import Parent
 

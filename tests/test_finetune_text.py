@@ -10,7 +10,7 @@ import tensorflow as tf
 import zoo
 from conftest import check_resumption, run
 from small_recipes import small_recipes
-from zoo.tasks.base import create_task
+from zoo.tasks.table import create_task
 from zoo.weights.exports import weight_keys
 from zoo.weights.parent import Parent
 

@@ -11,8 +11,8 @@ from conftest import run
 from zoo.data.stream import EpochShuffle
 from zoo.models.lenet import C3_CONNECTIONS, RBF_CODES
 from zoo.recipe import load_recipe
-from zoo.tasks.base import create_task
 from zoo.tasks.image_classification import losses as classification
+from zoo.tasks.table import create_task
 
 # From the papers (facts worked out by hand there), not from our own code.
 COUNTS = {

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import zoo
 from zoo.exports import read
-from zoo.tasks.base import load_predictor
+from zoo.tasks.table import load_predictor
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from check_task import check_task
 import zoo
 from conftest import ROOT, run
 from zoo.registry import describe
-from zoo.tasks.base import create_task, list_tasks, load_predictor
+from zoo.tasks.table import create_task, list_tasks, load_predictor
 
 DOCUMENT = (ROOT / "docs" / "own-task.md").read_text(encoding="utf-8")
 WEIGHTS = {"price": (2.0, -1.0, 0.5), "tax": (0.3, 0.0, -0.2)}  # of the two columns, and the bias

@@ -14,7 +14,7 @@ from zoo.registry import describe, list_models
 from zoo.report.pages import APPLICATIONS, HISTORY, gallery, model_page
 from zoo.report.pictures import LARGEST, copy_pictures
 from zoo.report.results import best_row, read_results
-from zoo.tasks.base import create_task
+from zoo.tasks.table import create_task
 
 DOCS = ROOT / "docs"
 ROWS = read_results(ROOT / "results.csv")

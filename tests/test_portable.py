@@ -14,7 +14,7 @@ import zoo
 from conftest import ROOT, run, run_python
 from zoo.cli.commands import dispatch
 from zoo.exports.portable import write_portable
-from zoo.tasks.base import load_predictor
+from zoo.tasks.table import load_predictor
 
 PACKAGES = {"onnx": "tf2onnx", "litert": "ai_edge_litert"}
 

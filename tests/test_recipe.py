@@ -9,7 +9,7 @@ import pytest
 import zoo
 from conftest import ROOT, image_recipe, run_python
 from zoo.recipe import load_recipe
-from zoo.tasks.base import list_tasks, recipe_class, recipe_from_dict
+from zoo.tasks.table import list_tasks, recipe_class, recipe_from_dict
 
 
 @pytest.mark.parametrize(

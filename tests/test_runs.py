@@ -45,6 +45,17 @@ def test_a_failed_command_leaves_no_folder(small_recipe, tmp_path, monkeypatch):
         with pytest.raises(zoo.UsageError):
             run(small_recipe(**changes))
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()  # a folder that was there stays, though it is empty
+    with pytest.raises(zoo.UsageError):
+        run(small_recipe(dataset="folder:none"), run_dir=tmp_path / "mine" / "new" / "run")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
+def test_a_run_that_fails_in_its_first_epoch_keeps_its_checkpoints(small_recipe, tmp_path):
+    recipe = small_recipe(schedule="piecewise", schedule_epochs=(0.5,), schedule_factors=(1e38,), steps_per_execution=1)
+    with pytest.raises(zoo.ZooError, match="Loss is not finite.*The last good checkpoint is"):
+        run(recipe, run_dir=tmp_path / "run", save_seconds=0)
+    assert list((tmp_path / "run" / "checkpoint").glob("ckpt-*.index"))
 
 
 def test_class_names_that_matplotlib_reads_as_formulas(small_recipe, tmp_path, image_folder, capsys):
@@ -74,7 +85,7 @@ def test_data_that_changed_is_refused(small_recipe, tmp_path, image_folder):
 
 def test_published_results_are_shown_only_for_their_data(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    recipe = zoo.tasks.base.recipe_from_dict(
+    recipe = zoo.tasks.table.recipe_from_dict(
         {**zoo.recipe.load_recipe("lenet5_mnist").to_dict(), "dataset": "digits", "limit_steps": 2}
     )
     result = run(recipe)

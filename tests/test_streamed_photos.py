@@ -12,7 +12,7 @@ import zoo
 from conftest import image_recipe, run
 from zoo.data.images import CACHE_LIMIT, find_fault, load_images
 from zoo.data.views import whole
-from zoo.tasks.base import load_predictor
+from zoo.tasks.table import load_predictor
 from zoo.training.rate_test import rate_test
 
 SIDE, COUNT = 500, 700  # of two classes: more than is held

@@ -40,7 +40,7 @@ _HOME = {
     "parse": "zoo.cli.flags",
     "preprocessing": "zoo.building",
     "register": "zoo.registry",
-    "register_task": "zoo.tasks.base",
+    "register_task": "zoo.tasks.table",
     "run": "zoo.training.run",
 }
 

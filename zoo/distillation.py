@@ -10,7 +10,7 @@ from zoo.errors import UsageError, nearest
 from zoo.exports import read
 from zoo.recipe import GradientRecipe
 from zoo.registry import builder_of, describe
-from zoo.tasks.base import recipe_class, recipe_from_dict
+from zoo.tasks.table import recipe_class, recipe_from_dict
 from zoo.weights.exports import find_export, pinned
 
 if TYPE_CHECKING:

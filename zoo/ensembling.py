@@ -8,7 +8,7 @@ from typing import Any
 from zoo.errors import UsageError
 from zoo.exports import read
 from zoo.registry import Card
-from zoo.tasks.base import recipe_from_dict
+from zoo.tasks.table import recipe_from_dict
 from zoo.weights.exports import find_export
 
 

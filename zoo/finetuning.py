@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import UsageError, nearest
 from zoo.exports import read
 from zoo.recipe import GradientRecipe
-from zoo.tasks.base import recipe_class, recipe_from_dict
+from zoo.tasks.table import recipe_class, recipe_from_dict
 from zoo.weights.exports import find_export, pinned
 from zoo.weights.imagenet_parent import ImagenetParent, is_imagenet
 

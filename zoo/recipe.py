@@ -21,7 +21,7 @@ class Recipe:
     Raises `UsageError` for a value of the wrong type, out of its range, or not among the choices.
     """
 
-    task: ClassVar[str]  # the task's name in the table of zoo.tasks.base
+    task: ClassVar[str]  # the task's name in `zoo.tasks.table`
 
     name: str
     """Name of the recipe, which is the name of its file."""

@@ -177,7 +177,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
     folder = find_export(options.export)
     load_tensorflow()
     from zoo.report import console
-    from zoo.tasks.base import load_predictor
+    from zoo.tasks.table import load_predictor
 
     results = load_predictor(folder).evaluate(options.dataset, lambda text: print(text, file=sys.stderr))
     if options.json:
@@ -200,7 +200,7 @@ def _predict(arguments: Sequence[str]) -> int:
         parser.parse_args(arguments)
         raise UsageError("The first argument of `zoo predict` is the export.")
     from zoo.exports.read import read_recipe
-    from zoo.tasks.base import load_predictor, predictor_class
+    from zoo.tasks.table import load_predictor, predictor_class
     from zoo.weights.exports import find_export
 
     folder = find_export(arguments[0])

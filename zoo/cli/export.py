@@ -18,7 +18,7 @@ def export_command(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     folder = find_export(options.export)
     load_tensorflow()
-    from zoo.tasks.base import load_predictor
+    from zoo.tasks.table import load_predictor
 
     path = Path(options.output or f"{folder.parent.name}{SUFFIXES[options.format]}")
     portable = load_predictor(folder).portable()

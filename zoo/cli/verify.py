@@ -47,7 +47,7 @@ def verify_command(arguments: Sequence[str]) -> int:
 
 def _scores(folder: Path) -> Iterator[tuple[str, float, float]]:
     """Each metric that the card of an export has and that it is scored by: name, the card's value, the value now."""
-    from zoo.tasks.base import load_predictor
+    from zoo.tasks.table import load_predictor
 
     measured = read_card(folder)["metrics"]
     results = load_predictor(folder).evaluate(log=lambda text: print(text, file=sys.stderr))

@@ -12,7 +12,8 @@ from zoo.errors import UsageError
 from zoo.exports import write
 from zoo.recipe import Recipe, load_recipe
 from zoo.registry import parameters_of
-from zoo.tasks.base import Task, create_task
+from zoo.tasks.base import Task
+from zoo.tasks.table import create_task
 from zoo.tasks.training_endpoint import add_training_endpoint
 
 

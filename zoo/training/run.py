@@ -19,7 +19,8 @@ from zoo.distribute.strategy import Devices, Placement, choose_strategy, hardwar
 from zoo.errors import UsageError, ZooError, reason
 from zoo.recipe import GradientRecipe, Recipe, load_recipe
 from zoo.report import plots
-from zoo.tasks.base import Task, create_task
+from zoo.tasks.base import Task
+from zoo.tasks.table import create_task
 from zoo.training import memory, outcome, run_folder
 from zoo.training.descent import divide_epoch
 from zoo.training.export import build_model, resolve_precision, write_export
@@ -147,13 +148,13 @@ class Run:
 
     def go(self) -> Result:
         """Runs the recipe, or reports a finished run."""
-        there = self.folder.exists()
+        made = run_folder.missing(self.folder)
         try:
             with self.naming_faults():
                 return self._go()
         except ZooError:
-            if not there and self.placement.chief and not (self.folder / "metrics.jsonl").exists():
-                run_folder.remove(self.folder)
+            if self.placement.chief:
+                run_folder.remove(made)
             raise
         except tf.errors.OpError as error:
             if not self.placement.monitor:

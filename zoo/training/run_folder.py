@@ -1,6 +1,7 @@
 """The folder of a run: who owns it, what it records, and files that are written whole or not at all."""
 
 import importlib
+import itertools
 import json
 import os
 import platform
@@ -8,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,17 @@ def empty(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def remove(folder: Path) -> None:
-    """Removes the folder of a run that failed before it trained, and the empty folders above it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    for above in list(folder.parents)[:2]:
+def missing(folder: Path) -> list[Path]:
+    """The folder of a run and those above it that do not exist yet, the innermost first."""
+    return list(itertools.takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
+
+
+def remove(made: Sequence[Path]) -> None:
+    """Removes the folders that a run made, given as by `missing`, if it failed before it saved any training."""
+    if not made or (made[0] / "metrics.jsonl").exists() or any((made[0] / "checkpoint").glob("*")):
+        return
+    shutil.rmtree(made[0], ignore_errors=True)
+    for above in made[1:]:
         try:
             above.rmdir()
         except OSError:  # there is something in it

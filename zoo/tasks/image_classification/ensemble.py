@@ -11,9 +11,9 @@ from zoo.data.splits import display_name
 from zoo.errors import UsageError, ZooError
 from zoo.exports import read
 from zoo.paths import literal_path
-from zoo.tasks.base import recipe_from_dict
 from zoo.tasks.image_classification.predictor import ImagePredictor
 from zoo.tasks.image_classification.preprocessing import Preprocessing
+from zoo.tasks.table import recipe_from_dict
 
 
 class ServingEnsemble(tf.Module):
