@@ -30,6 +30,7 @@ ROOT = Path(__file__).parent.parent
 WORK = ROOT / "build" / "mutants"
 COPY = WORK / "checkout"
 COVERAGE = WORK / "coverage.sqlite"
+LOG = WORK / "tests.log"
 RESULTS = WORK / "results.jsonl"
 PACKAGES = ("training", "tasks", "data", "weights")
 MOST_TESTS = 40
@@ -111,7 +112,7 @@ def record_coverage() -> dict[str, dict[int, list[str]]]:
     if not COVERAGE.exists():
         options = [f"--cov=zoo/{package}" for package in PACKAGES]
         if run_tests(["-n", "2", "-m", "not full", *options, "--cov-context=test", "--cov-report="]):
-            sys.exit("error: the tests fail on the unchanged code; see make test")
+            sys.exit(f"error: the tests fail on the unchanged code; see {LOG}")
         (COPY / ".coverage").replace(COVERAGE)
     from coverage.numbits import numbits_to_nums
 
@@ -151,12 +152,13 @@ def try_out(change: dict, tests: dict[str, dict[int, list[str]]]) -> dict:
 def run_tests(arguments: list[str]) -> int:
     """Runs pytest in the copy and returns its status; a test that hangs counts as failed."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(COPY), "PYTHONDONTWRITEBYTECODE": "1"}
+    path = os.pathsep.join(filter(None, (str(COPY), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     limit = SECONDS if "-x" in arguments else None
     try:
-        return subprocess.run(
-            command, cwd=COPY, env=environment, timeout=limit, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ).returncode
+        with LOG.open("w", encoding="utf-8") as log:
+            done = subprocess.run(command, cwd=COPY, env=environment, timeout=limit, stdout=log, stderr=log)
+        return done.returncode
     except subprocess.TimeoutExpired:
         return 1
 
