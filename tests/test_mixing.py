@@ -8,6 +8,7 @@ import zoo
 from conftest import image_recipe, prepared, run
 from zoo.data.stream import BatchRNG
 from zoo.tasks.image_classification.mixing import cutmix, mixup
+from zoo.tasks.image_classification.preprocessing import erase
 
 SMALL = {"model": "softmax_regression", "model_args": {"input_shape": (8, 8, 1)}, "batch_size": 32}
 
@@ -70,3 +71,31 @@ def test_a_run_trains_with_it_and_it_excludes_others(tmp_path):
     for changes in ({"mixup": 0.2, "cutmix": 1.0}, {"mixup": -1.0}, {"mixup": 1.0, "teacher": "mlp:mnist"}):
         with pytest.raises(zoo.UsageError, match="mixup|cutmix"):
             image_recipe(**changes)
+
+
+def test_erasing_replaces_a_rectangle_by_noise():
+    rng = BatchRNG(tf.constant([3, 4], tf.int64), 4000, tf.range(4000))
+    erased = erase(tf.fill((4000, 12, 16, 2), 9.0), rng, 0.75).numpy()
+    boxes = (erased != 9).all(-1)
+    hit = boxes.any((1, 2))
+    assert np.mean(hit) == pytest.approx(0.75, abs=0.03)
+    rows, columns = boxes.any(2), boxes.any(1)
+    np.testing.assert_array_equal(boxes, rows[:, :, None] & columns[:, None, :])  # rectangles
+    for side in (rows, columns):  # in one piece
+        assert (np.abs(np.diff(side.astype(int), axis=1, prepend=0, append=0)).sum(1)[hit] == 2).all()
+    area = boxes.mean((1, 2))[hit]
+    assert 0.01 < area.min() < 0.03 and 0.25 < area.max() < 0.4 and area.mean() == pytest.approx(0.17, abs=0.03)
+    assert boxes.mean(0).min() > 0.005  # everywhere
+    values = erased[boxes]
+    assert values.mean() == pytest.approx(0, abs=0.02) and values.std() == pytest.approx(1, abs=0.02)
+    part = BatchRNG(rng.seed, 4000, tf.range(7, 9))
+    np.testing.assert_array_equal(erase(tf.fill((2, 12, 16, 2), 9.0), part, 0.75), erased[7:9])
+
+
+def test_erasing_is_a_field_of_recipes():
+    plain, erased = (prepared(image_recipe(**SMALL, random_erasing=p)) for p in (0.0, 1.0))
+    one, other = (next(iter(task.training_batches(3)))["inputs"].numpy() for task in (plain, erased))
+    changed = (one != other).mean((1, 2, 3))
+    assert 0 < changed.min() and changed.max() < 0.5
+    with pytest.raises(zoo.UsageError, match="random_erasing is 2.0; it must be from 0 to 1"):
+        image_recipe(**SMALL, random_erasing=2.0)

@@ -80,7 +80,11 @@ class Preprocessing(tf.Module):
         if recipe.colour_noise and self.shape[2] == 3:
             rng, colours = rng.split()
             noise = views.colour_noise(recipe.colour_noise * colours.normal(3))
-        return augment(self(images, noise), rng, recipe)
+        erasing = None
+        if recipe.random_erasing:
+            rng, erasing = rng.split()
+        images = augment(self(images, noise), rng, recipe)
+        return images if erasing is None else erase(images, erasing, recipe.random_erasing)
 
     def centre(self, images: tf.Tensor) -> tf.Tensor:
         """The central window (N, height, width, C) of test views, normalised."""
@@ -122,6 +126,28 @@ def augment(images: tf.Tensor, rng: BatchRNG, recipe: ImageRecipe) -> tf.Tensor:
     drawn = rng.uniform(3)
     mirrored = drawn[:, 2] < 0.5 if recipe.random_flip else None
     return views.random_window(images, tuple(images.shape[1:3]), drawn[:, :2], mirrored, margin=shift)
+
+
+def erase(images: tf.Tensor, rng: BatchRNG, probability: float) -> tf.Tensor:
+    """Images (N, H, W, C), of which each has with this probability a rectangle of normally distributed noise.
+
+    Zhong et al. 2020, algorithm 1: area and aspect ratio are uniform, and so is the place. A side that would be longer
+    than the image is cut to its length, where the paper draws again.
+    """
+    drawing, filling = rng.split()
+    drawn = drawing.uniform(5)
+    height, width, channels = images.shape[1:]
+    area = (0.02 + (1 / 3 - 0.02) * drawn[:, 1]) * height * width
+    aspect = 0.3 + (1 / 0.3 - 0.3) * drawn[:, 2]
+    inside = []
+    for size, side, place in ((height, area * aspect, drawn[:, 3]), (width, area / aspect, drawn[:, 4])):
+        length = tf.minimum(tf.round(tf.sqrt(side)), size)
+        start = tf.floor(place * (size - length + 1))
+        position = tf.range(size, dtype=tf.float32)[None]
+        inside.append((position >= start[:, None]) & (position < (start + length)[:, None]))
+    box = inside[0][:, :, None] & inside[1][:, None, :] & (drawn[:, 0] < probability)[:, None, None]
+    noise = tf.reshape(filling.normal(height * width * channels), (-1, height, width, channels))
+    return tf.where(box[..., None], tf.cast(noise, images.dtype), images)
 
 
 def image_shape(recipe: ImageRecipe, input_shape: Sequence[int]) -> tuple[int, int, int]:

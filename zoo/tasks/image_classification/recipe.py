@@ -84,6 +84,9 @@ class ImageRecipe(GradientRecipe):
     colour_noise: float = 0.0
     """Standard deviation of the weights with which the principal components of ImageNet's colours are added to training
     images; 0.1 in Krizhevsky et al. 2012, section 4.1."""
+    random_erasing: float = 0.0
+    """The probability that a rectangle of a training image is replaced by noise (Zhong et al. 2020): of 2 to 33 % of
+    the area and an aspect ratio from 0.3 to 3.3, with normally distributed values after normalisation."""
     mixup: float = 0.0
     """Each training image is a weighted mean of two, with weights drawn from Beta(mixup, mixup), and its loss is that
     of both labels with the same weights (Zhang et al. 2018, who take 0.2 on ImageNet and 1 on CIFAR-10). 0: none."""
@@ -100,6 +103,7 @@ class ImageRecipe(GradientRecipe):
         self._require("random_shift", self.random_shift >= 0, "0 or more")
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1")
         self._require("aux_weight", self.aux_weight >= 0, "0 or more")
+        self._require("random_erasing", 0 <= self.random_erasing <= 1, "from 0 to 1")
         self._require("mixup", self.mixup >= 0, "0 or more")
         self._require("cutmix", self.cutmix >= 0, "0 or more")
         self._require("cutmix", not self.mixup or not self.cutmix, "0 with mixup")
