@@ -9,6 +9,7 @@ from zoo.data import views
 from zoo.data.image_split import ImageSplit
 from zoo.data.images import load_images
 from zoo.data.normalisation import Normalisation
+from zoo.data.rand_augment import rand_augment
 from zoo.data.splits import Splits
 from zoo.data.stream import BatchRNG
 from zoo.data.views import View
@@ -77,6 +78,9 @@ class Preprocessing(tf.Module):
         if recipe.crop == "square":
             rng, windows = rng.split()
             images = views.random_window(images, self.shape[:2], windows.uniform(2))
+        if recipe.rand_augment:
+            rng, operations = rng.split()
+            images = rand_augment(images, operations, recipe.rand_augment, recipe.rand_augment_magnitude)
         if recipe.colour_noise and self.shape[2] == 3:
             rng, colours = rng.split()
             noise = views.colour_noise(recipe.colour_noise * colours.normal(3))

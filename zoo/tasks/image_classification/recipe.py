@@ -84,6 +84,10 @@ class ImageRecipe(GradientRecipe):
     colour_noise: float = 0.0
     """Standard deviation of the weights with which the principal components of ImageNet's colours are added to training
     images; 0.1 in Krizhevsky et al. 2012, section 4.1."""
+    rand_augment: int = 0
+    """The number of operations of RandAugment (Cubuk et al. 2020) on each training image, such as 2."""
+    rand_augment_magnitude: float = 9.0
+    """The strength of RandAugment's operations, from 0 to 10."""
     random_erasing: float = 0.0
     """The probability that a rectangle of a training image is replaced by noise (Zhong et al. 2020): of 2 to 33 % of
     the area and an aspect ratio from 0.3 to 3.3, with normally distributed values after normalisation."""
@@ -103,6 +107,8 @@ class ImageRecipe(GradientRecipe):
         self._require("random_shift", self.random_shift >= 0, "0 or more")
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1")
         self._require("aux_weight", self.aux_weight >= 0, "0 or more")
+        self._require("rand_augment", self.rand_augment >= 0, "0 or more")
+        self._require("rand_augment_magnitude", 0 <= self.rand_augment_magnitude <= 10, "from 0 to 10")
         self._require("random_erasing", 0 <= self.random_erasing <= 1, "from 0 to 1")
         self._require("mixup", self.mixup >= 0, "0 or more")
         self._require("cutmix", self.cutmix >= 0, "0 or more")
