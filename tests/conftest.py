@@ -39,6 +39,20 @@ def ordinary_determinism():
         config.disable_op_determinism()
 
 
+def restored_registry():
+    """Undoes `zoo.register`, which has no public counterpart."""
+    from zoo import registry
+
+    before = dict(registry._registered)
+    yield
+    registry._registered.clear()
+    registry._registered.update(before)
+
+
+registry_of_a_module = pytest.fixture(scope="module", autouse=True)(restored_registry)
+registry_of_a_test = pytest.fixture(autouse=True)(restored_registry)
+
+
 @pytest.fixture(scope="session")
 def digits():
     """The embedded digits at 8 × 8."""

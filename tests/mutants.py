@@ -99,8 +99,9 @@ def sample(count: int, seed: int) -> list[dict]:
                     change = {"file": str(path.relative_to(COPY)), "operator": name, "occurrence": occurrence}
                     places[change["file"], start, end].append({**change, "line": start[0]})
     generator = random.Random(seed)
-    drawn = generator.sample(sorted(places), min(count, len(places)))
-    return [generator.choice(places[place]) for place in drawn]
+    order = sorted(places)
+    generator.shuffle(order)  # so that a larger sample holds the smaller one
+    return [generator.choice(places[place]) for place in order[:count]]
 
 
 def describe(change: dict) -> str:

@@ -11,12 +11,6 @@ from zoo import registry
 from zoo.recipe import list_recipes
 
 
-@pytest.fixture
-def clean_registry():
-    yield
-    registry._registered.clear()
-
-
 def test_listing_and_describing_load_neither_tensorflow_nor_keras():
     code = """
 import sys, json, zoo
@@ -81,7 +75,7 @@ def test_invalid_values_are_named(config, said):
         zoo.build("mlp", **config)
 
 
-def test_register_adds_a_builder_of_ones_own(clean_registry):
+def test_register_adds_a_builder_of_ones_own():
     def tiny(*, units: int = 3, name: str = "tiny"):
         import keras
 
@@ -97,7 +91,7 @@ def test_register_adds_a_builder_of_ones_own(clean_registry):
         zoo.register("other", tiny, sumary="")
 
 
-def test_a_card_whose_builder_is_missing_says_so(clean_registry):
+def test_a_card_whose_builder_is_missing_says_so():
     zoo.register("ghost", "zoo.models.ghost:ghost")
     with pytest.raises(zoo.ZooError, match="'ghost'.*zoo.models.ghost:ghost.*missing"):
         zoo.build("ghost")

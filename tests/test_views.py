@@ -238,8 +238,7 @@ def small_net(*, input_shape=(32, 32, 3), num_classes=10, name="small_net"):
 
 
 @pytest.fixture
-def small_net_name(monkeypatch):
-    monkeypatch.setattr("zoo.registry._registered", {})
+def small_net_name():
     zoo.register("small_net", small_net, input_shape=(32, 32, 3))
     return "small_net"
 
