@@ -35,7 +35,6 @@ def website(tmp_path):
     """A copy of an export on a web server: its folder and its address."""
     shutil.copytree(ROOT / "saved_models" / NAME, tmp_path / "website" / NAME)
     handler = partial(SimpleHTTPRequestHandler, directory=tmp_path / "website")
-    handler.log_message = lambda *_: None
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield tmp_path / "website", f"http://127.0.0.1:{server.server_port}"
