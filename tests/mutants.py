@@ -138,7 +138,11 @@ def try_out(change: dict, tests: dict[str, dict[int, list[str]]]) -> dict:
     lines = tests.get(change["file"], {})
     # A definition's own line runs at import, before any test; the tests of the line after it stand for it.
     line = next((n for n in range(change["line"], change["line"] + 8) if n in lines), None)
-    chosen = lines.get(line, [])[:MOST_TESTS]
+    reaching = lines.get(line, [])[:MOST_TESTS]
+    # What is traced into a graph, or done in a fixture, runs in one test and is looked at by others of its file.
+    files = {test.partition("::")[0] for test in reaching}
+    others = sorted({test for found in lines.values() for test in found if test.partition("::")[0] in files})
+    chosen = [*reaching, *(test for test in others if test not in reaching)][:MOST_TESTS]
     path = COPY / change["file"]
     before = path.read_text(encoding="utf-8")
     with use_mutation(path, get_operator(change["operator"])(), change["occurrence"]):
