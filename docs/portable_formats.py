@@ -16,9 +16,10 @@ import numpy as np
 import zoo
 from zoo.errors import ZooError
 from zoo.exports.portable import SUFFIXES, write_portable
+from zoo.report.results import write_table
 
 PAGE = Path(__file__).with_name("exports.md")
-START, END = "<!-- written by python docs/portable_formats.py -->", "<!-- end -->"
+START = "<!-- written by python docs/portable_formats.py -->"
 LARGEST = 30_000_000
 
 
@@ -68,9 +69,7 @@ def main(names: list[str]) -> None:
     if names:
         return
     table = "\n".join(["| model | ONNX | LiteRT |", "|---|---:|---:|", *rows])
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{START}\n\n{table}\n\n{END}{after}", encoding="utf-8")
+    write_table(PAGE, table, START)
 
 
 if __name__ == "__main__":

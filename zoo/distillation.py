@@ -3,14 +3,13 @@
 import inspect
 import os
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import UsageError, nearest
+from zoo.errors import UsageError
 from zoo.exports import read
 from zoo.recipe import GradientRecipe
 from zoo.registry import builder_of, describe
-from zoo.tasks.table import recipe_class, recipe_from_dict
+from zoo.tasks.table import check_fields, recipe_from_dict
 from zoo.weights.exports import find_export, pinned
 
 if TYPE_CHECKING:
@@ -68,11 +67,7 @@ def distillation_recipe(
     card, plain = read.read_card(folder), read.read_recipe(folder)
     if plain["task"] != "image_classification":
         raise UsageError(f"{teacher} is an export for {plain['task']}; distillation is for image classifiers.")
-    kind = recipe_class(plain["task"])
-    known = [entry.name for entry in fields(kind)]
-    for key in changes:
-        if key not in known:
-            raise UsageError(f"A recipe of {plain['task']} has no field {key!r}. {nearest(key, known)}")
+    check_fields(plain["task"], changes)
     model = describe(student)
     shape = plain["model_args"].get("input_shape") or card["input_shape"]
     takes_shape = "input_shape" in inspect.signature(builder_of(model)).parameters

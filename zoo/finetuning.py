@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import UsageError, nearest
+from zoo.errors import UsageError
 from zoo.exports import read
-from zoo.recipe import GradientRecipe
-from zoo.tasks.table import recipe_class, recipe_from_dict
+from zoo.recipe import OWN_FILES, GradientRecipe
+from zoo.tasks.table import check_fields, recipe_class, recipe_from_dict
 from zoo.weights.exports import find_export, pinned
 from zoo.weights.imagenet_parent import ImagenetParent, is_imagenet
 
@@ -20,13 +20,6 @@ INHERITED = ("model", "model_args", "clip_norm", "clip_value")
 EPOCHS = 15
 RATE = 0.01  # of the head in the frozen epochs; a tenth of it for all weights after them, or without them
 ALWAYS_KEPT = ("language_modelling", "translation")  # tasks whose head is a vocabulary, which is only added to
-OWN_FILES = {  # what one's own data of a task begins with
-    "image_classification": "folder:PATH",
-    "language_modelling": "text:PATH",
-    "tagging": "conllu:PATH",
-    "text_classification": "tsv:FILE",
-    "translation": "tsv:FILE",
-}
 
 
 def finetuning_recipe(
@@ -60,10 +53,7 @@ def finetuning_recipe(
     kind = recipe_class(plain["task"])
     if not issubclass(kind, GradientRecipe):
         raise UsageError(f"{export} is an export for {plain['task']}, which does not train by gradient descent.")
-    known = [entry.name for entry in fields(kind)]
-    for key in changes:
-        if key not in known:
-            raise UsageError(f"A recipe of {plain['task']} has no field {key!r}. {nearest(key, known)}")
+    check_fields(plain["task"], changes)
     dataset = dataset or plain["dataset"]
     _check_dataset(export, plain["task"], dataset)
     values = {**_inherited(kind, plain, weights_only), **_defaults(plain, changes), **changes}

@@ -1,6 +1,7 @@
-"""Paths for TensorFlow, which reads some of them as patterns. Standard library only."""
+"""Paths for TensorFlow, which reads some of them as patterns, and files written whole. Standard library only."""
 
 import atexit
+import contextlib
 import os
 import shutil
 import tempfile
@@ -25,3 +26,15 @@ def literal_path(path: str | os.PathLike[str]) -> Path:
         _links[path] = Path(folder, "link")
         _links[path].symlink_to(path, target_is_directory=True)
     return _links[path]
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all; one of the same name is replaced."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.write_bytes(content)
+        scratch.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+        raise

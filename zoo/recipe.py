@@ -13,6 +13,14 @@ from zoo.errors import UsageError, nearest
 from zoo.fields import check_fields
 from zoo.shipped import shipped_folder
 
+OWN_FILES = {  # the forms of `dataset` for a user's own files, by task
+    "image_classification": "folder:PATH",
+    "language_modelling": "text:PATH",
+    "tagging": "conllu:PATH",
+    "text_classification": "tsv:FILE",
+    "translation": "tsv:FILE",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:

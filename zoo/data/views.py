@@ -42,6 +42,16 @@ class View:
         return (height or 0) * (width or 0) * channels
 
 
+def box(height: int, width: int, starts: Sequence[tf.Tensor], ends: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Which pixels lie in a box of each image, bool (N, height, width): from a first row and column on, (N,) each, and
+    before an end row and column."""
+    inside = []
+    for size, start, end in zip((height, width), starts, ends, strict=True):
+        position = tf.range(size, dtype=tf.float32)[None]
+        inside.append((position >= start[:, None]) & (position < end[:, None]))
+    return inside[0][:, :, None] & inside[1][:, None, :]
+
+
 def whole(shape: Sequence[int]) -> View:
     """The whole picture, resized to (height, width, C) whatever its aspect."""
     return View(tuple(shape), lambda pixels, seed: resize(pixels[None], shape)[0])

@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UsageError, ZooError, nearest, reason
+from zoo.paths import write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,14 +60,7 @@ def write_portable(portable: Portable, file_format: str, path: Path) -> float:
     worst = _compare(content, portable, file_format)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
-            try:
-                file.write(content)
-                os.chmod(file.name, 0o644)
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        write_whole(path, content)
     except OSError as error:
         raise ZooError(f"{path} cannot be written: {reason(error)}.") from error
     return worst

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zoo.building import build
 from zoo.models.summary import LAYER_COLUMNS, layer_cells, layer_table
-from zoo.recipe import load_recipe, load_script
+from zoo.recipe import OWN_FILES, load_recipe, load_script
 from zoo.registry import Card, builder_of, describe, list_models
 from zoo.report.results import best_row, is_complete, model_table
 
@@ -24,13 +24,6 @@ HISTORY = (
 APPLICATIONS = "keras-applications"  # in the place of an export: weights that Keras Applications offers
 SEQUENCES = {("T",): "a sequence of any length", ("S, T",): "a source and a target sequence of any lengths"}
 LONG_TABLE = 60  # layers; a longer table is folded
-DATA = {  # data of one's own, by task
-    "image_classification": "folder:PATH",
-    "language_modelling": "text:PATH",
-    "tagging": "conllu:PATH",
-    "text_classification": "tsv:FILE",
-    "translation": "tsv:FILE",
-}
 PICTURES = {
     "curves": "Learning curves",
     "confusion": "Confusion matrix of the test split",
@@ -172,7 +165,7 @@ def _use(card: Card) -> list[str]:
     if parents:
         source = "" if tags else ", after the training above"
         text += ["", f"Fine-tune it on your own data{source}:", ""]
-        text += _commands([(f"zoo finetune {parent} --dataset {DATA[card.task]}", "") for parent in parents])
+        text += _commands([(f"zoo finetune {parent} --dataset {OWN_FILES[card.task]}", "") for parent in parents])
     exports = [export for export in card.weights.values() if export != APPLICATIONS]
     exports = exports or [f"runs/{recipe}/latest" for recipe in card.recipes[:1]]
     if exports:

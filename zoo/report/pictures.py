@@ -2,9 +2,10 @@
 
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from zoo.paths import write_whole
 
 NAMES = ("curves", "confusion", "attention")  # NAME.png in the folder of a run
 LARGEST = 40_000  # bytes of a copy
@@ -22,10 +23,7 @@ def copy_pictures(runs: Sequence[Path], folder: Path) -> None:
             picture = run / f"{name}.png"
             if picture.is_file():
                 folder.mkdir(parents=True, exist_ok=True)
-                target = folder / f"{recipe}_{name}.png"
-                part = target.with_suffix(".part")
-                part.write_bytes(_small(picture))
-                os.replace(part, target)
+                write_whole(folder / f"{recipe}_{name}.png", _small(picture))
 
 
 def _small(picture: Path) -> bytes:

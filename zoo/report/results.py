@@ -226,11 +226,11 @@ def exports_table(saved_models: Path) -> str:
     return "\n".join(text)
 
 
-def write_table(document: Path, table_: str) -> None:
-    """Writes a table between the two marks of a document."""
+def write_table(document: Path, table_: str, start: str = TABLE_START) -> None:
+    """Writes a table between the mark `start` of a document and the end mark after it."""
     text = document.read_text(encoding="utf-8")
-    before, mark, rest = text.partition(TABLE_START)
+    before, mark, rest = text.partition(start)
     _, end, after = rest.partition(TABLE_END)
     if not mark or not end:
-        raise ZooError(f"{document} lacks the marks {TABLE_START!r} and {TABLE_END!r}.")
+        raise ZooError(f"{document} lacks the marks {start!r} and {TABLE_END!r}.")
     document.write_text(f"{before}{mark}\n\n{table_}\n\n{end}{after}", encoding="utf-8")

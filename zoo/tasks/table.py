@@ -1,7 +1,7 @@
 """The table of tasks: for each name its recipe, task and predictor. Imports neither TensorFlow nor Keras."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +77,14 @@ def _loaded(reference: Any) -> Any:
 def recipe_class(task: str) -> type[Recipe]:
     """The dataclass of a task's fields."""
     return _loaded(_entry(task).recipe)
+
+
+def check_fields(task: str, changes: Iterable[str]) -> None:
+    """Raises `UsageError` for a name that is no field of a task's recipes."""
+    known = [entry.name for entry in fields(recipe_class(task))]
+    for key in changes:
+        if key not in known:
+            raise UsageError(f"A recipe of {task} has no field {key!r}. {nearest(key, known)}")
 
 
 def create_task(recipe: Recipe, log: "Log" = print) -> "Task":

@@ -235,7 +235,7 @@ class Run:
             run_folder.check_data(self.folder, self.task.data_fingerprint)
         if self.short:
             self.task.shorten(DRY_RUN_EXAMPLES)
-        model = self._build()
+        model = build_model(self.task, self.precision)
         self.task.load_parent(model)
         recipe = self.recipe
         if isinstance(recipe, GradientRecipe):
@@ -263,13 +263,10 @@ class Run:
             log=self.log,
         )
 
-    def _build(self) -> keras.Model:
-        return build_model(self.task, self.precision)
-
     def _finish(self, model: keras.Model, training: Training) -> Result:
         """Scores and exports the trained model, in one process and on one device."""
         if self.placement.replicas > 1:  # the same model with variables on one device
-            trained, model = model, self._build()
+            trained, model = model, build_model(self.task, self.precision)
             for variable, value in zip(model.variables, trained.variables, strict=True):
                 variable.assign(value.numpy())
         model = self.task.inference_model(model)

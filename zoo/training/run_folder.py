@@ -16,14 +16,13 @@ from typing import Any
 import zoo
 from zoo.distribute.strategy import hardware
 from zoo.errors import UsageError, ZooError, reason
+from zoo.paths import write_whole
 from zoo.recipe import Recipe
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
-    scratch = path.with_name(f".{path.name}.writing")
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(path)
+    write_whole(path, text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -96,7 +96,7 @@ def _fetch(name: str, address: str, store: Path) -> Path:
             Path(scratch, name).rename(store / name)
     except OSError as error:
         raise ZooError(f"{store}: {reason(error)}. {name} was not fetched.") from error
-    return read.find(store / name)
+    return store / name / version
 
 
 def _download(address: str, path: Path, digest: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import tensorflow as tf
 
+from zoo.data import views
 from zoo.data.stream import BatchRNG, EpochShuffle
 from zoo.tasks.image_classification.recipe import ImageRecipe
 
@@ -54,13 +55,12 @@ def cutmix(first: tf.Tensor, second: tf.Tensor, share: tf.Tensor, centres: tf.Te
     A box has the sides of the image times the root of 1 - `share` (N,), and is cut off at the edges; its centre is at
     `centres` (N, 2) from 0 to 1, top to bottom and left to right.
     """
-    inside = []
-    for axis in (0, 1):
-        size = first.shape[axis + 1]
+    starts, ends = [], []
+    for axis, size in enumerate(first.shape[1:3]):
         half = tf.floor(size * tf.sqrt(1 - share) / 2)
         centre = tf.floor(size * centres[:, axis])
-        place = tf.range(size, dtype=tf.float32)[None]
-        inside.append((place >= (centre - half)[:, None]) & (place < (centre + half)[:, None]))
-    box = inside[0][:, :, None] & inside[1][:, None, :]  # (N, H, W)
+        starts.append(centre - half)
+        ends.append(centre + half)
+    box = views.box(*first.shape[1:3], starts, ends)
     left = 1 - tf.reduce_mean(tf.cast(box, tf.float32), axis=(1, 2))
     return tf.where(box[..., None], second, first), left

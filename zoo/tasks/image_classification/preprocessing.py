@@ -143,13 +143,12 @@ def erase(images: tf.Tensor, rng: BatchRNG, probability: float) -> tf.Tensor:
     height, width, channels = images.shape[1:]
     area = (0.02 + (1 / 3 - 0.02) * drawn[:, 1]) * height * width
     aspect = 0.3 + (1 / 0.3 - 0.3) * drawn[:, 2]
-    inside = []
+    starts, ends = [], []
     for size, side, place in ((height, area * aspect, drawn[:, 3]), (width, area / aspect, drawn[:, 4])):
         length = tf.minimum(tf.round(tf.sqrt(side)), size)
-        start = tf.floor(place * (size - length + 1))
-        position = tf.range(size, dtype=tf.float32)[None]
-        inside.append((position >= start[:, None]) & (position < (start + length)[:, None]))
-    box = inside[0][:, :, None] & inside[1][:, None, :] & (drawn[:, 0] < probability)[:, None, None]
+        starts.append(tf.floor(place * (size - length + 1)))
+        ends.append(starts[-1] + length)
+    box = views.box(height, width, starts, ends) & (drawn[:, 0] < probability)[:, None, None]
     noise = tf.reshape(filling.normal(height * width * channels), (-1, height, width, channels))
     return tf.where(box[..., None], tf.cast(noise, images.dtype), images)
 
