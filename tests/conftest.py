@@ -1,5 +1,6 @@
 """Fixtures and functions of several test files."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the CPU's results are the
 
 import numpy as np
 import pytest
+
+gc.set_threshold(200_000, 20, 100)  # tracing makes millions of objects; searching them for cycles less often is faster
 
 ROOT = Path(__file__).parent.parent
 PREPARED = Path(os.environ.get("TFDS_DATA_DIR") or ROOT.parent / "shared" / "tfds")
@@ -152,7 +155,10 @@ def image_recipe(**changes):
 
 
 def check_resumption(recipe, folder, stop_at):
-    """Runs a recipe twice, once stopped after `stop_at` steps and resumed: weights and rows must be equal."""
+    """Runs a recipe twice, once stopped after `stop_at` steps and resumed: variables and rows must be equal.
+
+    The resumed run is stopped after its last step; it is the whole run that is evaluated and exported.
+    """
     import keras
 
     from zoo.training.training import Interrupted
@@ -162,11 +168,25 @@ def check_resumption(recipe, folder, stop_at):
             if int(self.model.optimizer.iterations.numpy()) == stop_at:
                 raise KeyboardInterrupt
 
-    whole = run(recipe, run_dir=folder / "whole")
-    with pytest.raises(Interrupted):
-        run(recipe, run_dir=folder / "stopped", callbacks=[Stop()])
-    resumed = run(recipe, run_dir=folder / "stopped")
-    for one, other in zip(whole.model.weights, resumed.model.weights, strict=True):
-        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    class Watch(keras.callbacks.Callback):
+        def __init__(self, last_step=None):
+            super().__init__()
+            self.last_step = last_step
+
+        def on_train_end(self, logs=None):
+            variables = (*self.model.weights, *self.model.optimizer.variables)
+            self.values = [variable.numpy() for variable in variables]
+            self.step = int(self.model.optimizer.iterations.numpy())
+            if self.step == self.last_step:
+                raise KeyboardInterrupt
+
+    whole = Watch()
+    run(recipe, run_dir=folder / "whole", callbacks=[whole])
+    resumed = Watch(whole.step)
+    for callback in (Stop(), resumed):
+        with pytest.raises(Interrupted):
+            run(recipe, run_dir=folder / "stopped", callbacks=[callback])
+    for one, other in zip(whole.values, resumed.values, strict=True):
+        np.testing.assert_array_equal(one, other)
     rows = [(folder / name / "metrics.jsonl").read_text() for name in ("whole", "stopped")]
     assert rows[0] == rows[1]

@@ -11,7 +11,7 @@ from zoo.errors import ZooError
 from zoo.recipe import list_recipes, load_recipe
 from zoo.training import check_xla
 
-SMALL = ("lenet5_digits", "char_rnn_python_docs")
+SMALL = ("lenet5_digits",)
 # Batches small enough for the memory of a small machine; every other dimension as in the recipe.
 FEWER = {"bilstm_classifier_imdb_reviews": "16", "bilstm_tagger_python_tokens": "16"}
 OWN_DATA = {"photos": "digits"}  # recipes without data of their own, and what takes its place

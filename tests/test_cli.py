@@ -108,6 +108,7 @@ def test_recipe_scripts_are_complete(name):
     assert unchanged == recipe and unchanged.fingerprint() == recipe.fingerprint()
 
 
+@pytest.mark.full
 def test_a_script_equals_the_command(tmp_path):
     flags = ("--limit-steps", "3", "--dry-run")
     by_script = run_python(ROOT / "recipes" / "lenet5_digits.py", *flags, cwd=tmp_path)

@@ -323,7 +323,7 @@ full = pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "steps", "accuracy"),
     [
-        ("lenet5_mnist", 200, 0.5),
+        pytest.param("lenet5_mnist", 200, 0.5, marks=full),
         pytest.param("perceptron_mnist", 500, 0.5, marks=full),
         pytest.param("lenet5_modern_mnist", 60, 0.5, marks=full),
         pytest.param("mlp_mnist", 60, 0.5, marks=full),

@@ -110,7 +110,14 @@ def test_the_export_names_its_parent_and_has_its_preprocessing(parent, recipe, t
     assert read.read_recipe(export)["random_shift"] == 1
 
 
-@pytest.mark.parametrize("changes", [{"stop": 4}, {"stop": 8}, {"stop": 5, "keep": "average"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"stop": 4}, marks=pytest.mark.full),
+        pytest.param({"stop": 8}, marks=pytest.mark.full),
+        {"stop": 5, "keep": "average"},
+    ],
+)
 def test_a_stopped_run_resumes_in_both_phases(recipe, tmp_path, changes):
     changes = dict(changes)
     stop = changes.pop("stop")

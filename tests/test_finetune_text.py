@@ -125,10 +125,14 @@ def test_a_text_classifier_takes_other_labels(parents, tmp_path):
         started(zoo.finetuning_recipe(parents("texts"), **values, head="keep"))
 
 
+def write_pairs(path):
+    path.write_text("".join(f"w1 neu{i % 4} w2\tw2 alt{i % 4} w1\n" for i in range(60)))
+    return path
+
+
 def test_a_translator_takes_other_pairs(parents, tmp_path):
-    (tmp_path / "d.tsv").write_text("".join(f"w1 neu{i % 4} w2\tw2 alt{i % 4} w1\n" for i in range(60)))
-    values = {"dataset": f"tsv:{tmp_path / 'd.tsv'}", "batch_size": 4, "epochs": 2, "limit_steps": 6}
-    recipe = zoo.finetuning_recipe(parents("translation"), **values)
+    dataset = f"tsv:{write_pairs(tmp_path / 'd.tsv')}"
+    recipe = zoo.finetuning_recipe(parents("translation"), dataset=dataset, batch_size=4, epochs=2, limit_steps=6)
     task, new, fresh, old, parent = started(recipe)
     for path, side, axis in (
         ("source_embedding/embeddings", "source_words", 0),
@@ -138,11 +142,20 @@ def test_a_translator_takes_other_pairs(parents, tmp_path):
     ):
         before = {word: i for i, word in enumerate(parent.lines(side, "table"))}
         check_rows(new[path], fresh[path], old[path], getattr(task, side).ids, before, axis)
-    check_resumption(
-        zoo.finetuning_recipe(parents("translation"), **values, deterministic=True, steps_per_execution=1),
-        tmp_path,
-        stop_at=3,
+
+
+@pytest.mark.full
+def test_a_stopped_fine_tuning_of_a_translator_resumes(parents, tmp_path):
+    recipe = zoo.finetuning_recipe(
+        parents("translation"),
+        dataset=f"tsv:{write_pairs(tmp_path / 'd.tsv')}",
+        batch_size=4,
+        epochs=2,
+        limit_steps=6,
+        deterministic=True,
+        steps_per_execution=1,
     )
+    check_resumption(recipe, tmp_path, stop_at=3)
 
 
 @pytest.mark.parametrize("name", ["language", "tagging", "texts", "translation"])

@@ -60,7 +60,7 @@ APPLICATIONS = {
     "xception": ("Xception", {}, {}, xception_blocks, 71, 299),
     "mobilenet": ("MobileNet", {"dropout": 0.0}, {"activation": "relu6"}, mobilenet_blocks, 64, 224),
 }
-QUICK = ["vgg16", "resnet50", "inception_v3", "xception", "mobilenet"]
+QUICK = ["vgg16", "resnet50", "mobilenet"]
 
 
 def application(name, size, classes):

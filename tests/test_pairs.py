@@ -27,7 +27,13 @@ def test_dates_are_in_thirty_languages_and_no_day_in_two_splits():
     assert again == data
 
 
-@pytest.mark.parametrize(("name", "second"), [("en-de", "Zwei junge weiße Männer"), ("en-fr", "Deux jeunes hommes")])
+@pytest.mark.parametrize(
+    ("name", "second"),
+    [
+        ("en-de", "Zwei junge weiße Männer"),
+        pytest.param("en-fr", "Deux jeunes hommes", marks=pytest.mark.full),
+    ],
+)
 def test_multi30k_is_what_its_files_say(name, second):
     if not (PREPARED / "multi30k").is_dir():
         pytest.skip("multi30k is not prepared")

@@ -20,8 +20,8 @@ from zoo.training.export import resolve_precision
     [
         ("image", "float16"),
         ("language", "bfloat16"),
-        ("tagging", "float16"),
-        ("translation", "bfloat16"),
+        pytest.param("tagging", "float16", marks=pytest.mark.full),
+        pytest.param("translation", "bfloat16", marks=pytest.mark.full),
         pytest.param("image", "bfloat16", marks=pytest.mark.full),
         pytest.param("language", "float16", marks=pytest.mark.full),
         pytest.param("tagging", "bfloat16", marks=pytest.mark.full),

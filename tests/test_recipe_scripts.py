@@ -10,7 +10,7 @@ import tensorflow as tf
 from conftest import PREPARED, ROOT, folder_of_pictures
 from zoo.recipe import list_recipes, load_recipe
 
-QUICK = ("lenet5_digits", "char_rnn_python_docs", "bilstm_tagger_python_tokens", "seq2seq_dates", "photos")
+QUICK = ("lenet5_digits",)  # test_documents trains photos and seq2seq_dates
 
 
 def call_main(name, monkeypatch, *flags):

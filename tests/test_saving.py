@@ -3,6 +3,7 @@
 import importlib
 import json
 import tempfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -44,6 +45,8 @@ MODELS = {
     "vgg16_cifar": {},
     "xception": {"input_shape": (71, 71, 3), "num_classes": 3},
 }
+# Those that take seconds to build.
+LARGE = ("inception_v1", "inception_v3", "mobilenet", "resnet18", "xception")
 LOAD = """
 import json, sys
 import keras
@@ -79,25 +82,40 @@ def random_inputs(model):
 
 @pytest.fixture(scope="module")
 def saved():
-    """A folder with each model's `.keras` file, and inputs and outputs of it in an `.npz` file."""
+    """Writes a `.keras` file of each model asked for, with inputs and outputs in an `.npz` file; returns the folder."""
     with tempfile.TemporaryDirectory() as folder:
-        for name, arguments in MODELS.items():
-            model = zoo.build(name, **arguments)
-            inputs = random_inputs(model)
-            outputs = model(inputs if isinstance(model.input, dict) else inputs["images"], training=False)
-            model.save(f"{folder}/{name}.keras")
-            arrays = {f"in_{key}": value for key, value in inputs.items()}
-            arrays |= {f"out_{i}": output for i, output in enumerate(keras.tree.flatten(outputs))}
-            np.savez(f"{folder}/{name}.npz", **arrays)
-            keras.backend.clear_session()
-        yield folder
+
+        def write(names):
+            for name in names:
+                if Path(f"{folder}/{name}.npz").exists():
+                    continue
+                model = zoo.build(name, **MODELS[name])
+                inputs = random_inputs(model)
+                outputs = model(inputs if isinstance(model.input, dict) else inputs["images"], training=False)
+                model.save(f"{folder}/{name}.keras")
+                arrays = {f"in_{key}": value for key, value in inputs.items()}
+                arrays |= {f"out_{i}": output for i, output in enumerate(keras.tree.flatten(outputs))}
+                np.savez(f"{folder}/{name}.npz", **arrays)
+                keras.backend.clear_session()
+            return folder
+
+        yield write
 
 
-def failures(first, saved, names=tuple(MODELS), **env):
+def failures(first, saved, names, **env):
     """What `keras.models.load_model` could not load, in a new process that begins with the lines `first`."""
-    result = run_python(saved, json.dumps(names), code=f"{first}\n{LOAD}", env=env, timeout=600)
+    result = run_python(saved(names), json.dumps(names), code=f"{first}\n{LOAD}", env=env, timeout=600)
     assert result.returncode == 0, result.stderr[-3000:]
     return json.loads(result.stdout.splitlines()[-1])
+
+
+small_and_large = pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param([name for name in MODELS if name not in LARGE], id="small"),
+        pytest.param(list(LARGE), id="large", marks=pytest.mark.full),
+    ],
+)
 
 
 def test_every_builder_is_in_the_table():
@@ -115,8 +133,9 @@ def test_every_registered_class_is_imported_with_the_layers():
     assert registered and registered <= set(zoo.layers.__all__)
 
 
-def test_saved_models_load_in_another_process(saved):
-    assert failures("import zoo", saved) == {}
+@small_and_large
+def test_saved_models_load_in_another_process(saved, names):
+    assert failures("import zoo", saved, names) == {}
 
 
 @pytest.mark.parametrize(
@@ -132,12 +151,14 @@ def test_the_order_of_imports_does_not_matter(first, saved):
     assert failures(first, saved, ["lenet5", "bilstm_tagger"]) == {}
 
 
+@pytest.mark.full
 def test_saved_models_load_on_jax(saved):
     names = ["lenet5", "airbench94", "char_rnn", "seq2seq"]  # few: JAX compiles every initialiser for every shape
     assert failures("import zoo", saved, names, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu") == {}
 
 
-def test_models_are_the_same_where_keras_is_configured_for_channels_first(saved, tmp_path):
+@small_and_large
+def test_models_are_the_same_where_keras_is_configured_for_channels_first(saved, names, tmp_path):
     (tmp_path / "keras.json").write_text(json.dumps({"image_data_format": "channels_first"}))
     built = f"""
 import zoo, keras
@@ -151,12 +172,12 @@ def load(path):
     model.set_weights(loaded.get_weights())
     return model
 """
-    names = [name for name in MODELS if zoo.describe(name).task == "image_classification"]
+    names = [name for name in names if zoo.describe(name).task == "image_classification"]
     assert failures(built, saved, names, KERAS_HOME=str(tmp_path)) == {}
 
 
 def test_without_the_zoo_keras_names_the_class_that_it_lacks(saved):
-    found = failures("", saved)
+    found = failures("", saved, ["mlp", "nin_cifar", "all_cnn_c", "resnet20", "bilstm_tagger", "seq2seq"])
     assert {"mlp", "nin_cifar", "all_cnn_c"}.isdisjoint(found)  # nothing but layers of Keras
     assert "resnet20" in found and "bilstm_tagger" in found
     for name, message in found.items():

@@ -7,6 +7,7 @@ import sys
 
 import keras
 import numpy as np
+import pytest
 
 import zoo
 
@@ -34,6 +35,7 @@ assert "tensorflow" not in sys.modules, "a model file imports TensorFlow"
 """
 
 
+@pytest.mark.full
 def test_sequence_models_give_the_same_outputs_on_jax(tmp_path):
     rng = np.random.default_rng(0)
     for name, arguments in NETS.items():

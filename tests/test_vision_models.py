@@ -267,6 +267,7 @@ def on_jax(names, folder, outputs):
     assert sorted(result.stdout.split()[1::2]) == sorted(outputs)
 
 
+@pytest.mark.full
 def test_builds_on_jax(tmp_path):
     same = ["resnet20", "alexnet_two_tower", "airbench94"]
     on_jax([*same, "mobilenet"], tmp_path, same)

@@ -22,12 +22,13 @@ def normalize(text: tf.Tensor) -> tf.Tensor:
     U+FFFD.
     """
     text = tf.strings.regex_replace(tf.strings.regex_replace(text, "\r\n?", "\n"), "^\ufeff", "")
-    flat = tf.reshape(text, [-1])
-    points = tf.strings.unicode_decode(flat, "UTF-8", errors="replace")
-    composed = tf.cond(
-        _may_change(points.values), lambda: tf.strings.unicode_encode(nfc(points), "UTF-8"), lambda: flat
-    )
-    return tf.reshape(composed, tf.shape(text))
+    return tf.reshape(_in_nfc(tf.reshape(text, [-1])), tf.shape(text))
+
+
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)  # traced once, for every caller
+def _in_nfc(texts: tf.Tensor) -> tf.Tensor:
+    points = tf.strings.unicode_decode(texts, "UTF-8", errors="replace")
+    return tf.cond(_may_change(points.values), lambda: tf.strings.unicode_encode(nfc(points), "UTF-8"), lambda: texts)
 
 
 def nfc(points: tf.RaggedTensor) -> tf.RaggedTensor:
