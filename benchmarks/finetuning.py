@@ -1,14 +1,25 @@
-"""Fine-tuning against training from scratch: the same steps, test images that are never seen, the mean of three seeds.
+"""Fine-tuning against training from scratch: the same steps, test data that is never seen, three seeds.
 
-`python benchmarks/finetuning.py digits` trains on 10 and on 50 of scikit-learn's digits of each class and tests on its
-250 test images. `python benchmarks/finetuning.py FOLDER --export resnet20:cifar10` takes photographs, a subfolder a
-class, of which it holds out 30 of each class by the seed. From scratch the model trains with the export's own recipe:
-its optimizer, rate and schedule, in the same number of steps. Prints rows of docs/finetuning.md.
+    python benchmarks/finetuning.py digits --runs runs/finetuning
+    python benchmarks/finetuning.py photographs FOLDER --runs runs/finetuning
+    python benchmarks/finetuning.py python_docs --runs runs/finetuning
+    python benchmarks/finetuning.py treebank GUM --export EXPORT --runs runs/finetuning
+
+`digits` trains `lenet5_modern:mnist` on 10 and on 50 of scikit-learn's digits of each class. `photographs` trains
+`resnet20:cifar10` on a folder with a subfolder for each class, of which it holds out 30 of each class by the seed.
+`python_docs` trains the character model of Shakespeare on 50 kB of CPython's documentation, drawn by the seed, and
+tests on that part of it that is nobody's training text. `treebank` trains a tagger on 200 sentences of GUM's
+`-dev.conllu`, drawn by the seed, and tests on its `-test.conllu`.
+
+From scratch the model trains with the export's own recipe (its optimizer, rate and schedule) in the same number of
+steps. `python -m zoo.report RUNS/*` adds the results to results.csv, from where docs/finetuning.md has them.
 """
 
 import argparse
+import json
+import os
 import shutil
-import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,14 +27,16 @@ import numpy as np
 
 import zoo
 from zoo.exports.read import read_recipe
-from zoo.tasks.table import recipe_from_dict
+from zoo.tasks.table import load_predictor, recipe_from_dict
 from zoo.weights.exports import find_export
 
 SEEDS = (0, 1, 2)
 HELD_OUT = 30  # photographs of each class
+CHARACTERS = 50_000
+SENTENCES = 200
 
 
-def digits(folder: Path, seed: int, count: int) -> None:
+def digits(folder: Path, seed: int, count: int) -> tuple[str, str | None]:
     """`count` digits of each class to train on, drawn by the seed, and the test split, as PNG files."""
     import tensorflow as tf
 
@@ -39,9 +52,10 @@ def digits(folder: Path, seed: int, count: int) -> None:
             for i in own[:count] if name == "train" else own:
                 png = tf.io.encode_png(split.pictures[i]).numpy()
                 (folder / name / str(label) / f"{i}.png").write_bytes(png)
+    return f"folder:{folder}", None
 
 
-def photographs(folder: Path, seed: int, source: Path) -> None:
+def photographs(folder: Path, seed: int, source: Path) -> tuple[str, str | None]:
     """Copies of photographs, `HELD_OUT` of each class, drawn by the seed, to test on."""
     for label in sorted(path for path in source.iterdir() if path.is_dir()):
         files = sorted(label.iterdir())
@@ -50,53 +64,97 @@ def photographs(folder: Path, seed: int, source: Path) -> None:
             target = folder / ("test" if place < HELD_OUT else "train") / label.name
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy(files[i], target)
+    return f"folder:{folder}", None
 
 
-def accuracies(export: str, folder: Path, seed: int) -> tuple[float, float]:
-    """Test accuracy from the export's weights with the defaults of `zoo finetune`, and from scratch."""
-    tuned = zoo.finetuning_recipe(export, dataset=f"folder:{folder / 'data'}", seed=seed)
+def python_docs(folder: Path, seed: int) -> tuple[str, str | None]:
+    """`CHARACTERS` of the training text from a place drawn by the seed, and the data set's own test text."""
+    from zoo.data.text import load_text
+
+    data = load_text("python_docs", split="tfds", streams=1, sequence_length=50)
+    (train,), (test,) = data.train.rows, data.test.rows
+    start = np.random.default_rng(seed).integers(len(train) - CHARACTERS)
+    folder.mkdir(parents=True)
+    (folder / "train.txt").write_text(train[start : start + CHARACTERS], encoding="utf-8")
+    (folder / "test.txt").write_text(test, encoding="utf-8")
+    return f"text:{folder / 'train.txt'}", f"text:{folder / 'test.txt'}"
+
+
+def treebank(folder: Path, seed: int, source: Path) -> tuple[str, str | None]:
+    """`SENTENCES` of the development file, drawn by the seed, as the training file, and the test file."""
+    (development,), (test,) = source.glob("*-dev.conllu"), source.glob("*-test.conllu")
+    sentences = development.read_text(encoding="utf-8").strip().split("\n\n")
+    chosen = np.random.default_rng(seed).permutation(len(sentences))[:SENTENCES]
+    folder.mkdir(parents=True)
+    train = "".join(f"{sentences[i]}\n\n" for i in chosen)
+    (folder / "gum-ud-train.conllu").write_text(train, encoding="utf-8")
+    shutil.copy(test, folder / "gum-ud-test.conllu")
+    return f"conllu:{folder}", None
+
+
+def compare(name: str, export: str, write: Callable[[Path, int], tuple[str, str | None]], runs: Path) -> None:
+    """Trains from the export's weights with the defaults of `zoo finetune`, and from scratch."""
     own = recipe_from_dict(read_recipe(find_export(export)))
-    scratch = replace(
-        own,
-        name=f"{own.name}-scratch",
-        dataset=tuned.dataset,
-        seed=seed,
-        epochs=tuned.epochs,
-        batch_size=tuned.batch_size,
-        warmup_epochs=min(own.warmup_epochs, tuned.epochs),
-        limit_steps=None,
-        paper={},
-    )
-    found = []
-    for recipe in (tuned, scratch):
-        result = zoo.run(recipe, run_dir=folder / recipe.name, check_export=False)
-        found.append(result.metrics["test_accuracy"])
-    return found[0], found[1]
-
-
-def row(label: str, export: str, write) -> str:
-    """A row of the table: pretrained and from scratch, mean ± standard deviation."""
-    pairs = []
     for seed in SEEDS:
-        with tempfile.TemporaryDirectory() as scratch:
-            write(Path(scratch, "data"), seed)
-            pairs.append(accuracies(export, Path(scratch), seed))
-    cells = [f"{np.mean(side):.1%} ± {np.std(side, ddof=1):.1%}" for side in zip(*pairs, strict=True)]
-    return f"| `{export}` | {label} | {cells[0]} | {cells[1]} |"
+        data = Path(f"{name}-{seed}")
+        shutil.rmtree(data, ignore_errors=True)
+        dataset, test = write(data, seed)
+        tuned = replace(zoo.finetuning_recipe(export, dataset=dataset, seed=seed), name=f"finetuned/{name}")
+        scratch = replace(
+            own,
+            name=f"scratch/{name}",
+            dataset=dataset,
+            seed=seed,
+            epochs=tuned.epochs,
+            batch_size=tuned.batch_size,
+            warmup_epochs=min(own.warmup_epochs, tuned.epochs),
+            limit_steps=None,
+            paper={},
+        )
+        for recipe in (tuned, scratch):
+            folder = runs / f"{recipe.name.replace('/', '-')}-{seed}"
+            result = zoo.run(replace(recipe, name=name), run_dir=folder, check_export=False)
+            write_row(folder, recipe.name, name, export, load_predictor(result.export).evaluate(test))
+        if own.task == "tagging":  # the export knows the tags, so that it answers without any fine-tuning
+            folder = runs / f"untrained-{name}-{seed}"
+            shutil.copytree(runs / f"finetuned-{name}-{seed}", folder, dirs_exist_ok=True)
+            write_row(folder, f"as_it_is/{name}", name, export, load_predictor(find_export(export)).evaluate(dataset))
+
+
+def write_row(folder: Path, recipe: str, data: str, export: str, scores: dict) -> None:
+    """Leaves the score of the test data as the only row of a run's result."""
+    path = folder / "result.json"
+    result = json.loads(path.read_text(encoding="utf-8"))
+    metric = next(key for key in scores if key.startswith("test_") and not key.endswith(("loss", "examples")))
+    row = {**result["rows"][0], "recipe": recipe, "dataset": data, "metric": metric, "value": scores[metric]}
+    result["rows"] = [row]
+    path.write_text(json.dumps(result), encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", help="digits, or a folder of photographs")
-    parser.add_argument("--export", default="lenet5_modern:mnist")
+    parser.add_argument("comparison", choices=("digits", "photographs", "python_docs", "treebank"))
+    parser.add_argument("source", nargs="?", type=Path, help="the folder of photographs, or of the treebank")
+    parser.add_argument("--export", help="another export than the comparison's own")
+    parser.add_argument("--runs", type=Path, required=True, help="folder for the runs and their data")
     options = parser.parse_args()
-    if options.data == "digits":
-        rows = [row(f"digits, {n} of each class", options.export, lambda f, s, n=n: digits(f, s, n)) for n in (10, 50)]
+    if (options.comparison in ("photographs", "treebank")) != (options.source is not None):
+        parser.error(f"{options.comparison} takes {'a' if options.source is None else 'no'} folder")
+    source = options.source and options.source.resolve()
+    export = options.export and str(Path(options.export).resolve() if Path(options.export).exists() else options.export)
+    options.runs.mkdir(parents=True, exist_ok=True)
+    os.chdir(options.runs)  # the recipes then name the data by a relative path, which any machine has
+    here = Path()
+    if options.comparison == "digits":
+        for count in (10, 50):
+            write = lambda folder, seed, count=count: digits(folder, seed, count)  # noqa: E731
+            compare(f"digits_{count}", export or "lenet5_modern:mnist", write, here)
+    elif options.comparison == "photographs":
+        compare("photographs", export or "resnet20:cifar10", lambda f, seed: photographs(f, seed, source), here)
+    elif options.comparison == "python_docs":
+        compare("python_docs_50kB", export or "char_rnn:tiny_shakespeare", python_docs, here)
     else:
-        source = Path(options.data)
-        label = f"photographs of {sum(path.is_dir() for path in source.iterdir())} breeds"
-        rows = [row(label, options.export, lambda f, s: photographs(f, s, source))]
-    print("\n".join(rows))
+        compare("gum_200", export or "bilstm_tagger:en_ewt", lambda f, seed: treebank(f, seed, source), here)
 
 
 if __name__ == "__main__":

@@ -36,10 +36,11 @@ def test_the_tables_are_the_measured_rows():
     rows = report.read_results(ROOT / "results.csv")
     assert between_marks(ROOT / "README.md") == report.summary_table(rows)
     assert between_marks(ROOT / "docs" / "results.md") == report.full_tables(rows)
+    assert between_marks(ROOT / "docs" / "finetuning.md") == report.comparison_table(rows, report.FINETUNING)
     assert between_marks(ROOT / "docs" / "short-runs.md") == report.short_runs_table(rows)
     assert between_marks(ROOT / "saved_models" / "README.md") == report.exports_table(ROOT / "saved_models")
     for row in rows:
-        assert row["recipe"] in list_recipes()
+        assert row["recipe"] in list_recipes() or report.is_comparison(row)
         assert 0 <= float(row["value"]) and row["commit"] and row["versions"] and row["trained_on"] and row["command"]
         assert "dirty" not in row["commit"]
 
@@ -90,6 +91,22 @@ def test_short_runs_have_a_table_of_their_own(tmp_path):
         "| `a` | `net` | x | test accuracy | – | 10.00% | 1 | 20 of 2,000 | 1.5 | x |"
     ]
     assert "20 of 2,000" not in report.full_tables(rows)
+
+
+def test_comparisons_have_a_table_of_their_own(tmp_path):
+    runs = [
+        finished_run(
+            tmp_path / f"{way}{seed}", {"test_accuracy": value}, recipe=f"{way}/pets", seed=seed, dataset="pets"
+        )
+        for way, value, seed in (("finetuned", 0.75, 0), ("finetuned", 0.85, 1), ("scratch", 0.5, 0))
+    ]
+    report.add_results([*runs, finished_run(tmp_path / "own", {"test_accuracy": 0.5})], tmp_path / "results.csv")
+    rows = report.read_results(tmp_path / "results.csv")
+    assert report.comparison_table(rows, {"finetuned": "tuned", "scratch": "new", "x": "x"}).splitlines()[2:] == [
+        "| `net` | `pets` | test accuracy | 80.00% ± 7.07% | 50.00% | – | 2 |"
+    ]
+    for table in (report.summary_table(rows), report.full_tables(rows), report.short_runs_table(rows)):
+        assert "pets" not in table
 
 
 def test_translations_are_also_scored_by_length(tmp_path):

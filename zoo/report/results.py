@@ -16,6 +16,7 @@ COLUMNS = (
 SETTING = ("recipe", "model", "dataset", "precision", "strategy")
 BY_LENGTH = "_words"  # the end of a metric's name that says how long the texts are
 LOWER_IS_BETTER = ("error", "loss", "nats_per_char")
+FINETUNING = {"finetuned": "fine-tuned", "scratch": "from scratch", "as_it_is": "the export as it is"}
 TABLE_START, TABLE_END = "<!-- written by `make results` -->", "<!-- end -->"
 
 
@@ -51,6 +52,11 @@ def read_results(results: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def is_comparison(row: Mapping[str, str]) -> bool:
+    """Whether a row belongs to a comparison of ways to train, `way/data`, and not to a recipe."""
+    return "/" in row["recipe"]
+
+
 def is_complete(row: Mapping[str, str]) -> bool:
     """Whether a run reached the last step of its recipe."""
     return int(row["steps"]) >= int(row["planned_steps"])
@@ -63,7 +69,7 @@ def summary_table(rows: Sequence[Mapping[str, str]]) -> str:
     (precision, strategy), the line is for the recipe on one device, else for the first. A model's arguments are
     shown where a recipe was run with several; elsewhere they are marked by ¹.
     """
-    settings = _settings([row for row in rows if is_complete(row)])
+    settings = _settings(_of_recipes(rows))
     models: dict[str, set[str]] = {}
     for recipe, model, *_ in settings:
         models.setdefault(recipe, set()).add(model)
@@ -91,7 +97,7 @@ def best_row(rows: Sequence[Mapping[str, str]], model: str, recipes: Sequence[st
     published score comes before one without.
     """
     found = []
-    for (recipe, built, dataset, *_), metrics in _settings([row for row in rows if is_complete(row)]).items():
+    for (recipe, built, dataset, *_), metrics in _settings(_of_recipes(rows)).items():
         if built.partition("(")[0] == model:
             metric = _shown_metric(metrics)
             found.append((recipe, dataset, metric, metrics[metric]))
@@ -133,6 +139,10 @@ def model_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
     return lines
 
 
+def _of_recipes(rows: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    return [row for row in rows if is_complete(row) and not is_comparison(row)]
+
+
 def _shown_metric(metrics: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
     """The metric that stands for a setting: one with a published score, else one of the test split, else the first."""
     return min(metrics, key=lambda name: (not metrics[name][0]["paper"], not name.startswith("test_")))
@@ -145,8 +155,27 @@ def short_runs_table(rows: Sequence[Mapping[str, str]]) -> str:
 
 def full_tables(rows: Sequence[Mapping[str, str]]) -> str:
     """Every setting and metric of complete runs, and BLEU by length."""
-    complete = list(filter(is_complete, rows))
+    complete = _of_recipes(rows)
     return "\n".join([results_table(complete), *_by_length(complete)])
+
+
+def comparison_table(rows: Sequence[Mapping[str, str]], ways: Mapping[str, str]) -> str:
+    """A line for each data set of a comparison: the score of each of `ways`, a column's title by the way's name."""
+    lines: dict[tuple[str, ...], dict[str, list[Mapping[str, str]]]] = {}
+    for row in filter(is_comparison, rows):
+        way = row["recipe"].partition("/")[0]
+        if way in ways:
+            key = (row["model"].partition("(")[0], row["dataset"], row["metric"])
+            lines.setdefault(key, {}).setdefault(way, []).append(row)
+    text = [
+        f"| model | data | metric | {' | '.join(ways.values())} | runs of each |",
+        f"|---|---|---|{'---:|' * (len(ways) + 1)}",
+    ]
+    for (model, data, metric), groups in lines.items():
+        scores = [_scores(metric, groups[way])[1] if way in groups else "–" for way in ways]
+        runs = max(map(len, groups.values()))
+        text.append(f"| `{model}` | `{data}` | {metric.replace('_', ' ')} | {' | '.join(scores)} | {runs} |")
+    return "\n".join(text)
 
 
 def _scores(metric: str, group: Sequence[Mapping[str, str]]) -> tuple[str, str]:
