@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import prepared, run, run_python
+from conftest import image_recipe, prepared, run, run_python
 from zoo.exports import read, write
 from zoo.recipe import load_recipe
 
@@ -94,6 +94,19 @@ assert not any(name.startswith("keras") for name in sys.modules)
     done = run_python(code=code)
     here = tf.saved_model.load(str(trained.export)).signatures["serving_default"](images=scans(digits))
     assert json.loads(done.stdout) == here["classes"].numpy().tolist(), done.stderr
+
+
+def test_the_weights_of_a_large_model_are_in_files_of_7_MiB(tmp_path):
+    recipe = image_recipe(model="mlp", model_args={"input_shape": (8, 8, 1), "hidden": (2100, 1000)}, limit_steps=1)
+    result = run(recipe, run_dir=tmp_path / "run")
+    sizes = [path.stat().st_size for path in result.export.glob("variables/variables.data-*")]
+    assert len(sizes) == 2 and max(sizes) <= 7 * 2**20 and sum(sizes) > 4 * result.model.count_params()
+    model = zoo.build("mlp", weights=result.export)
+    for built, trained in zip(model.weights, result.model.weights, strict=True):
+        np.testing.assert_array_equal(built.numpy(), trained.numpy())
+    images = np.full((1, 8, 8, 1), 9, np.uint8)
+    answer = tf.saved_model.load(str(result.export)).signatures["serving_default"](images=tf.constant(images))
+    assert answer["probabilities"].shape == (1, 10)
 
 
 def test_the_files_beside_the_graph(trained):

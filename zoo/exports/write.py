@@ -21,6 +21,8 @@ from zoo.paths import literal_path
 from zoo.recipe import Recipe
 from zoo.registry import Card
 
+PART_BYTES = 7 * 2**20  # of the files that hold the weights, so that a repository takes exports of any size
+
 
 def write(
     base: Path,
@@ -65,7 +67,9 @@ def write(
     except OSError as error:
         raise ZooError(f"The export cannot be written to {base}: {reason(error)}.") from error
     try:
-        tf.saved_model.save(serving, str(literal_path(folder)), signatures=serving.endpoints)
+        parts = tf.train.experimental.MaxShardSizePolicy(PART_BYTES)
+        options = tf.saved_model.SaveOptions(experimental_sharding_callback=parts)
+        tf.saved_model.save(serving, str(literal_path(folder)), serving.endpoints, options)
         _write_extras(folder, serving, model, recipe, card, examples, metrics, arguments, labels, parent, members)
         if check:
             _check(folder, serving, examples)

@@ -242,7 +242,7 @@ def exports_table(saved_models: Path) -> str:
         folder = card.parent.parent
         about = json.loads(card.read_text(encoding="utf-8"))
         recipe = json.loads((card.parent / "recipe.json").read_text(encoding="utf-8"))
-        size = (folder / "variables" / "variables.data-00000-of-00001").stat().st_size
+        size = sum(path.stat().st_size for path in folder.glob("variables/variables.data-*"))
         measured = [
             f"{metric.replace('_', ' ')} {format_metric(metric, value)}"
             for metric, value in about["metrics"].items()
