@@ -37,6 +37,7 @@ def test_the_tables_are_the_measured_rows():
     assert between_marks(ROOT / "README.md") == report.summary_table(rows)
     assert between_marks(ROOT / "docs" / "results.md") == report.full_tables(rows)
     assert between_marks(ROOT / "docs" / "finetuning.md") == report.comparison_table(rows, report.FINETUNING)
+    assert between_marks(ROOT / "docs" / "exports.md") == report.comparison_table(rows, report.COMMITTEES)
     assert between_marks(ROOT / "docs" / "short-runs.md") == report.short_runs_table(rows)
     assert between_marks(ROOT / "saved_models" / "README.md") == report.exports_table(ROOT / "saved_models")
     for row in rows:

@@ -49,6 +49,8 @@ def test_the_commands_of_a_page_exist(name):
             own_data = ["--dataset", recipe.data] if recipe.data == "folder:PATH" else []
             assert words[2:] in (own_data, ["--model", name]) and ("--model" in words or recipe.model == name)
             assert create_task(replace(recipe, model=name)).recipe.task == describe(name).task
+        elif words[0] == "ensemble":
+            assert words[1].split("/")[1] in list_recipes()
         elif words[1].startswith("runs/"):
             assert words[1].split("/")[1] in list_recipes()
             assert set(describe(name).weights.values()) <= {APPLICATIONS}

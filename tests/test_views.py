@@ -28,6 +28,25 @@ def seed(number):
     return tf.constant([5, number], tf.int64)
 
 
+def test_digits_are_brought_to_one_width():
+    images = np.zeros((3, 6, 12, 1), np.uint8)
+    images[0, 1:3, 2:5, 0] = [10, 20, 30]  # three columns
+    images[1, 4, 11, 0] = 200  # a single one, at the edge; the third image is black
+    wide = views.with_digit_width(tf.constant(images), 5).numpy()
+    assert wide.shape == images.shape and wide.dtype == np.float32
+    np.testing.assert_allclose(wide[0, 1, :, 0], [0] * 3 + [10, 15, 20, 25, 30] + [0] * 4)
+    np.testing.assert_allclose(wide[1, 4, :, 0], [0] * 3 + [200] * 5 + [0] * 4)
+    assert not wide[2].any() and not wide[:, 0].any()
+    recipe = image_recipe(model="lenet5_modern", dataset="digits", digit_width=20, pad=2)
+    task = prepared(recipe)
+    trained = next(iter(task.training_batches(0)))["inputs"]
+    assert trained.shape == (4, 32, 32, 1)
+    ink = np.nonzero(np.max(trained, axis=(1, 3)))[1]
+    assert {ink.min(), ink.max()} == {6, 25}
+    with pytest.raises(UsageError, match="digit_width=29 is more than the 28 pixels"):
+        prepared(replace(recipe, digit_width=29))
+
+
 def test_square_views_keep_the_aspect_and_the_centre():
     image = views.central_square(20, 3).take(places(40, 80), seed(0)).numpy()  # halved, then columns 10 to 29 of 40
     assert image.shape == (20, 20, 3)

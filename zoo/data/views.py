@@ -117,6 +117,25 @@ def resize(images: tf.Tensor, shape: Sequence[int | tf.Tensor]) -> tf.Tensor:
     return out
 
 
+def with_digit_width(images: tf.Tensor, width: int) -> tf.Tensor:
+    """Images (N, H, W, C) as float32, the columns from the first to the last that is not black resized to `width`.
+
+    They are in the middle, between black columns; a black image stays black, and the height is not changed (Cireşan,
+    Meier & Schmidhuber 2012).
+    """
+    _, height, full, channels = images.shape
+    ink = tf.cast(tf.reduce_max(images, axis=(1, 3)) > 0, tf.int32)
+    first = tf.cast(tf.argmax(ink, axis=1), tf.float32)
+    last = full - 1 - tf.cast(tf.argmax(ink[:, ::-1], axis=1), tf.float32)
+    # The box of crop_and_resize is from the centre of its first pixel to that of its last.
+    top, bottom = tf.zeros_like(first), tf.ones_like(first)
+    boxes = tf.stack([top, first / (full - 1), bottom, last / (full - 1)], axis=1)
+    digits = tf.image.crop_and_resize(images, boxes, tf.range(tf.shape(images)[0]), (height, width))
+    left = (full - width) // 2
+    out = tf.pad(digits, [[0, 0], [0, 0], [left, full - width - left], [0, 0]])
+    return tf.ensure_shape(out, (None, height, full, channels))
+
+
 def resize_shorter(images: tf.Tensor, side: int | tf.Tensor) -> tf.Tensor:
     """uint8 (N, any, any, C) with the shorter side resized to `side` and the same aspect ratio.
 

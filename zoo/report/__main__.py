@@ -9,6 +9,7 @@ import zoo
 from zoo.report.pages import write_pages
 from zoo.report.pictures import copy_pictures
 from zoo.report.results import (
+    COMMITTEES,
     FINETUNING,
     add_results,
     comparison_table,
@@ -29,6 +30,7 @@ rows = read_results(root / "results.csv")
 write_table(root / "README.md", summary_table(rows))
 write_table(root / "docs" / "results.md", full_tables(rows))
 write_table(root / "docs" / "finetuning.md", comparison_table(rows, FINETUNING))
+write_table(root / "docs" / "exports.md", comparison_table(rows, COMMITTEES))
 write_table(root / "docs" / "short-runs.md", short_runs_table(rows))
 write_table(root / "saved_models" / "README.md", exports_table(root / "saved_models"))
 (root / "zoo" / "weights" / "exports.json").write_text(describe_exports(root / "saved_models"), encoding="utf-8")

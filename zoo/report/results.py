@@ -17,6 +17,7 @@ SETTING = ("recipe", "model", "dataset", "precision", "strategy")
 BY_LENGTH = "_words"  # the end of a metric's name that says how long the texts are
 LOWER_IS_BETTER = ("error", "loss", "nats_per_char")
 FINETUNING = {"finetuned": "fine-tuned", "scratch": "from scratch", "as_it_is": "the export as it is"}
+COMMITTEES = {"member": "a member", "committee": "the ensemble"}
 TABLE_START, TABLE_END = "<!-- written by `make results` -->", "<!-- end -->"
 
 

@@ -44,6 +44,10 @@ class Preprocessing(tf.Module):
                     f"{recipe.name}: {key} has {len(getattr(recipe, key))} values; "
                     f"it must have one, or one for each of the {channels} channels."
                 )
+        if recipe.digit_width > self.shape[1]:
+            raise UsageError(
+                f"{recipe.name}: digit_width={recipe.digit_width} is more than the {self.shape[1]} pixels of an image."
+            )
         sides = [recipe.test_size, *([recipe.train_sizes[0]] if recipe.crop in ("square", "scale") else [])]
         smaller = [side for side in sides if side < max(self.shape[:2])]
         if recipe.crop != "none" and smaller:
@@ -112,7 +116,9 @@ class Preprocessing(tf.Module):
         return side, side
 
     def __call__(self, images: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
-        """Padded and normalised."""
+        """With digits of one width, padded and normalised."""
+        if width := self.recipe.digit_width:
+            images = views.with_digit_width(images, width)
         if pad := self.recipe.pad:
             pixels = tf.cast(images, self.normalisation.dtype)  # LiteRT does not pad uint8
             images = tf.pad(pixels, [[0, 0], [pad, pad], [pad, pad], [0, 0]])

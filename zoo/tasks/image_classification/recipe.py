@@ -19,6 +19,7 @@ class ImageRecipe(GradientRecipe):
         "normalisation",
         "pixel_mean",
         "pixel_std",
+        "digit_width",
         "pad",
     )
     data_fields: ClassVar[tuple[str, ...]] = (
@@ -75,6 +76,9 @@ class ImageRecipe(GradientRecipe):
     """Subtracted from the pixels, which range from 0 to 255; one value, or one per channel."""
     pixel_std: tuple[float, ...] = (255.0,)
     """Pixels are then divided by this; one value, or one per channel."""
+    digit_width: int = 0
+    """What is not black in an image is resized to this width in pixels, and put in the middle (Cireşan, Meier &
+    Schmidhuber 2012, for MNIST); 0: images stay as they are."""
     pad: int = 0
     """Black pixels added on each side after resizing, so that 28 × 28 digits fill 32 × 32."""
     random_shift: int = 0
@@ -104,6 +108,9 @@ class ImageRecipe(GradientRecipe):
         super().__post_init__()
         self._require("validation_examples", self.validation_examples >= 0, "0 or more")
         self._require("pad", self.pad >= 0, "0 or more")
+        self._require("digit_width", self.digit_width >= 0, "0 or more")
+        plain = self.crop == "none" and self.normalisation == "constants"
+        self._require("digit_width", not self.digit_width or plain, "0 with a crop or another normalisation")
         self._require("random_shift", self.random_shift >= 0, "0 or more")
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1")
         self._require("aux_weight", self.aux_weight >= 0, "0 or more")
