@@ -381,6 +381,14 @@ def test_many_classes_are_summed_up(tmp_path):
 def test_unknown_folders_are_named(tmp_path):
     with pytest.raises(UsageError, match="no such folder"):
         load(tmp_path / "none")
+    (tmp_path / "link").symlink_to(tmp_path / "moved")
+    with pytest.raises(UsageError, match="the link leads to .*moved, which does not exist"):
+        load(tmp_path / "link")
+    (tmp_path / "link").unlink()
+    (tmp_path / "cat").write_text("x")
+    with pytest.raises(UsageError, match="it is a file, not a folder"):
+        load(tmp_path / "cat")
+    (tmp_path / "cat").unlink()
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "a.heic").write_text("x")
     with pytest.raises(ZooError, match=r"no images \(the folder cat has no images \(1 \.heic\) and is left out\)"):

@@ -105,5 +105,7 @@ def test_what_may_be_wrong_with_pairs_is_said(tmp_path):
 def test_unknown_pairs_are_named(tmp_path):
     with pytest.raises(UsageError, match="no such file"):
         load_pairs(f"tsv:{tmp_path / 'none'}")
+    with pytest.raises(UsageError, match="it is a folder, not a file"):
+        load_pairs(f"tsv:{tmp_path}")
     with pytest.raises(UsageError, match="'multi30k/en-it'.*'multi30k/en-de'|'multi30k/en-it'"):
         load_pairs("multi30k/en-it")

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.data.paths import display_path
+from zoo.data.paths import absent, display_path
 from zoo.data.text_files import read_text, split_lines
 from zoo.errors import UsageError, ZooError
 
@@ -28,7 +28,7 @@ def read_columns(path: Path, expected: str, header: re.Pattern[str]) -> Columns:
     expected.
     """
     if not path.is_file():
-        raise UsageError(f"tsv:{display_path(path)}: there is no such file.")
+        raise UsageError(f"tsv:{display_path(path)}: {absent(path, 'file')}.")
     rows, notes, titles = [], [], None
     for number, line in enumerate(split_lines(read_text(path)), start=1):
         if not line.strip():

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.data.paths import display_path, files_below, subfolders
+from zoo.data.paths import absent, display_path, files_below, subfolders
 from zoo.data.text_files import read_text, split_lines
 from zoo.errors import UsageError, ZooError
 
@@ -38,7 +38,7 @@ def read_treebank(path: Path, evaluation: bool = False) -> Treebank:
     """
     shown = f"conllu:{display_path(path)}"
     if not path.exists():
-        raise UsageError(f"{shown}: there is no such file or folder.")
+        raise UsageError(f"{shown}: {absent(path)}.")
     if not path.is_dir():
         rows = list(read_conllu(path))
         if not rows:

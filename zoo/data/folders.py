@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo.data.decoding import SUFFIXES
-from zoo.data.paths import Files, describe_suffixes, display_path, files_below, readable_name, subfolders
+from zoo.data.paths import Files, absent, describe_suffixes, display_path, files_below, readable_name, subfolders
 from zoo.data.splits import display_name
 from zoo.errors import UsageError, ZooError
 
@@ -71,7 +71,7 @@ def read_layout(root: Path, *, evaluation: bool = False) -> Layout:
     """
     name = f"folder:{display_path(root)}"
     if not root.is_dir():
-        raise UsageError(f"{name}: there is no such folder.")
+        raise UsageError(f"{name}: {absent(root, 'folder')}.")
     branches, loose = _branches(root)
     full = [branch for branch in branches if branch.files.paths]
     splits = [branch for branch in full if branch.split and not branch.direct]

@@ -27,6 +27,15 @@ def own_path(dataset: str, what: str) -> Path:
     return Path(path)
 
 
+def absent(path: Path, what: str = "file or folder") -> str:
+    """For an error: why a path does not lead to `what`."""
+    if path.exists():
+        return f"it is a {'folder' if path.is_dir() else 'file'}, not a {what}"
+    if path.is_symlink():
+        return f"the link leads to {display_path(os.readlink(path))}, which does not exist"
+    return f"there is no such {what}"
+
+
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is hidden (starts with a dot) or one of the system's."""
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS | SYSTEM_FILES

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.data.paths import display_path, files_below, own_path
+from zoo.data.paths import absent, display_path, files_below, own_path
 from zoo.data.splits import Splits, fingerprint_of
 from zoo.data.text_files import read_text
 from zoo.errors import UsageError, ZooError, nearest
@@ -141,7 +141,7 @@ _ORDER = ("train", "validation", "test")  # TFDS cuts the file in this order
 
 def _read_files(path: Path) -> tuple[str, list[str], int]:
     if not path.exists():
-        raise UsageError(f"text:{display_path(path)}: there is no such file or folder.")
+        raise UsageError(f"text:{display_path(path)}: {absent(path)}.")
     if not path.is_dir():
         text, notes, count = read_text(path), [], 1
     else:
