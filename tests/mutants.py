@@ -49,12 +49,12 @@ def main() -> int:
     arguments = parser.parse_args()
     copy_checkout()
     changes = sample(arguments.count, arguments.seed)
-    tests = record_coverage()
+    reach, tests = record_coverage()
     results = read_results()
     for number, change in enumerate(changes, start=1):
         key = describe(change)
         if key not in results:
-            results[key] = try_out(change, tests)
+            results[key] = try_out(change, reach, tests)
             with RESULTS.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(results[key]) + "\n")
         print(f"{number}/{len(changes)} {results[key]['outcome']}: {key}", flush=True)
@@ -109,8 +109,8 @@ def describe(change: dict) -> str:
     return f"{change['file']}:{change['line']} {change['operator'].removeprefix('core/')} {change['occurrence']}"
 
 
-def record_coverage() -> dict[str, dict[int, list[str]]]:
-    """For each file and line, the tests that reach it, those that reach the fewest lines first."""
+def record_coverage() -> tuple[Counter, dict[str, dict[int, list[str]]]]:
+    """How many lines each test reaches; and for each file and line, the tests that reach it, fewest lines first."""
     if not COVERAGE.exists():
         options = [f"--cov=zoo/{package}" for package in PACKAGES]
         if run_tests(["-n", "2", "-m", "not full", *options, "--cov-context=test", "--cov-report="]):
@@ -129,22 +129,21 @@ def record_coverage() -> dict[str, dict[int, list[str]]]:
         reach[test] += len(lines)
         for line in lines:
             tests[str(Path(path).relative_to(COPY))][line].add(test)
-    return {
+    return reach, {
         file: {line: sorted(found, key=lambda test: (reach[test], test)) for line, found in lines.items()}
         for file, lines in tests.items()
     }
 
 
-def try_out(change: dict, tests: dict[str, dict[int, list[str]]]) -> dict:
+def try_out(change: dict, reach: Counter, tests: dict[str, dict[int, list[str]]]) -> dict:
     path, lines = COPY / change["file"], tests.get(change["file"], {})
     # A definition's own line runs at import, before any test; the tests of the line after it stand for it.
     line = next((n for n in range(change["line"], change["line"] + 8) if n in lines), None)
     reaching = lines.get(line, [])[:MOST_TESTS]
     # What is traced into a graph, or done in a fixture or at import, runs in one test and is looked at by others.
-    files = {test.partition("::")[0] for test in reaching}
-    others = dict.fromkeys(test for found in lines.values() for test in found if test not in reaching)
-    others = sorted(others, key=lambda test: (test.partition("::")[0] not in files, test))
+    others = sorted({test for found in lines.values() for test in found if test not in reaching}, key=reach.get)
     chosen = [*([DEFAULTS] if path.name == "recipe.py" else []), *reaching, *others][:MOST_TESTS]
+    chosen.sort(key=lambda test: reach[test])
     before = path.read_text(encoding="utf-8")
     with use_mutation(path, get_operator(change["operator"])(), change["occurrence"]):
         after = path.read_text(encoding="utf-8")
