@@ -33,7 +33,7 @@ COVERAGE = WORK / "coverage.sqlite"
 LOG = WORK / "tests.log"
 RESULTS = WORK / "results.jsonl"
 PACKAGES = ("training", "tasks", "data", "weights")
-MOST_TESTS = 40
+MOST_TESTS = 20
 DEFAULTS = "tests/test_recipe.py::test_the_page_of_fields_is_generated"  # of the fields of recipes
 SECONDS, TOO_LONG = 600, -1
 # In annotations "int | None" any other operator fails at import; a decorator's removal and an `is` for `==` of small
