@@ -97,7 +97,12 @@ def test_pictures_of_a_run_are_copied_small(tmp_path):
     Image.fromarray(noise).save(tmp_path / "curves.png")
     Image.new("RGB", (30, 20), "white").save(tmp_path / "confusion.png")
     (tmp_path / "result.json").write_text(json.dumps({"rows": [{"recipe": "a"}]}), encoding="utf-8")
-    copy_pictures([tmp_path], tmp_path / "images")
+    (tmp_path / "compared").mkdir()
+    (tmp_path / "compared" / "curves.png").write_bytes((tmp_path / "curves.png").read_bytes())
+    (tmp_path / "compared" / "result.json").write_text(
+        json.dumps({"rows": [{"recipe": "scratch/a"}]}), encoding="utf-8"
+    )
+    copy_pictures([tmp_path, tmp_path / "compared"], tmp_path / "images")
     copies = {path.name: path for path in (tmp_path / "images").iterdir()}
     assert set(copies) == {"a_curves.png", "a_confusion.png"}
     assert copies["a_curves.png"].stat().st_size <= LARGEST

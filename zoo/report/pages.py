@@ -8,7 +8,7 @@ from zoo.building import build
 from zoo.models.summary import LAYER_COLUMNS, layer_cells, layer_table
 from zoo.recipe import OWN_FILES, load_recipe, load_script
 from zoo.registry import APPLICATIONS, Card, builder_of, describe, list_models
-from zoo.report.results import best_row, is_complete, model_table
+from zoo.report.results import best_row, is_comparison, is_complete, model_table
 
 GENERATED = "<!-- written by `make results` -->"
 # The gallery in the order of history: a title, and the families below it.
@@ -112,7 +112,7 @@ def _facts(card: Card) -> list[str]:
 
 
 def _results(card: Card, rows: Sequence[Mapping[str, str]]) -> list[str]:
-    own = [row for row in rows if row["model"].partition("(")[0] == card.name]
+    own = [row for row in rows if row["model"].partition("(")[0] == card.name and not is_comparison(row)]
     complete, short = [row for row in own if is_complete(row)], [row for row in own if not is_complete(row)]
     if complete:
         text = [

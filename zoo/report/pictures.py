@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.paths import write_whole
+from zoo.report.results import is_comparison
 
 NAMES = ("curves", "confusion", "attention")  # NAME.png in the folder of a run
 LARGEST = 40_000  # bytes of a copy
@@ -14,16 +15,18 @@ LARGEST = 40_000  # bytes of a copy
 def copy_pictures(runs: Sequence[Path], folder: Path) -> None:
     """Copies the pictures of runs to `folder`/RECIPE_NAME.png, in 32 colours and at most `LARGEST` bytes each.
 
-    A larger picture is scaled down. Pictures that a run does not have are left out. Each run has a result.json, which
-    `add_results` checks.
+    A larger picture is scaled down. Pictures that a run does not have, and those of comparisons, are left out. Each run
+    has a result.json, which `add_results` checks.
     """
     for run in runs:
-        recipe = json.loads((run / "result.json").read_text(encoding="utf-8"))["rows"][0]["recipe"]
+        row = json.loads((run / "result.json").read_text(encoding="utf-8"))["rows"][0]
+        if is_comparison(row):
+            continue
         for name in NAMES:
             picture = run / f"{name}.png"
             if picture.is_file():
                 folder.mkdir(parents=True, exist_ok=True)
-                write_whole(folder / f"{recipe}_{name}.png", _small(picture))
+                write_whole(folder / f"{row['recipe']}_{name}.png", _small(picture))
 
 
 def _small(picture: Path) -> bytes:
