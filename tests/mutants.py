@@ -33,9 +33,9 @@ COVERAGE = WORK / "coverage.sqlite"
 LOG = WORK / "tests.log"
 RESULTS = WORK / "results.jsonl"
 PACKAGES = ("training", "tasks", "data", "weights")
-MOST_TESTS = 40
+MOST_TESTS = 20
 DEFAULTS = "tests/test_recipe.py::test_the_page_of_fields_is_generated"  # of the fields of recipes
-SECONDS = 240
+SECONDS, TOO_LONG = 600, -1
 # In annotations "int | None" any other operator fails at import; a decorator's removal and an `is` for `==` of small
 # values say nothing about the tests.
 LEFT_OUT = ("BinaryOperator_BitOr", "RemoveDecorator", "_Eq_Is", "_NotEq_Is")
@@ -49,12 +49,12 @@ def main() -> int:
     arguments = parser.parse_args()
     copy_checkout()
     changes = sample(arguments.count, arguments.seed)
-    tests = record_coverage()
+    reach, tests = record_coverage()
     results = read_results()
     for number, change in enumerate(changes, start=1):
         key = describe(change)
         if key not in results:
-            results[key] = try_out(change, tests)
+            results[key] = try_out(change, reach, tests)
             with RESULTS.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(results[key]) + "\n")
         print(f"{number}/{len(changes)} {results[key]['outcome']}: {key}", flush=True)
@@ -109,8 +109,8 @@ def describe(change: dict) -> str:
     return f"{change['file']}:{change['line']} {change['operator'].removeprefix('core/')} {change['occurrence']}"
 
 
-def record_coverage() -> dict[str, dict[int, list[str]]]:
-    """For each file and line, the tests that reach it, those that reach the fewest lines first."""
+def record_coverage() -> tuple[Counter, dict[str, dict[int, list[str]]]]:
+    """How many lines each test reaches; and for each file and line, the tests that reach it, fewest lines first."""
     if not COVERAGE.exists():
         options = [f"--cov=zoo/{package}" for package in PACKAGES]
         if run_tests(["-n", "2", "-m", "not full", *options, "--cov-context=test", "--cov-report="]):
@@ -129,34 +129,34 @@ def record_coverage() -> dict[str, dict[int, list[str]]]:
         reach[test] += len(lines)
         for line in lines:
             tests[str(Path(path).relative_to(COPY))][line].add(test)
-    return {
+    return reach, {
         file: {line: sorted(found, key=lambda test: (reach[test], test)) for line, found in lines.items()}
         for file, lines in tests.items()
     }
 
 
-def try_out(change: dict, tests: dict[str, dict[int, list[str]]]) -> dict:
+def try_out(change: dict, reach: Counter, tests: dict[str, dict[int, list[str]]]) -> dict:
     path, lines = COPY / change["file"], tests.get(change["file"], {})
     # A definition's own line runs at import, before any test; the tests of the line after it stand for it.
     line = next((n for n in range(change["line"], change["line"] + 8) if n in lines), None)
     reaching = lines.get(line, [])[:MOST_TESTS]
     # What is traced into a graph, or done in a fixture or at import, runs in one test and is looked at by others.
-    files = {test.partition("::")[0] for test in reaching}
-    others = dict.fromkeys(test for found in lines.values() for test in found if test not in reaching)
-    others = sorted(others, key=lambda test: (test.partition("::")[0] not in files, test))
+    others = sorted({test for found in lines.values() for test in found if test not in reaching}, key=reach.get)
     chosen = [*([DEFAULTS] if path.name == "recipe.py" else []), *reaching, *others][:MOST_TESTS]
+    chosen.sort(key=lambda test: reach[test])
     before = path.read_text(encoding="utf-8")
     with use_mutation(path, get_operator(change["operator"])(), change["occurrence"]):
         after = path.read_text(encoding="utf-8")
         changed = next(
             pair for pair in zip(before.splitlines(), after.splitlines(), strict=False) if pair[0] != pair[1]
         )
-        outcome = "caught" if chosen and run_tests(["-x", *chosen]) else "survived"
+        status = run_tests(["-x", *chosen]) if chosen else 0
+        outcome = {0: "survived", TOO_LONG: "took too long"}.get(status, "caught")
     return {**change, "outcome": outcome, "tests": len(chosen), "change": [text.strip() for text in changed]}
 
 
 def run_tests(arguments: list[str]) -> int:
-    """Runs pytest in the copy and returns its status; a test that hangs counts as failed."""
+    """Runs pytest in the copy and returns its status, or `TOO_LONG`."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     path = os.pathsep.join(filter(None, (str(COPY), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -166,7 +166,7 @@ def run_tests(arguments: list[str]) -> int:
             done = subprocess.run(command, cwd=COPY, env=environment, timeout=limit, stdout=log, stderr=log)
         return done.returncode
     except subprocess.TimeoutExpired:
-        return 1
+        return TOO_LONG
 
 
 def read_results() -> dict[str, dict]:
@@ -176,25 +176,27 @@ def read_results() -> dict[str, dict]:
 
 
 def share_caught(results: list[dict]) -> float:
-    return sum(row["outcome"] == "caught" for row in results) / len(results)
+    return sum(row["outcome"] != "survived" for row in results) / len(results)
 
 
 def report(results: list[dict], seed: int) -> str:
     left = [row for row in results if row["outcome"] == "survived"]
+    slow = [row for row in results if row["outcome"] == "took too long"]
     caught = len(results) - len(left)
     lines = [
         "# Mutation testing",
         "",
         f"`make mutants` changed the code in {len(results)} places of `zoo/training`, `zoo/tasks`, `zoo/data` and "
         f"`zoo/weights`, drawn with seed {seed}, at commit `{git('rev-parse', '--short', 'HEAD')}`. "
-        f"The tests noticed {caught} of them ({share_caught(results):.0%}).",
+        f"The tests noticed {caught} of them ({share_caught(results):.0%}): {caught - len(slow)} failed a test, "
+        f"{len(slow)} did not end within {SECONDS} seconds.",
         "",
         "| package | changes | noticed |",
         "|---|---:|---:|",
     ]
     for package in PACKAGES:
         rows = [row for row in results if row["file"].startswith(f"zoo/{package}/")]
-        lines.append(f"| `zoo/{package}` | {len(rows)} | {sum(row['outcome'] == 'caught' for row in rows)} |")
+        lines.append(f"| `zoo/{package}` | {len(rows)} | {sum(row['outcome'] != 'survived' for row in rows)} |")
     lines += ["", "## Not noticed", "", "| place | before | after |", "|---|---|---|"]
     for row in sorted(left, key=describe):
         before, after = (text.replace("|", "\\|") for text in row["change"])

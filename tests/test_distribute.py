@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import zoo
 from conftest import run, run_python
+from conftest import zoo as zoo_command
 from small_recipes import TASKS
 from zoo.distribute import sharding
 from zoo.distribute.cluster import find_workers, tf_config
@@ -315,7 +316,7 @@ def test_a_port_in_use_is_named():
             wait_for_workers(["127.0.0.1:1", f"127.0.0.1:{port}"], 1, 1.0)
 
 
-def test_invalid_arguments_are_errors(small_recipe, tmp_path, monkeypatch):
+def test_invalid_arguments_are_errors(small_recipe, tmp_path):
     with pytest.raises(UsageError, match="no strategy 'mirored'. Did you mean 'mirrored'"):
         Devices(strategy="mirored")
     with pytest.raises(UsageError, match="no cluster 'slrum'. Did you mean 'slurm'"):
@@ -332,9 +333,10 @@ def test_invalid_arguments_are_errors(small_recipe, tmp_path, monkeypatch):
         run(small_recipe(), run_dir=tmp_path, devices=Devices(strategy="multi_worker"))
     with pytest.raises(UsageError, match="accumulate_steps is 3; it must be at least 1 and divide the batch of 50"):
         small_recipe(accumulate_steps=3)
-    monkeypatch.setattr(Placement, "replicas", 30)
-    with pytest.raises(UsageError, match="batch_size is 50; with 30 replicas and accumulate_steps=2 it must"):
-        run(small_recipe(accumulate_steps=2), run_dir=tmp_path)
+    flags = ("--batch-size", "2", "--accumulate-steps", "2", "--logical-devices", "2", "--strategy", "mirrored")
+    refused = zoo_command("train", "lenet5_digits", *flags, cwd=tmp_path)
+    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
+    assert "batch_size is 2; with 2 replicas and accumulate_steps=2 it must be at least 4." in refused.stderr
 
 
 def test_every_row_of_a_batch_belongs_to_one_replica():

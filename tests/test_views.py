@@ -177,13 +177,12 @@ def test_records_have_parts_in_order(record_files):
 
 
 @pytest.mark.parametrize("buffer", [2048, 5])
-def test_a_stream_has_every_record_once_per_epoch_and_starts_at_any_step(record_files, buffer, monkeypatch):
-    monkeypatch.setattr("zoo.data.stream.BUFFER", buffer)
+def test_a_stream_has_every_record_once_per_epoch_and_starts_at_any_step(record_files, buffer):
     keras.utils.set_random_seed(1)  # as every run does
     order = EpochShuffle(len(record_files), 4, seed=3)
     sequence = [
         (int(position), int(record))
-        for position, record in record_files.shuffled(order, 0).take(3 * order.count).as_numpy_iterator()
+        for position, record in record_files.shuffled(order, 0, buffer).take(3 * order.count).as_numpy_iterator()
     ]
     assert [position for position, _ in sequence] == list(range(3 * order.count))
     records = [record for _, record in sequence]
@@ -191,7 +190,7 @@ def test_a_stream_has_every_record_once_per_epoch_and_starts_at_any_step(record_
     assert all(sorted(epoch) == list(range(order.count)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2] and epochs[0] != sorted(epochs[0])
     for step in (1, 20, 38, 39, 50, 77):
-        again = record_files.shuffled(order, step).take(30).as_numpy_iterator()
+        again = record_files.shuffled(order, step, buffer).take(30).as_numpy_iterator()
         assert [(int(p), int(r)) for p, r in again] == sequence[4 * step : 4 * step + 30]
 
 

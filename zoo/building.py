@@ -10,7 +10,7 @@ from zoo.backend import require_keras
 from zoo.errors import UsageError, nearest
 from zoo.exports.read import read_card, read_recipe
 from zoo.paths import literal_path
-from zoo.registry import Card, builder_of, describe, parameters_of
+from zoo.registry import APPLICATIONS, Card, builder_of, describe, parameters_of
 from zoo.weights.exports import export_folder, load_export
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _build_with_weights(
     """`weights` is a tag of the card, `"default"`, or the path of an export or a run. The arguments that the export's
     model was built with are the defaults."""
     tag = _tag(card, weights)
-    if card.weights.get(tag) == "keras-applications":
+    if card.weights.get(tag) == APPLICATIONS:
         from zoo.weights.keras_applications import load_imagenet
 
         model = builder(**{**card.arguments, **config})
@@ -160,7 +160,7 @@ def preprocessing(name: str, weights: str | os.PathLike[str] = "default") -> Cal
             f"{card.name} is a model for {card.task}; its exports take text, and there is no preprocessing."
         )
     tag = _tag(card, weights)
-    if card.weights.get(tag) == "keras-applications":
+    if card.weights.get(tag) == APPLICATIONS:
         from zoo.weights.keras_applications import imagenet_preprocessing
 
         return _of_images(card.name, card.input_shape[-1], imagenet_preprocessing(card))
@@ -199,7 +199,7 @@ def decode(
     tag = _tag(card, weights)
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise UsageError(f"top is {top!r}; it must be a whole number of at least 1.")
-    if card.weights.get(tag) == "keras-applications":
+    if card.weights.get(tag) == APPLICATIONS:
         from zoo.weights.keras_applications import imagenet_names
 
         labels, loss = imagenet_names(), "cross_entropy"

@@ -16,6 +16,8 @@ from zoo.errors import UsageError, ZooError, nearest
 if TYPE_CHECKING:
     import keras
 
+APPLICATIONS = "keras-applications"  # in the place of an export: weights that Keras Applications offers
+
 
 @dataclass(frozen=True, kw_only=True)
 class Card:

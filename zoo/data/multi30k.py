@@ -28,6 +28,7 @@ SUMS = {
 class Multi30k(tfds.core.GeneratorBasedBuilder):
     """Captions of 31,014 pictures in English with their translations; `test` is test_2016_flickr."""
 
+    sums = SUMS
     URLS = tuple(f"{BASE}/{name}.gz" for name in SUMS)
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=f"en-{other}") for other in ("de", "fr")]
@@ -50,8 +51,8 @@ class Multi30k(tfds.core.GeneratorBasedBuilder):
         paths = dl_manager.download({key: f"{BASE}/{name}.gz" for key, name in names.items()})
         for key, path in paths.items():
             found = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-            if found != SUMS[names[key]]:
-                raise ValueError(f"{BASE}/{names[key]}.gz has the SHA-256 {found}, not {SUMS[names[key]]}")
+            if found != self.sums[names[key]]:
+                raise ValueError(f"{BASE}/{names[key]}.gz has the SHA-256 {found}, not {self.sums[names[key]]}")
         by_split = {
             split: {language: path for (part, language), path in paths.items() if part == split} for split in FILES
         }

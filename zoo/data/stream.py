@@ -128,10 +128,10 @@ class Records:
         """Every record once, as serialized strings."""
         return self._table().flat_map(_read)
 
-    def shuffled(self, order: EpochShuffle, first_step: int) -> tf.data.Dataset:
+    def shuffled(self, order: EpochShuffle, first_step: int, buffer: int = BUFFER) -> tf.data.Dataset:
         """Endless records, as (position, serialized string), from position `first_step` · B of `order` on.
 
-        Each epoch the files come in another order, `GROUP` of them side by side, and each `BUFFER` records of theirs
+        Each epoch the files come in another order, `GROUP` of them side by side, and each `buffer` records of theirs
         are shuffled; all a function of the order's seed and the epoch. Reading starts at a group of files, so that no
         more than the records of one group are skipped.
         """
@@ -157,7 +157,7 @@ class Records:
                 return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(records, key))
 
             # Not `Dataset.shuffle`: a seed that is a tensor and a global seed do not go together there.
-            return mixed.batch(BUFFER).enumerate().flat_map(shuffled)
+            return mixed.batch(buffer).enumerate().flat_map(shuffled)
 
         records = tf.data.Dataset.counter(epoch * groups + group).flat_map(records_of).skip(skipped)
         return records.enumerate(position)

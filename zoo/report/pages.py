@@ -7,7 +7,7 @@ from pathlib import Path
 from zoo.building import build
 from zoo.models.summary import LAYER_COLUMNS, layer_cells, layer_table
 from zoo.recipe import OWN_FILES, load_recipe, load_script
-from zoo.registry import Card, builder_of, describe, list_models
+from zoo.registry import APPLICATIONS, Card, builder_of, describe, list_models
 from zoo.report.results import best_row, is_complete, model_table
 
 GENERATED = "<!-- written by `make results` -->"
@@ -21,7 +21,6 @@ HISTORY = (
     ("Recurrent networks for text", ("char_rnn", "bilstm")),
     ("Sequence to sequence", ("seq2seq",)),
 )
-APPLICATIONS = "keras-applications"  # in the place of an export: weights that Keras Applications offers
 SEQUENCES = {("T",): "a sequence of any length", ("S, T",): "a source and a target sequence of any lengths"}
 LONG_TABLE = 60  # layers; a longer table is folded
 PICTURES = {

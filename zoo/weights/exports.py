@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import UsageError, nearest
 from zoo.exports import read
 from zoo.paths import literal_path
-from zoo.registry import Card, describe
+from zoo.registry import APPLICATIONS, Card, describe
 from zoo.weights.store import export_names, stored_export
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def export_folder(card: Card, weights: str | os.PathLike[str]) -> Path:
     """The export for a tag of the card or a path."""
-    if card.weights.get(weights) == "keras-applications":
+    if card.weights.get(weights) == APPLICATIONS:
         raise UsageError(
             f"{card.name}:{weights} are weights of Keras Applications, not an export; `zoo finetune "
             f"{card.name}:{weights}` makes one."

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from zoo.registry import Card, describe
+from zoo.registry import APPLICATIONS, Card, describe
 from zoo.weights.parent import Parent, Rows
 
 if TYPE_CHECKING:
@@ -11,13 +11,12 @@ if TYPE_CHECKING:
 
 # What Keras's weights expect: VGG and ResNet take B, G, R less these means, the others R, G, B from −1 to 1.
 MEANS = (123.68, 116.779, 103.939)  # of R, G, B
-TAG = "keras-applications"  # the value of a card's tag
 
 
 def is_imagenet(reference: str) -> bool:
     """Whether a reference is MODEL:TAG of weights that Keras Applications publishes."""
     name, _, tag = str(reference).partition(":")
-    return bool(tag) and name.isidentifier() and describe(name).weights.get(tag) == TAG
+    return bool(tag) and name.isidentifier() and describe(name).weights.get(tag) == APPLICATIONS
 
 
 class ImagenetParent(Parent):
