@@ -165,7 +165,7 @@ def test_weights_stay_fixed_after_their_epochs(tmp_path):
 def test_an_epoch_may_be_a_part():
     recipe = image_recipe(epochs=9.9, batch_size=1024)
     assert recipe.total_steps(48) == 476 and recipe.to_dict()["epochs"] == 9.9
-    assert image_recipe(epochs=1.1).total_steps(10) == 11
+    assert image_recipe(epochs=1.1).total_steps(50) == 55
     assert divide_epoch(recipe, 50_000) == (48, 4)
     assert divide_epoch(replace(recipe, epochs=10), 50_000) == (48, 48)
     whole = image_recipe(epochs=2.0)

@@ -251,7 +251,7 @@ class GradientRecipe(Recipe):
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Steps of all epochs together, whatever `limit_steps` is."""
-        return math.ceil(round(self.epochs * steps_per_epoch, 6))  # 1.1 · 10 is a little more than 11
+        return math.ceil(round(self.epochs * steps_per_epoch, 6))  # 1.1 · 50 is a little more than 55
 
 
 def list_recipes() -> list[str]:
