@@ -18,6 +18,7 @@ from zoo.recipe import load_recipe
 from zoo.tasks.image_classification.preprocessing import augment
 from zoo.training.descent import divide_epoch
 from zoo.training.optimizers import learning_rate
+from zoo.training.training import Interrupted
 
 
 def small_net(*, input_shape=(8, 8, 1), num_classes=10, name="small_whitened"):
@@ -160,6 +161,21 @@ def test_weights_stay_fixed_after_their_epochs(tmp_path):
         for path, value in kept.epochs[epoch].items():
             fixed = path == "whiten/kernel" or epoch >= after.get(path, 3)
             assert np.array_equal(value, kept.epochs[epoch - 1][path]) == fixed, (path, epoch)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_run_stopped_in_its_last_validation_has_the_same_rows(error, tmp_path, small_recipe):
+    class Stop(keras.callbacks.Callback):
+        def on_test_begin(self, logs=None):
+            if int(self.model.optimizer.iterations.numpy()) == 37:
+                raise error
+
+    recipe = small_recipe(epochs=1.48, steps_per_execution=1)  # of 25 steps
+    with pytest.raises((Interrupted, RuntimeError)):
+        run(recipe, run_dir=tmp_path / "run", callbacks=[Stop()], save_seconds=0.0)
+    run(recipe, run_dir=tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [25, 37]
 
 
 def test_an_epoch_may_be_a_part():

@@ -87,6 +87,10 @@ class GradientDescent:
             total=recipe.total_steps(self.steps_per_epoch),
         )
 
+    def ends_epoch(self, step: int) -> bool:
+        """Whether the epoch ends with this step; the last epoch may be shorter than the others."""
+        return step % self.steps_per_epoch == 0 or step == self.total
+
     def frozen_at(self, step: int) -> set[str]:
         """The paths of the weights that stay fixed from this step to the end of its phase."""
         first = self._first_frozen if step < self.frozen_steps else set()
@@ -116,7 +120,7 @@ class GradientDescent:
             step = self.run.step
             if self.placement.multi_worker:  # the workers are at different steps
                 where = "from the last checkpoint"
-            elif step % self.steps_per_epoch or len(self.run.rows) * self.steps_per_epoch == step:
+            elif not self.ends_epoch(step) or (self.run.rows[-1]["step"] if self.run.rows else 0) == step:
                 self.save()
                 where = "from there"
             else:  # during validation, so that the epoch has no row yet
