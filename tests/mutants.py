@@ -33,9 +33,9 @@ COVERAGE = WORK / "coverage.sqlite"
 LOG = WORK / "tests.log"
 RESULTS = WORK / "results.jsonl"
 PACKAGES = ("training", "tasks", "data", "weights")
-MOST_TESTS = 20
+MOST_TESTS = 150
 DEFAULTS = "tests/test_recipe.py::test_the_page_of_fields_is_generated"  # of the fields of recipes
-SECONDS, TOO_LONG = 600, -1
+SECONDS = 240  # for the tests of a change; many are cheap, and those run first
 # In annotations "int | None" any other operator fails at import; a decorator's removal and an `is` for `==` of small
 # values say nothing about the tests.
 LEFT_OUT = ("BinaryOperator_BitOr", "RemoveDecorator", "_Eq_Is", "_NotEq_Is")
@@ -150,13 +150,12 @@ def try_out(change: dict, reach: Counter, tests: dict[str, dict[int, list[str]]]
         changed = next(
             pair for pair in zip(before.splitlines(), after.splitlines(), strict=False) if pair[0] != pair[1]
         )
-        status = run_tests(["-x", *chosen]) if chosen else 0
-        outcome = {0: "survived", TOO_LONG: "took too long"}.get(status, "caught")
+        outcome = "caught" if chosen and run_tests(["-x", *chosen]) else "survived"
     return {**change, "outcome": outcome, "tests": len(chosen), "change": [text.strip() for text in changed]}
 
 
 def run_tests(arguments: list[str]) -> int:
-    """Runs pytest in the copy and returns its status, or `TOO_LONG`."""
+    """Runs pytest in the copy and returns its status; 0 also if none failed within the time limit of a change."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     path = os.pathsep.join(filter(None, (str(COPY), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -166,7 +165,7 @@ def run_tests(arguments: list[str]) -> int:
             done = subprocess.run(command, cwd=COPY, env=environment, timeout=limit, stdout=log, stderr=log)
         return done.returncode
     except subprocess.TimeoutExpired:
-        return TOO_LONG
+        return 0
 
 
 def read_results() -> dict[str, dict]:
@@ -176,27 +175,26 @@ def read_results() -> dict[str, dict]:
 
 
 def share_caught(results: list[dict]) -> float:
-    return sum(row["outcome"] != "survived" for row in results) / len(results)
+    return sum(row["outcome"] == "caught" for row in results) / len(results)
 
 
 def report(results: list[dict], seed: int) -> str:
     left = [row for row in results if row["outcome"] == "survived"]
-    slow = [row for row in results if row["outcome"] == "took too long"]
     caught = len(results) - len(left)
     lines = [
         "# Mutation testing",
         "",
         f"`make mutants` changed the code in {len(results)} places of `zoo/training`, `zoo/tasks`, `zoo/data` and "
         f"`zoo/weights`, drawn with seed {seed}, at commit `{git('rev-parse', '--short', 'HEAD')}`. "
-        f"The tests noticed {caught} of them ({share_caught(results):.0%}): {caught - len(slow)} failed a test, "
-        f"{len(slow)} did not end within {SECONDS} seconds.",
+        f"The tests noticed {caught} of them ({share_caught(results):.0%}). "
+        f"At most {MOST_TESTS} tests and {SECONDS} seconds are spent on a change.",
         "",
         "| package | changes | noticed |",
         "|---|---:|---:|",
     ]
     for package in PACKAGES:
         rows = [row for row in results if row["file"].startswith(f"zoo/{package}/")]
-        lines.append(f"| `zoo/{package}` | {len(rows)} | {sum(row['outcome'] != 'survived' for row in rows)} |")
+        lines.append(f"| `zoo/{package}` | {len(rows)} | {sum(row['outcome'] == 'caught' for row in rows)} |")
     lines += ["", "## Not noticed", "", "| place | before | after |", "|---|---|---|"]
     for row in sorted(left, key=describe):
         before, after = (text.replace("|", "\\|") for text in row["change"])

@@ -7,6 +7,7 @@ import tensorflow as tf
 import zoo
 from conftest import run
 from zoo.data.arrays import array_splits
+from zoo.data.images import load_images
 from zoo.data.views import whole
 from zoo.exports import read
 from zoo.tasks.table import load_predictor
@@ -34,6 +35,14 @@ def test_a_run_on_arrays_is_that_on_the_data_set(small_recipe, data, tmp_path):
     images, labels = data["train"]
     with pytest.raises(zoo.ZooError, match="data of .* changed"):
         run(small_recipe(), run_dir=tmp_path / "arrays", data={**data, "train": (images, labels[::-1])})
+
+
+def test_the_classes_of_arrays_are_counted_and_those_of_a_known_set_named():
+    images, labels = np.zeros((6, 8, 8, 1), np.uint8), np.array([0, 0, 0, 1, 1, 2])
+    own = load_images("arrays", whole((8, 8, 1)), given={"train": (images, labels), "test": (images[:1], labels[:1])})
+    assert own.found.splitlines()[1:] == ["  0: 3 train, 1 test", "  1: 2 train, 0 test", "  2: 1 train, 0 test"]
+    known = load_images("digits", whole((8, 8, 1)))
+    assert known.found.splitlines()[1:] == ["  classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"]
 
 
 @pytest.mark.parametrize("batched", [False, True])

@@ -54,6 +54,14 @@ def test_batches_depend_on_the_step_and_the_row_alone(field):
     assert len(np.unique(whole[0]["share"])) > 10
 
 
+def test_shares_are_drawn_from_a_stream_of_their_own():
+    recipe = image_recipe(**SMALL, mixup=1.0, seed=5)
+    share = next(iter(prepared(recipe).training_batches(7)))["share"]
+    for seed in (5, 5 + 2**32):  # those of the two orders, and of what augments the images
+        used = BatchRNG(tf.constant([seed, 7], tf.int64), 32, tf.range(32)).beta(1.0)
+        assert np.abs(used - share).max() > 0.1
+
+
 def test_the_loss_is_that_of_both_labels():
     task = prepared(image_recipe(**SMALL, mixup=1.0))
     batch = next(iter(task.training_batches(0)))

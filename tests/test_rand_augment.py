@@ -42,6 +42,15 @@ def test_operations_on_colours_are_those_of_pillow(name, strength, picture):
     assert np.abs(ours - theirs).max() <= 2, name  # Pillow rounds in between
 
 
+def test_sharpness_of_small_pictures_is_that_of_pillow(picture):
+    for size in (2, 3):  # without, and with an inner pixel
+        small = picture[:size, 10 : 10 + size].copy()
+        small[size // 2, size // 2] = 255
+        ours = apply(OPERATIONS["sharpness"], tf.constant(small), -0.9).numpy().astype(int)
+        theirs = np.asarray(PILLOW["sharpness"](Image.fromarray(small), -0.9)).astype(int)
+        assert np.abs(ours - theirs).max() <= 2 and (np.abs(ours - small).max() > 20) == (size == 3)
+
+
 def test_a_translation_is_that_of_pillow(picture):
     strength = 331 / 150 * 4 / 40  # four pixels
     ours = apply(OPERATIONS["translate_x"], tf.constant(picture), strength).numpy()

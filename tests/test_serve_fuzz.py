@@ -127,6 +127,14 @@ SCHEMA = {
         },
         "/v1/models/{model}:classify": {"post": {"examples": {"type": "array"}, "context": {"type": "object"}}},
         "/v1/models/{model}:regress": {"post": {"examples": {"type": "array"}, "context": {"type": "object"}}},
+        "/v1/models/{model}:generate": {
+            "post": {
+                "prompt": {"type": "string"},
+                "length": {"type": "integer"},
+                "temperature": {"type": "number"},
+                "seed": {"type": "integer"},
+            }
+        },
         "/healthz": {"get": {}},
         "/page/models": {"get": {}},
         "/monitoring/prometheus/metrics": {"get": {}},

@@ -234,12 +234,13 @@ def test_suspicious_tables_give_warnings(tmp_path):
         "one\tneg\u200b",
         'the "best"\tPos',
         '"quoted"\tpos',
+        '"quoted, too"\tneg',
         "cafe\u0301\tneg",
     ]
     data = labelled(table(tmp_path, rows))
     warnings = "\n".join(data.warnings)
     assert (
-        "1 of 606 rows have a cell in double quotes" in warnings and "the label 'NaN', which programs write" in warnings
+        "2 of 607 rows have a cell in double quotes" in warnings and "the label 'NaN', which programs write" in warnings
     )
     assert "the labels 'Pos' and 'pos' differ in case or spacing only" in warnings
     assert "the labels 'neg' and 'neg\\u200b' differ" in warnings
