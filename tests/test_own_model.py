@@ -1,5 +1,6 @@
 """The script and the commands of docs/own-model.md."""
 
+import json
 import re
 import shlex
 
@@ -25,6 +26,8 @@ def test_the_document_is_true(tmp_path):
     dry, trained, predicted, built = said.values()
     assert "Dry run of tiny_net_digits finished" in dry
     assert (tmp_path / "runs" / "tiny_net" / "export").is_dir() and "test accuracy" in trained
+    ran = json.loads((tmp_path / "runs" / "tiny_net" / "result.json").read_text())
+    assert ran["rows"][0]["command"] == "python tiny_net.py --epochs 3 --model.width 16"
     assert re.fullmatch(r"digit\.png: \d \(\d+\.\d%\)", predicted.strip().splitlines()[-1])
     assert built.split()[-1] == str(9 * 16 + 16 + 9 * 16 * 32 + 32 + 32 * 10 + 10)
 

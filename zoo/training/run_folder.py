@@ -140,8 +140,6 @@ def environment() -> dict[str, Any]:
             ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty"], capture_output=True, text=True
         )
         commit = done.stdout.strip() or None
-    program = Path(sys.argv[0])
-    name = f"python recipes/{program.name}" if program.suffix == ".py" else program.name
     arguments = sys.argv[1:]
     if "--run-dir" in arguments:  # the folder does not affect results
         at = arguments.index("--run-dir")
@@ -151,5 +149,15 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "hardware": hardware(),
         "commit": commit or f"version {zoo.__version__}",
-        "command": " ".join([name, *map(shlex.quote, arguments)]),
+        "command": " ".join([_program(root), *map(shlex.quote, arguments)]),
     }
+
+
+def _program(root: Path) -> str:
+    """The program that runs: a script of the checkout at `root` by its path in it, another one by its name."""
+    program = Path(sys.argv[0])
+    if program.suffix != ".py":
+        return program.name
+    script = Path(getattr(sys.modules["__main__"], "__file__", program))  # absolute, also if the folder was changed
+    inside = script.name == program.name and script.is_relative_to(root)
+    return f"python {script.relative_to(root) if inside else program.name}"
