@@ -61,7 +61,7 @@ def test_the_commands_of_a_page_exist(name):
             assert (ROOT / "saved_models" / words[1]).is_dir()
         else:
             assert words == ["serve", "saved_models"]
-    assert bool(commands) == (name not in ("airbench94", "inception_v3")) or describe(name).weights
+    assert bool(commands) == (name != "inception_v3") or describe(name).weights
 
 
 def test_links_lead_to_files():

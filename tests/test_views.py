@@ -328,7 +328,10 @@ def test_windows_larger_than_the_picture_are_named(changes, said):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"test_views": "ten_crops"}, "test_views is 'ten_crops'; it must be 'centre' with crop='none'"),
+        (
+            {"test_views": "ten_crops"},
+            "test_views is 'ten_crops'; it must be 'centre', 'mirror' or 'mirror_shift' with crop='none'",
+        ),
         ({"crop": "square", "pad": 2}, "pad is 2"),
         ({"train_sizes": (50, 40)}, "train_sizes is"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import itertools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType, ModuleType
@@ -89,8 +90,9 @@ class GradientRecipe(Recipe):
     preprocessing_fields: ClassVar[tuple[str, ...]] = ()  # what the weights expect of the inputs
     data_fields: ClassVar[tuple[str, ...]] = ()  # what belongs to one data set and not to another
 
-    epochs: int
-    """Passes over the training split."""
+    epochs: int | float
+    """Passes over the training split; with a fraction, such as 9.9, the last one is shorter, and its steps are rounded
+    up."""
     batch_size: int
     """Examples per step, over all devices. Batches are always full: an epoch's remainder starts the next epoch."""
     steps_per_epoch: int | None = None
@@ -103,13 +105,16 @@ class GradientRecipe(Recipe):
     has no field below."""
     learning_rate: float
     """Initial learning rate; the peak rate where a schedule warms up."""
-    schedule: Literal["constant", "piecewise", "exponential", "cosine"] = "constant"
-    """constant; piecewise: schedule_factors times the initial rate from each of schedule_epochs on; exponential:
-    multiplied by schedule_factors[0] every schedule_epochs[0] epochs; cosine: decays to zero at the end."""
+    schedule: Literal["constant", "piecewise", "linear", "exponential", "cosine"] = "constant"
+    """constant; piecewise: schedule_factors times the initial rate from each of schedule_epochs on; linear:
+    schedule_factors times the learning rate at schedule_epochs, and linear between them; exponential: multiplied by
+    schedule_factors[0] every schedule_epochs[0] epochs; cosine: decays to zero at the end."""
     schedule_epochs: tuple[float, ...] = ()
-    """For piecewise: the epochs at which the rate changes. For exponential: one value, the epochs between changes."""
+    """For piecewise: the epochs at which the rate changes. For linear: the epochs of at least two rates; before the
+    first and after the last epoch the rate is constant. For exponential: one value, the epochs between changes."""
     schedule_factors: tuple[float, ...] = ()
-    """For piecewise: the rate divided by the initial rate, from each of those epochs on. For exponential: one value."""
+    """For piecewise: the rate divided by the initial rate, from each of those epochs on. For linear: the rate at each
+    of those epochs divided by learning_rate. For exponential: one value."""
     warmup_epochs: float = 0.0
     """For cosine: epochs of linear warm-up from zero."""
     momentum: float = 0.0
@@ -131,6 +136,8 @@ class GradientRecipe(Recipe):
     learning rate times this times the weight is subtracted from it (Loshchilov & Hutter 2019)."""
     decayed_weights: tuple[str, ...] = ("*kernel",)
     """Patterns of the paths of the weights that decay; by default all kernels, but no biases or normalisation."""
+    weight_decay_factors: Mapping[str, float] = field(default_factory=dict)
+    """For coupled weight decay: patterns of weight paths and the factor of weight_decay for those weights."""
 
     weights: str | None = None
     """The export that training starts from: its path, its name or MODEL:TAG. None: from a fresh initialisation."""
@@ -143,6 +150,9 @@ class GradientRecipe(Recipe):
     frozen_epochs: int = 0
     """With weights: the first of the epochs, in which the frozen weights stay fixed. In the epochs after them all
     weights train at a tenth of the rate. Each of the two phases has its own warm-up and decay."""
+    frozen_after: Mapping[str, int] = field(default_factory=dict)
+    """Patterns of weight paths and the number of epochs after which those weights stay fixed, with their batch
+    normalisation in inference mode."""
     depth_decay: float = 1.0
     """The rate of a weight is multiplied by this to the power of its depth: the number of layers with kernels between
     it and the output."""
@@ -155,6 +165,14 @@ class GradientRecipe(Recipe):
     average_momentum: float = 0.999
     """For keep=average: decay of the moving average per step. It spans about 1/(1 - average_momentum) steps, so a
     short run needs a smaller value."""
+    lookahead_steps: int = 0
+    """Every this many steps a second set of weights and normalisation statistics is moved towards those in training,
+    which then continue from it (Lookahead, Zhang et al. 2019); the second set is the result. 0: none."""
+    lookahead_decay: float = 0.5
+    """With lookahead_steps: the part of the second set that is kept each time."""
+    lookahead_power: float = 0.0
+    """With lookahead_steps: lookahead_decay is multiplied by this power of the step divided by the number of steps, so
+    that with a positive power less is kept early in training."""
 
     accumulate_steps: int = 1
     """Process each device's part of a batch in this number of pieces and sum their gradients, for batches that do not
@@ -169,7 +187,10 @@ class GradientRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.epochs == int(self.epochs):
+            object.__setattr__(self, "epochs", int(self.epochs))
         self._require("epochs", self.epochs >= 1, "at least 1")
+        self._require("epochs", not self.frozen_epochs or type(self.epochs) is int, "a whole number with frozen_epochs")
         self._require("batch_size", self.batch_size >= 1, "at least 1")
         self._require("learning_rate", self.learning_rate >= 0, "0 or more")
         self._require("steps_per_execution", self.steps_per_execution >= 1, "at least 1")
@@ -179,6 +200,16 @@ class GradientRecipe(Recipe):
         self._require("limit_steps", self.limit_steps is None or self.limit_steps >= 1, "at least 1")
         self._require("steps_per_epoch", self.steps_per_epoch is None or self.steps_per_epoch >= 1, "at least 1")
         self._require("weight_decay", self.weight_decay >= 0, "0 or more")
+        coupled = self.optimizer != "adamw" or not self.weight_decay_factors
+        self._require("weight_decay_factors", coupled, "empty with adamw")
+        positive = all(factor >= 0 for factor in self.weight_decay_factors.values())
+        self._require("weight_decay_factors", positive, "patterns with factors of 0 or more")
+        whole = all(type(count) is int and count >= 1 for count in self.frozen_after.values())
+        self._require("frozen_after", whole, "patterns with whole numbers of epochs, at least 1")
+        self._require("lookahead_steps", self.lookahead_steps >= 0, "0 or more")
+        self._require("lookahead_decay", 0 <= self.lookahead_decay < 1, "at least 0 and below 1")
+        self._require("lookahead_power", self.lookahead_power >= 0, "0 or more")
+        self._require("keep", not self.lookahead_steps or self.keep == "last", "'last' with lookahead_steps")
         self._require("depth_decay", 0 < self.depth_decay <= 1, "above 0 and at most 1")
         self._require("early_stopping", self.early_stopping is None or self.early_stopping >= 1, "at least 1")
         self._require("frozen_epochs", 0 <= self.frozen_epochs <= self.epochs, f"from 0 to the {self.epochs} epochs")
@@ -202,6 +233,8 @@ class GradientRecipe(Recipe):
     def _check_schedule(self) -> None:
         if self.schedule == "exponential":
             self._require("schedule_epochs", len(self.schedule_epochs) == 1, "one value for an exponential schedule")
+        if self.schedule == "linear":
+            self._require("schedule_epochs", len(self.schedule_epochs) >= 2, "at least two values for linear")
         if len(self.schedule_epochs) != len(self.schedule_factors):
             raise UsageError(
                 f"{self.name}: schedule_epochs has {len(self.schedule_epochs)} values and schedule_factors "
@@ -209,9 +242,16 @@ class GradientRecipe(Recipe):
             )
         rising = all(one < other for one, other in itertools.pairwise(self.schedule_epochs))
         self._require("schedule_epochs", rising, "in ascending order")
-        self._require("schedule_epochs", all(epoch > 0 for epoch in self.schedule_epochs), "positive")
+        if self.schedule == "linear":
+            self._require("schedule_epochs", all(epoch >= 0 for epoch in self.schedule_epochs), "0 or more")
+        else:
+            self._require("schedule_epochs", all(epoch > 0 for epoch in self.schedule_epochs), "positive")
         self._require("schedule_factors", all(factor >= 0 for factor in self.schedule_factors), "0 or more")
         self._require("warmup_epochs", 0 <= self.warmup_epochs <= self.epochs, f"from 0 to the {self.epochs} epochs")
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Steps of all epochs together, whatever `limit_steps` is."""
+        return math.ceil(round(self.epochs * steps_per_epoch, 6))  # 1.1 · 50 is a little more than 55
 
 
 def list_recipes() -> list[str]:

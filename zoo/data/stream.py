@@ -20,6 +20,7 @@ class BatchRNG:
     seed: tf.Tensor  # (2,)
     count: int  # rows of the whole batch
     rows: tf.Tensor  # (n,), those that are asked for
+    second_side: tf.Tensor | None = None  # bool (n,), see `second_sides`; None where the examples are streamed
 
     def split(self) -> tuple["BatchRNG", "BatchRNG"]:
         """Two of them, independent of each other."""
@@ -84,7 +85,8 @@ class EpochShuffle:
                 max_index=tf.constant(self.count - 1, tf.int64),
                 rounds=4,
             )
-            fetched = fetch(indices, BatchRNG(tf.stack([tf.constant(self.seed, tf.int64), number]), count, offsets))
+            rng = BatchRNG(tf.stack([tf.constant(self.seed, tf.int64), number]), count, offsets)
+            fetched = fetch(indices, replace(rng, second_side=second_sides(indices, epochs, self.seed)))
             return tf.nest.map_structure(lambda row: tf.reshape(row, [steps, len(rows), *row.shape[1:]]), fetched)
 
         # Chunks begin at the same positions as in a run that never stopped, so that their seeds are the same.
@@ -92,6 +94,13 @@ class EpochShuffle:
             chunk, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
         return chunks.unbatch().skip(first_step % steps).prefetch(tf.data.AUTOTUNE)
+
+
+def second_sides(indices: tf.Tensor, epochs: tf.Tensor, seed: int) -> tf.Tensor:
+    """Which of two sides examples (n,) show in their epochs (n,), bool (n,): a side that is random in epoch 0, a
+    function of the seed and the index, and the other side in each epoch after it (Jordan 2024, section 3.6)."""
+    random = tf.strings.to_hash_bucket_strong(tf.strings.as_string(indices), 2, key=[seed, 0])
+    return (random + tf.cast(epochs, tf.int64)) % 2 == 1
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,26 @@ def ten_crops(images: tf.Tensor, size: tuple[int, int]) -> list[tf.Tensor]:
     return five + [view[:, :, ::-1] for view in five]
 
 
+def reflected(images: tf.Tensor, margin: int) -> tf.Tensor:
+    """Images (N, H, W, C) with a margin on each side that mirrors them, without the pixels of the edge themselves."""
+    return tf.pad(images, [[0, 0], [margin, margin], [margin, margin], [0, 0]], "REFLECT")
+
+
+def mirror_views(images: tf.Tensor, *, shifted: bool) -> list[tuple[float, tf.Tensor]]:
+    """Views (N, H, W, C) of images of that shape, with weights whose sum is 1 (Jordan 2024, section 3.5).
+
+    They are the image and its mirror image; with `shifted` also both shifted by one pixel up and left and by one down
+    and right, a quarter of the weight each, where the edge is filled by reflection.
+    """
+    weighted = [(1.0, images)]
+    if shifted:
+        height, width = images.shape[1:3]
+        wide = reflected(images, 1)
+        moved = [wide[:, 2:, 2:], wide[:, :height, :width]]
+        weighted = [(0.5, images), *((0.25, view) for view in moved)]
+    return [(weight / 2, view) for weight, own in weighted for view in (own, own[:, :, ::-1])]
+
+
 def random_window(
     images: tf.Tensor, size: tuple[int, int], drawn: tf.Tensor, mirrored: tf.Tensor | None = None, margin: int = 0
 ) -> tf.Tensor:

@@ -161,6 +161,11 @@ class Task(abc.ABC):
         """Raises `UsageError` for a model whose inputs or outputs do not fit the data; `prepare` has run."""
         return None
 
+    def adapt(self, model: "keras.Model") -> None:
+        """Sets the weights that are learned from the training data before training, by default none; `prepare` has
+        run. It is called only where training starts from a fresh initialisation."""
+        return None
+
     def new_weights(self, model: "keras.Model") -> "list[keras.Variable]":
         """The weights that `parent` does not have, by default none; `prepare` has run. They keep their fresh values."""
         return []

@@ -43,7 +43,7 @@ class Progress(keras.callbacks.Callback):
                 f"Loss is not finite (NaN or Inf): {float(logs['loss'])} {where}. {kept} Try a smaller --learning-rate."
             )
         self.good_step = step
-        if step % self.descent.steps_per_epoch:  # the last step of an epoch is saved with its row, after validation
+        if not self.descent.ends_epoch(step):  # the last step of an epoch is saved with its row, after validation
             self.descent.save_periodically()
 
     def on_epoch_end(self, epoch, logs=None):

@@ -15,6 +15,7 @@ from zoo.paths import literal_path
 from zoo.recipe import GradientRecipe, list_recipes, load_recipe
 from zoo.training import optimizers, phases
 from zoo.training.callbacks import Progress, Snapshot
+from zoo.training.lookahead import Lookahead
 from zoo.training.step import Trainer
 from zoo.training.training import Interrupted, Training
 
@@ -26,9 +27,12 @@ class GradientDescent:
         self.run, self.recipe, self.task, self.placement = run, run.recipe, run.task, run.placement
         recipe: GradientRecipe = self.recipe
         self.steps_per_epoch, self.execution = divide_epoch(recipe, self.task.train_examples)
-        self.total = min(recipe.epochs * self.steps_per_epoch, recipe.limit_steps or sys.maxsize)
+        self.total = min(recipe.total_steps(self.steps_per_epoch), recipe.limit_steps or sys.maxsize)
         self.frozen_steps = recipe.frozen_epochs * self.steps_per_epoch
         run.planned_steps = self._planned_steps()
+        head = self.task.head(run.model) if recipe.frozen_epochs and not recipe.frozen else ()
+        self._first_frozen = phases.frozen_paths(recipe, run.model, head)
+        self._frozen_after = phases.frozen_after(recipe, run.model, self.steps_per_epoch)
         self.model = self._trainer(run.model)
         run.counter = self.model.optimizer.iterations.value
         self.best = [tf.Variable(v.value) for v in self.model.variables] if recipe.keep == "best" else []
@@ -42,13 +46,12 @@ class GradientDescent:
     def _planned_steps(self) -> int:
         """Steps of the whole training as the recipe's script has it; a run may be told to stop earlier."""
         plan = load_recipe(self.recipe.name) if self.recipe.name in list_recipes() else self.recipe
-        return min(plan.epochs * self.steps_per_epoch, plan.limit_steps or sys.maxsize)
+        return min(plan.total_steps(self.steps_per_epoch), plan.limit_steps or sys.maxsize)
 
     def _trainer(self, net: keras.Model) -> Trainer:
         recipe, paths = self.recipe, [weight.path for weight in net.trainable_variables]
-        decayed = optimizers.matching(recipe.decayed_weights if recipe.weight_decay else (), paths, "decayed_weights")
+        decayed = optimizers.decay_factors(recipe, paths)
         undecayed = [weight for weight in net.trainable_variables if weight.path not in decayed]
-        head = self.task.head(net) if recipe.frozen_epochs and not recipe.frozen else ()
         depths = phases.depths(net) if recipe.depth_decay < 1 else None
         compiled = uses_xla(recipe, self.placement)
         for layer in net.layers:
@@ -59,10 +62,10 @@ class GradientDescent:
                 net,
                 self.task,
                 weight_decay=0.0 if recipe.optimizer == "adamw" else recipe.weight_decay,
-                decayed=() if recipe.optimizer == "adamw" else decayed,
+                decayed={} if recipe.optimizer == "adamw" else decayed,
                 accumulate_steps=recipe.accumulate_steps,
                 streams=self._stream_counts(net),
-                frozen=phases.frozen_paths(recipe, net, head),
+                lookahead=self._lookahead(net),
             )
             model.compile(
                 optimizer=optimizers.optimizer(recipe, self.steps_per_epoch, paths, depths, undecayed),
@@ -71,6 +74,27 @@ class GradientDescent:
             )
             model.optimizer.build(model.trainable_variables)  # a checkpoint restores into its variables
         return model
+
+    def _lookahead(self, net: keras.Model) -> Lookahead | None:
+        recipe = self.recipe
+        if not recipe.lookahead_steps:
+            return None
+        return Lookahead(
+            net.variables,
+            every=recipe.lookahead_steps,
+            decay=recipe.lookahead_decay,
+            power=recipe.lookahead_power,
+            total=recipe.total_steps(self.steps_per_epoch),
+        )
+
+    def ends_epoch(self, step: int) -> bool:
+        """Whether the epoch ends with this step; the last epoch may be shorter than the others."""
+        return step % self.steps_per_epoch == 0 or step == self.total
+
+    def frozen_at(self, step: int) -> set[str]:
+        """The paths of the weights that stay fixed from this step to the end of its phase."""
+        first = self._first_frozen if step < self.frozen_steps else set()
+        return first | {path for path, end in self._frozen_after.items() if end <= step}
 
     def _stream_counts(self, net: keras.Model) -> tuple[int, int]:
         """The rows of training and validation batches, where the task carries state."""
@@ -96,7 +120,7 @@ class GradientDescent:
             step = self.run.step
             if self.placement.multi_worker:  # the workers are at different steps
                 where = "from the last checkpoint"
-            elif step % self.steps_per_epoch or len(self.run.rows) * self.steps_per_epoch == step:
+            elif not self.ends_epoch(step) or (self.run.rows[-1]["step"] if self.run.rows else 0) == step:
                 self.save()
                 where = "from there"
             else:  # during validation, so that the epoch has no row yet
@@ -105,7 +129,9 @@ class GradientDescent:
                 f"Stopped at step {step:,} of {self.total:,}. Run the same command to resume {where} "
                 f"({self.run.folder})."
             ) from None
-        self.model.freeze(False)
+        self.model.freeze(())
+        if self.model.lookahead:
+            self.model.lookahead.finish()
         if self.best:
             for variable, value in zip(self.model.variables, self.best, strict=True):
                 variable.assign(value)
@@ -123,7 +149,8 @@ class GradientDescent:
     def _segments(self) -> list[tuple[int, int, int]]:
         """What is left to do, as calls of `fit`: the first epoch, the epoch to end before, the steps of each."""
         step, segments = self.run.step, []
-        for end in sorted({min(self.frozen_steps, self.total), self.total}):  # the ends of the phases
+        ends = {self.frozen_steps, self.total, *self._frozen_after.values()}
+        for end in sorted({min(end, self.total) for end in ends}):  # the ends of the phases
             segments += self._segments_to(step, end)
             step = max(step, end)
         return segments
@@ -137,7 +164,7 @@ class GradientDescent:
         if whole := max(0, end - step) // size:
             segments.append((step // size, step // size + whole, size))
             step += whole * size
-        if step < end:  # limit_steps ends within an epoch
+        if step < end:  # limit_steps or a fraction of epochs ends within an epoch
             segments.append((step // size, step // size + 1, end - step))
         return segments
 
@@ -145,7 +172,7 @@ class GradientDescent:
         raw = Snapshot(self.model) if self.recipe.keep == "average" and not last else None
         validation = self.task.validation_batches()
         batch_size = self.recipe.batch_size
-        self.model.freeze(self.run.step < self.frozen_steps)
+        self.model.freeze(self.frozen_at(self.run.step))
         batches = self.task.training_batches(self.run.step, self.placement.rows_of(batch_size))
         verbose = "auto" if sys.stdout.isatty() else 2
         self.model.fit(
@@ -189,6 +216,7 @@ class GradientDescent:
                 "metrics": [v.value for v in self.model.metrics_variables],
                 "best": self.best,
                 "streams": self.streams,
+                **({"lookahead": self.model.lookahead.slow} if self.model.lookahead else {}),
             }
         )
         if saved is None:
@@ -234,7 +262,7 @@ def divide_epoch(recipe: GradientRecipe, examples: int) -> tuple[int, int]:
     limit = recipe.steps_per_execution
 
     def divisor(n: int) -> int:
-        n = math.gcd(n, recipe.limit_steps or n)
+        n = math.gcd(n, recipe.limit_steps or n, recipe.total_steps(n))
         return max(k for k in range(1, min(limit, n) + 1) if n % k == 0)
 
     choices = [steps] if recipe.steps_per_epoch else range(steps, steps - steps // 200 - 1, -1)

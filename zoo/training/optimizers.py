@@ -1,5 +1,6 @@
 """A recipe's fields turned into a Keras optimizer with its schedule."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
@@ -16,7 +17,7 @@ Rate = float | keras.optimizers.schedules.LearningRateSchedule
 
 def learning_rate(recipe: Recipe, steps_per_epoch: int) -> Rate:
     """The recipe's schedule, as a function of the step."""
-    total, frozen = (epochs * steps_per_epoch for epochs in (recipe.epochs, recipe.frozen_epochs))
+    total, frozen = recipe.total_steps(steps_per_epoch), recipe.frozen_epochs * steps_per_epoch
     if frozen in (0, total):
         return _schedule(recipe, recipe.learning_rate, total, steps_per_epoch)
     rates = (recipe.learning_rate, SECOND_PHASE * recipe.learning_rate)
@@ -31,6 +32,9 @@ def _schedule(recipe: Recipe, rate: float, total: int, steps_per_epoch: int) -> 
         rates = [rate * factor for factor in (1.0, *recipe.schedule_factors)]
         # Keras holds a rate up to and including its boundary, counted from step 0.
         return keras.optimizers.schedules.PiecewiseConstantDecay([step - 1 for step in boundaries], rates)
+    if recipe.schedule == "linear":
+        steps = [round(epoch * steps_per_epoch) for epoch in recipe.schedule_epochs]
+        return Interpolated(steps, [rate * factor for factor in recipe.schedule_factors])
     if recipe.schedule == "exponential":
         steps = max(1, round(recipe.schedule_epochs[0] * steps_per_epoch))
         return keras.optimizers.schedules.ExponentialDecay(rate, steps, recipe.schedule_factors[0], staircase=True)
@@ -44,6 +48,23 @@ def _schedule(recipe: Recipe, rate: float, total: int, steps_per_epoch: int) -> 
             0.0, max(1, total - warmup), warmup_target=rate, warmup_steps=warmup
         )
     return rate
+
+
+class Interpolated(keras.optimizers.schedules.LearningRateSchedule):
+    """The rates at some steps, in ascending order, linear between them and constant outside."""
+
+    def __init__(self, steps: Sequence[int], rates: Sequence[float]):
+        self.steps, self.rates = list(steps), list(rates)
+
+    def __call__(self, step):
+        step = tf.cast(step, tf.float32)
+        rate = tf.constant(self.rates[0], tf.float32)
+        for (start, first), (end, last) in itertools.pairwise(zip(self.steps, self.rates, strict=True)):
+            rate += (last - first) * tf.clip_by_value((step - start) / max(1, end - start), 0.0, 1.0)
+        return rate
+
+    def get_config(self):
+        return {"steps": self.steps, "rates": self.rates}
 
 
 class TwoPhases(keras.optimizers.schedules.LearningRateSchedule):
@@ -173,6 +194,13 @@ def rate_factors(recipe: Recipe, paths: Sequence[str], depths: Mapping[str, int]
     stated = matching(recipe.learning_rate_factors, paths, "learning_rate_factors")
     own = {path: recipe.learning_rate_factors[pattern] for path, pattern in stated.items()}
     return tuple(own.get(path, 1.0) * recipe.depth_decay ** depths.get(path, 0) for path in paths)
+
+
+def decay_factors(recipe: Recipe, paths: Sequence[str]) -> dict[str, float]:
+    """The factor of weight decay for each weight that decays, by its path."""
+    decayed = matching(recipe.decayed_weights if recipe.weight_decay else (), paths, "decayed_weights")
+    stated = matching(recipe.weight_decay_factors, paths, "weight_decay_factors")
+    return {path: recipe.weight_decay_factors[stated[path]] if path in stated else 1.0 for path in decayed}
 
 
 def _unscaled(recipe: Recipe, steps_per_epoch: int) -> "SGD | Adam | RMSprop":

@@ -1,4 +1,4 @@
-"""The two phases of a training that starts from an export: which weights are frozen, and how deep each lies."""
+"""The phases of a training: which weights are frozen in each, and how deep each weight lies."""
 
 from collections.abc import Collection, Sequence
 
@@ -9,43 +9,49 @@ from zoo.training.optimizers import matching
 
 
 class Freezing:
-    """The weights of a net that stay fixed in the first phase.
+    """The weights of a net that stay fixed in a phase; at first none do.
 
     A layer whose weights are all frozen is set to `trainable=False` for that time, which for batch normalisation means
     inference mode: it uses its statistics and does not update them. Dropout stays active.
     """
 
-    def __init__(self, net: keras.Model, frozen: Collection[str]):
+    def __init__(self, net: keras.Model):
         self.trainable = tuple(net.trainable_variables)
         self.statistics = tuple(net.non_trainable_variables)
-        self.on = False
-        self._unfrozen = tuple(weight for weight in self.trainable if weight.path not in frozen)
-        self._layers = tuple(
-            layer
+        self.frozen: frozenset[str] = frozenset()
+        self._paths = [
+            (layer, {weight.path for weight in layer.trainable_weights or layer.weights})
             for layer in net.layers
-            if layer.weights and all(w.path in frozen for w in layer.trainable_weights or layer.weights)
-        )
+            if layer.weights
+        ]
 
     @property
     def trained(self) -> tuple[keras.Variable, ...]:
         """The weights that a step changes now."""
-        return self._unfrozen if self.on else self.trainable
+        return tuple(weight for weight in self.trainable if weight.path not in self.frozen)
 
-    def switch(self, on: bool) -> None:
-        """Starts or ends the first phase."""
-        self.on = on
-        for layer in self._layers:
-            layer.trainable = not on
+    def switch(self, frozen: Collection[str]) -> None:
+        """Starts a phase in which the weights of these paths stay fixed."""
+        before, self.frozen = self.frozen, frozenset(frozen)
+        for layer, paths in self._paths:
+            if (paths <= self.frozen) != (paths <= before):
+                layer.trainable = not paths <= self.frozen
 
 
 def frozen_paths(recipe: GradientRecipe, net: keras.Model, head: Sequence[keras.layers.Layer]) -> set[str]:
-    """The paths of the weights that the recipe freezes: those that its patterns name, or all but the head's."""
+    """The paths of the weights that are frozen in the first epochs: those that patterns name, or all but the head's."""
     if not recipe.frozen_epochs:
         return set()
     paths = [weight.path for weight in net.weights]
     if recipe.frozen:
         return set(matching(recipe.frozen, paths, "frozen"))
     return set(paths) - {weight.path for layer in head for weight in layer.weights}
+
+
+def frozen_after(recipe: GradientRecipe, net: keras.Model, steps_per_epoch: int) -> dict[str, int]:
+    """By path, the step from which each weight stays fixed that does not train to the end."""
+    patterns = matching(recipe.frozen_after, [weight.path for weight in net.weights], "frozen_after")
+    return {path: recipe.frozen_after[pattern] * steps_per_epoch for path, pattern in patterns.items()}
 
 
 def depths(net: keras.Model) -> dict[str, int]:

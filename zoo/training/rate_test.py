@@ -64,7 +64,9 @@ def rate_test(
         warmup_epochs=0.0,
         learning_rate=lowest,
         frozen_epochs=recipe.epochs if recipe.frozen_epochs else 0,  # one phase: a constant rate
+        frozen_after={},
         keep="last",
+        lookahead_steps=0,
         early_stopping=None,
         limit_steps=None,
         steps_per_execution=1,
@@ -89,7 +91,7 @@ def _losses(descent: GradientDescent, rates: np.ndarray) -> list[float]:
     """The smoothed losses of steps at these rates, until one diverges."""
     model, placement, size = descent.model, descent.placement, descent.recipe.batch_size
     batches = iter(shard_batches(descent.task.training_batches(0, placement.rows_of(size)), placement, size))
-    model.freeze(descent.frozen_steps > 0)
+    model.freeze(descent.frozen_at(0))
     model.make_train_function()
     mean, losses = 0.0, []
     for step, rate in enumerate(rates, start=1):

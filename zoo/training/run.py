@@ -218,7 +218,7 @@ class Run:
         recipe = self.recipe
         if not isinstance(recipe, GradientRecipe):
             return
-        steps = recipe.limit_steps or recipe.epochs * divide_epoch(recipe, self.task.train_examples)[0]
+        steps = recipe.limit_steps or recipe.total_steps(divide_epoch(recipe, self.task.train_examples)[0])
         span = 1 / (1 - recipe.average_momentum)
         if recipe.keep == "average" and steps < 3 * span and not self.short:
             self.log(
@@ -236,8 +236,10 @@ class Run:
         if self.short:
             self.task.shorten(DRY_RUN_EXAMPLES)
         model = build_model(self.task, self.precision)
-        self.task.load_parent(model)
         recipe = self.recipe
+        if isinstance(recipe, GradientRecipe) and recipe.weights is None:
+            self.task.adapt(model)
+        self.task.load_parent(model)
         if isinstance(recipe, GradientRecipe):
             if recipe.sync_batch_norm and self.placement.replicas > 1:
                 for layer in model.layers:

@@ -1,6 +1,7 @@
 """The Keras model that trains: Keras's own loop with a task's loss and metrics, on one device or several."""
 
 from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ import tensorflow as tf
 from zoo.distribute.sharding import row_bounds
 from zoo.layers import on_cpus
 from zoo.tasks.base import Batch, Task
+from zoo.training.lookahead import Lookahead
 from zoo.training.phases import Freezing
 
 
@@ -32,27 +34,28 @@ class Trainer(keras.Model):
         task: Task,
         *,
         weight_decay: float = 0.0,
-        decayed: Collection[str] = (),
+        decayed: Mapping[str, float] = MappingProxyType({}),
         accumulate_steps: int = 1,
         streams: tuple[int, int] = (0, 0),
-        frozen: Collection[str] = (),
+        lookahead: Lookahead | None = None,
     ):
         """
         Args:
           net: the model whose weights are trained.
           task: gives loss, metrics and the names of the state.
           weight_decay: coupled weight decay of the weights in `decayed`.
-          decayed: paths of the weights that decay.
+          decayed: by the paths of the weights that decay, what the weight decay is multiplied by.
           accumulate_steps: number of parts that a replica's share of a batch is processed in.
           streams: rows of a training batch and of a validation batch, where the task has state.
-          frozen: paths of the weights that stay fixed while `freeze(True)` holds.
+          lookahead: the second set of the weights of `net`, updated after each step.
         """
         super().__init__(name=net.name)
         self.net, self.task = net, task
-        self.freezing = Freezing(net, frozen)
+        self.freezing, self.lookahead = Freezing(net), lookahead
         self.built = True
         self.weight_decay, self.accumulate_steps, self.streams = weight_decay, accumulate_steps, streams
-        self.decayed = [weight.value for weight in net.trainable_variables if weight.path in decayed]
+        weights = [weight for weight in net.trainable_variables if weight.path in decayed]
+        self.decayed = [(weight.value, decayed[weight.path]) for weight in weights]
         self.task_metrics = task.metrics()
         self.replicas = self.distribute_strategy.num_replicas_in_sync
         shapes = task.state(net)
@@ -75,10 +78,10 @@ class Trainer(keras.Model):
     def trainable_weights(self):
         return self.trainable_variables
 
-    def freeze(self, on: bool) -> None:
-        """Starts or ends the phase in which the frozen weights stay fixed; the next step is traced anew."""
-        if on != self.freezing.on:
-            self.freezing.switch(on)
+    def freeze(self, frozen: Collection[str]) -> None:
+        """Starts a phase in which the weights of these paths stay fixed; the next step is traced anew."""
+        if self.freezing.frozen != frozenset(frozen):
+            self.freezing.switch(frozen)
             self.train_function = None
 
     def call(self, inputs, training=False):
@@ -162,7 +165,9 @@ class Trainer(keras.Model):
         """The loss of one of `parts` on one replica, with its share of weight decay and of the model's penalties."""
         penalties = [tf.cast(penalty, loss.dtype) for penalty in self.losses]
         if self.decayed:  # half the sum of squares, one operation per weight; a Keras regularizer needs ten
-            squares = tf.add_n([tf.nn.l2_loss(weight) for weight in self.decayed])
+            squares = tf.add_n(
+                [tf.nn.l2_loss(w) if factor == 1 else factor * tf.nn.l2_loss(w) for w, factor in self.decayed]
+            )
             penalties.append(tf.cast(self.weight_decay * squares, loss.dtype))
         return loss + sum(penalties) / (self.replicas * parts) if penalties else loss
 
@@ -289,7 +294,12 @@ class Trainer(keras.Model):
         averages the logs of the replicas, which fails with several workers; training batches are endless.
         """
 
-        one = self._run_once(step)
+        run = self._run_once(step)
+
+        def one(data: Any) -> None:
+            run(data)
+            if self.lookahead:
+                self.lookahead.update(tf.convert_to_tensor(self.optimizer.iterations.value))
 
         def body(done: tf.Tensor, iterator: Any) -> tf.Tensor:
             one(iterator.get_next())

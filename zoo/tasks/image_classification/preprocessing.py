@@ -44,6 +44,11 @@ class Preprocessing(tf.Module):
                     f"{recipe.name}: {key} has {len(getattr(recipe, key))} values; "
                     f"it must have one, or one for each of the {channels} channels."
                 )
+        if recipe.shift_fill == "reflect" and recipe.random_shift >= min(self.input_shape[:2]):
+            raise UsageError(
+                f"{recipe.name}: random_shift is {recipe.random_shift}; with shift_fill='reflect' it must be smaller "
+                f"than an image of {self.input_shape[0]} × {self.input_shape[1]}."
+            )
         if recipe.digit_width > self.shape[1]:
             raise UsageError(
                 f"{recipe.name}: digit_width={recipe.digit_width} is more than the {self.shape[1]} pixels of an image."
@@ -128,14 +133,19 @@ class Preprocessing(tf.Module):
 def augment(images: tf.Tensor, rng: BatchRNG, recipe: ImageRecipe) -> tf.Tensor:
     """Random shifts and mirror images of normalised images (N, H, W, C); same shape.
 
-    Shifts fill with zeros, which is the mean where one is subtracted: He et al. 2016, section 4.2.
+    By default shifts fill with zeros, which is the mean where one is subtracted: He et al. 2016, section 4.2.
     """
     shift = recipe.random_shift
     if not shift and not recipe.random_flip:
         return images
     drawn = rng.uniform(3)
     mirrored = drawn[:, 2] < 0.5 if recipe.random_flip else None
-    return views.random_window(images, tuple(images.shape[1:3]), drawn[:, :2], mirrored, margin=shift)
+    if recipe.alternating_flip:
+        mirrored = rng.second_side
+    size = tuple(images.shape[1:3])
+    if recipe.shift_fill == "reflect":
+        return views.random_window(views.reflected(images, shift), size, drawn[:, :2], mirrored)
+    return views.random_window(images, size, drawn[:, :2], mirrored, margin=shift)
 
 
 def erase(images: tf.Tensor, rng: BatchRNG, probability: float) -> tf.Tensor:

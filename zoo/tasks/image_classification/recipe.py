@@ -63,11 +63,12 @@ class ImageRecipe(GradientRecipe):
     """For square and scale: the shorter side in pixels; one value, or the smallest and the largest."""
     test_size: int = 256
     """For all but none: the shorter side in evaluation and serving, where the central window is taken."""
-    test_views: Literal["centre", "ten_crops", "dense"] = "centre"
-    """How a test image is scored. centre: the central window (the whole image for crop=none); ten_crops: the mean
-    probability over centre, corners and their mirror images; dense: the mean over all positions of the model applied
-    convolutionally to the whole image with shorter side test_size, and to its mirror image. An export always uses the
-    central window."""
+    test_views: Literal["centre", "mirror", "mirror_shift", "ten_crops", "dense"] = "centre"
+    """How a test image is scored. centre: the central window (the whole image for crop=none); mirror: the mean of the
+    logits of it and its mirror image; mirror_shift: half of that, and half of the mean over the same two, shifted by a
+    pixel up and left and down and right (Jordan 2024); ten_crops: the mean probability over centre, corners and their
+    mirror images; dense: the mean over all positions of the model applied convolutionally to the whole image with
+    shorter side test_size, and to its mirror image. An export always uses the central window."""
     normalisation: Literal["constants", "mean_image", "per_image", "gcn_zca"] = "constants"
     """constants: pixel_mean and pixel_std; mean_image: subtract the mean of the training images per pixel, then divide
     by pixel_std; per_image: each image to mean 0 and variance 1; gcn_zca: global contrast normalisation and ZCA
@@ -82,9 +83,15 @@ class ImageRecipe(GradientRecipe):
     pad: int = 0
     """Black pixels added on each side after resizing, so that 28 × 28 digits fill 32 × 32."""
     random_shift: int = 0
-    """Training images are shifted by up to this number of pixels, filled with zeros after the mean is subtracted."""
+    """Training images are shifted by up to this number of pixels."""
+    shift_fill: Literal["zeros", "reflect"] = "zeros"
+    """What random_shift fills with. zeros: zeros after the mean is subtracted; reflect: the pixels on the other side of
+    the edge, without the edge itself."""
     random_flip: bool = False
     """Training images are mirrored left to right with probability 1/2."""
+    alternating_flip: bool = False
+    """With random_flip: whether an image is mirrored is random in its first epoch only; in each epoch after it, the
+    image is turned over (Jordan 2024, section 3.6)."""
     colour_noise: float = 0.0
     """Standard deviation of the weights with which the principal components of ImageNet's colours are added to training
     images; 0.1 in Krizhevsky et al. 2012, section 4.1."""
@@ -101,6 +108,9 @@ class ImageRecipe(GradientRecipe):
     cutmix: float = 0.0
     """A box of each training image is that of another one, with an area drawn from Beta(cutmix, cutmix), and its loss
     is that of both labels with the shares of the area (Yun et al. 2019, who take 1). 0: none."""
+    adapt_images: int = 0
+    """Layers of the model with a method `adapt`, such as the whitening layer of airbench94, learn from this number of
+    training images before training, the first ones without augmentation. 0: none."""
     skip_bad_images: bool = False
     """For folder: skip files that cannot be decoded instead of stopping."""
 
@@ -135,8 +145,11 @@ class ImageRecipe(GradientRecipe):
             "one size in pixels, or the smallest and the largest",
         )
         self._require("test_size", self.test_size >= 1, "at least 1")
-        views = self.test_views == "centre" or self.crop != "none"
-        self._require("test_views", views, "'centre' with crop='none', which has no larger image to take windows of")
+        windows = self.test_views in ("ten_crops", "dense") and self.crop == "none"
+        fitting = "'centre', 'mirror' or 'mirror_shift' with crop='none', which has no larger image to take windows of"
+        self._require("test_views", not windows, fitting)
+        self._require("alternating_flip", self.random_flip or not self.alternating_flip, "False without random_flip")
+        self._require("adapt_images", self.adapt_images >= 0, "0 or more")
         self._require("pad", not self.pad or self.crop == "none", "0 with a crop")
         self._require("pixel_mean", len(self.pixel_mean) >= 1, "one value, or one per channel")
         positive = len(self.pixel_std) >= 1 and all(value > 0 for value in self.pixel_std)

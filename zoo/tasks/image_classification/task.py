@@ -16,8 +16,9 @@ from zoo.data.image_split import ImageSplit
 from zoo.data.images import find_fault
 from zoo.data.progress import progress
 from zoo.data.splits import Splits, describe_counts
-from zoo.data.stream import EpochShuffle
+from zoo.data.stream import EpochShuffle, Records
 from zoo.errors import UsageError, ZooError
+from zoo.layers import WhiteningConv2D
 from zoo.report import plots
 from zoo.tasks.base import Batch
 from zoo.tasks.classes import balanced_weights, check_outputs, choose_classes
@@ -104,6 +105,26 @@ class ImageClassification(SplitsTask):
                 f"{here}; give zoo.register the input_shape of the graph."
             )
 
+    def adapt(self, model: keras.Model) -> None:
+        count, layers = self.recipe.adapt_images, [layer for layer in model.layers if hasattr(layer, "adapt")]
+        if count and not layers:
+            raise UsageError(
+                f"{self.recipe.name}: adapt_images is {count}, but {model.name} has no layer that learns from images "
+                "before training; leave it out."
+            )
+        if not count:
+            if unset := [layer.name for layer in layers if isinstance(layer, WhiteningConv2D)]:
+                self.log(f"warning: {unset[0]} does not whiten the images; set adapt_images, such as 5000")
+            return
+        batches = self.data.train.first(count).batches(250)
+        inputs = np.concatenate([self.preprocessing.centre(images) for images, _ in batches])
+        for layer in layers:
+            before = keras.Model(model.input, layer.input)
+            parts = range(0, len(inputs), 250)
+            layer.adapt(np.concatenate([before(inputs[i : i + 250], training=False) for i in parts]))
+        names = ", ".join(layer.name for layer in layers)
+        self.log(f"{names}: learned from the first {len(inputs):,} training images")
+
     @property
     def train_examples(self) -> int:
         return len(self.data.train)
@@ -123,6 +144,8 @@ class ImageClassification(SplitsTask):
         def batches(order: EpochShuffle) -> tf.data.Dataset:
             return train.training_batches(order, first_step, self.preprocessing.training, rows).map(named)
 
+        if recipe.alternating_flip and isinstance(train.pictures, Records):
+            raise UsageError(f"{recipe.name}: alternating_flip is True, but {self.data.name} is streamed.")
         order = EpochShuffle(len(train), recipe.batch_size, recipe.seed)
         if recipe.mixup or recipe.cutmix:
             return mixed_batches(batches, order, first_step, rows, recipe)
@@ -211,9 +234,10 @@ class ImageClassification(SplitsTask):
         return {"confusion.png": partial(plots.confusion_matrix, labels, predicted, self.classes.names)}
 
     def _outputs(self, model: keras.Model, split: ImageSplit) -> tuple[np.ndarray, np.ndarray]:
-        """Labels (N,) of a split and its logits (N, K); for several views the logarithm of the mean probability."""
+        """Labels (N,) of a split and its logits (N, K); for ten_crops and dense the logarithm of the mean
+        probability."""
         ready, size = self.preprocessing, self.preprocessing.shape[:2]
-        kind = self.recipe.test_views
+        kind, batch_size = self.recipe.test_views, max(self.recipe.batch_size, 250)
         if kind == "dense":
             dense = convolutional(model)
 
@@ -221,6 +245,10 @@ class ImageClassification(SplitsTask):
         def outputs_of(images):
             if kind == "centre":
                 return tf.cast(model(ready.centre(images), training=False), ready.normalisation.dtype)
+            if kind in ("mirror", "mirror_shift"):
+                weighted = views.mirror_views(ready.centre(images), shifted=kind == "mirror_shift")
+                dtype = ready.normalisation.dtype
+                return tf.add_n([weight * tf.cast(model(view, training=False), dtype) for weight, view in weighted])
             if kind == "ten_crops":
                 logits = [model(ready(view), training=False) for view in views.ten_crops(images, size)]
             else:
@@ -228,7 +256,7 @@ class ImageClassification(SplitsTask):
             logs = tf.nn.log_softmax(tf.cast(tf.stack(logits), "float32"))
             return tf.reduce_logsumexp(logs, axis=0) - float(np.log(len(logits)))
 
-        batches = split.batches({"centre": max(self.recipe.batch_size, 250), "ten_crops": 32, "dense": 1}[kind])
+        batches = split.batches({"ten_crops": 32, "dense": 1}.get(kind, batch_size))
         labels, outputs = [], []
         for images, labels_ in progress(batches, "scoring", int(batches.cardinality())):
             labels.append(self.classes.ids[labels_.numpy()])
