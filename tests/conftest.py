@@ -13,7 +13,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the CPU's results are the
 import numpy as np
 import pytest
 
-gc.set_threshold(200_000, 20, 100)  # tracing makes millions of objects; searching them for cycles less often is faster
+gc.set_threshold(50_000, 20, 100)  # tracing makes millions of objects, and looking for cycles less often is faster
 
 ROOT = Path(__file__).parent.parent
 PREPARED = Path(os.environ.get("TFDS_DATA_DIR") or ROOT.parent / "shared" / "tfds")
@@ -40,6 +40,13 @@ def ordinary_determinism():
         from tensorflow.python.framework import config
 
         config.disable_op_determinism()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected():
+    """Frees the graphs of a module's tests, which are cycles of objects."""
+    yield
+    gc.collect()
 
 
 def restored_registry():
