@@ -111,6 +111,16 @@ def test_a_tagger_takes_other_tags_and_new_words(parents, tmp_path, capsys):
     assert started(again)[0].labels() == ("X", "Y") and "head: kept, with the 2 classes" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("count", "said"), [(6, "head: kept, with the 10 classes"), (5, "head: new, for 5 classes")])
+def test_a_tagger_keeps_the_head_for_most_of_its_tags(parents, tmp_path, capsys, count, said):
+    sentences = [[(f"w{k}", f"T{k}") for k in range(count)] for _ in range(9)]
+    sentences = [[*sentence, (f"neu{i}", "T0")] for i, sentence in enumerate(sentences)]
+    recipe = zoo.finetuning_recipe(parents("tagging"), dataset=conllu(tmp_path / "c.conllu", sentences), epochs=1)
+    task = create_task(recipe)
+    task.prepare()
+    assert said in capsys.readouterr().out and len(task.labels()) == (10 if count == 6 else 5)
+
+
 def test_a_text_classifier_takes_other_labels(parents, tmp_path):
     rows = [f"a b neu {'gut' if i % 3 else 'schlecht'} {i}\t{'+' if i % 3 else '-'}\n" for i in range(60)]
     (tmp_path / "c.tsv").write_text("".join(rows))

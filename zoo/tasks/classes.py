@@ -25,8 +25,11 @@ class Classes:
     """Whether the head, too, is that of the export."""
 
 
-def choose_classes(task: Task, data: str, classes: Sequence[str]) -> Classes:
+def choose_classes(task: Task, data: str, classes: Sequence[str], *, may_lack: bool = False) -> Classes:
     """The classes that the model of a task scores, for data that has `classes`, and says so where there is a parent.
+
+    The head is kept where the classes are those of the export. With `may_lack`, also where they are more than half of
+    them, as in a small treebank, which need not have the rarest tags.
 
     Raises `UsageError` if the recipe keeps the head and the export lacks a class of the data.
     """
@@ -39,7 +42,8 @@ def choose_classes(task: Task, data: str, classes: Sequence[str]) -> Classes:
             f"{data} has the class {display_name(unknown[0])!r}, which {task.parent.name} does not know; its "
             f"{len(labels)} classes are {_few(labels)}. Set head to 'new' for a new head."
         )
-    if recipe.head == "keep" or (recipe.head == "auto" and set(names) == set(labels)):
+    same = set(names) == set(labels) or (may_lack and set(names) < set(labels) and 2 * len(names) > len(labels))
+    if recipe.head == "keep" or (recipe.head == "auto" and same):
         task.log(f"head: kept, with the {len(labels)} classes of {task.parent.name} in their order")
         return Classes(labels, np.array([labels.index(name) for name in names]), True)
     task.log(f"head: new, for {len(names)} classes: {_few(names)} ({task.parent.name} has {len(labels)})")

@@ -40,7 +40,7 @@ class Tagging(SequenceTask):
         self.data: Splits[Sentences] = load_tagged(recipe.dataset, log=self.log)
         self.log(self.data.description)
         self.counts = Counter(token for row in self.data.train.tokens for token in row)
-        self.classes = choose_classes(self, self.data.name, self.data.classes)
+        self.classes = choose_classes(self, self.data.name, self.data.classes, may_lack=True)
         self.data = replace(self.data, classes=self.classes.names)
         self.encoder = encoder(self, self.counts, recipe.min_count)
         self._known = set(self.counts) | set(known_words(self, *WORDS))
