@@ -2,12 +2,15 @@
 
 import argparse
 import contextlib
+import fcntl
 import io
 import json
 import re
 import socket
 import subprocess
+import tempfile
 import urllib.request
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -25,12 +28,14 @@ EXPORTS = sorted(path.parent for path in (ROOT / "saved_models").glob("*/*/saved
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    for port in (8500, 8501):
-        with contextlib.closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                pytest.skip(f"port {port}, which docs/serving.md names, is in use")
-    with serving(tmp_path_factory.mktemp("log"), "--port", "8501", "--grpc-port", "8500") as server:
-        yield server
+    with Path(tempfile.gettempdir(), "zoo-serving-ports").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of the tests may have the ports that docs/serving.md names
+        for port in (8500, 8501):
+            with contextlib.closing(socket.socket()) as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    pytest.skip(f"port {port}, which docs/serving.md names, is in use")
+        with serving(tmp_path_factory.mktemp("log"), "--port", "8501", "--grpc-port", "8500") as server:
+            yield server
 
 
 def blocks(language):
