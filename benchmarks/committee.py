@@ -7,13 +7,12 @@ Writes the mean of the members' probabilities as one export, as `zoo ensemble` d
 """
 
 import argparse
-import json
 import os
 from pathlib import Path
 
 import zoo
-from zoo.paths import write_whole
 from zoo.tasks.table import load_predictor
+from zoo.training.run_folder import read_json, write_json
 from zoo.weights.exports import find_export
 
 METRIC = "test_accuracy"
@@ -24,7 +23,7 @@ def main() -> None:
     parser.add_argument("members", nargs="+", type=Path, metavar="RUN", help="finished runs of one recipe")
     parser.add_argument("--runs", type=Path, required=True, help="folder for the ensemble and the results")
     options = parser.parse_args()
-    rows = [json.loads((run / "result.json").read_text(encoding="utf-8"))["rows"][0] for run in options.members]
+    rows = [read_json(run / "result.json")["rows"][0] for run in options.members]
     recipe, count = rows[0]["recipe"], len(rows)
     options.runs.mkdir(parents=True, exist_ok=True)
     committee = zoo.ensemble(options.members, options.runs / f"{recipe}_x{count}")
@@ -40,7 +39,7 @@ def main() -> None:
 
 def write(folder: Path, row: dict) -> None:
     folder.mkdir(exist_ok=True)
-    write_whole(folder / "result.json", json.dumps({"rows": [row]}).encode())
+    write_json(folder / "result.json", {"rows": [row]})
     print(row["recipe"], row["seed"], row["value"])
 
 

@@ -16,11 +16,11 @@ steps. `python -m zoo.report RUNS/*` adds the results to results.csv, from where
 """
 
 import argparse
-import json
 import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ import numpy as np
 import zoo
 from zoo.exports.read import read_recipe
 from zoo.tasks.table import load_predictor, recipe_from_dict
+from zoo.training.run_folder import read_json, write_json
 from zoo.weights.exports import find_export
 
 SEEDS = (0, 1, 2)
@@ -92,17 +93,17 @@ def treebank(folder: Path, seed: int, source: Path) -> tuple[str, str | None]:
     return f"conllu:{folder}", None
 
 
-def compare(name: str, export: str, write: Callable[[Path, int], tuple[str, str | None]], runs: Path) -> None:
-    """Trains from the export's weights with the defaults of `zoo finetune`, and from scratch."""
+def compare(name: str, export: str, write: Callable[[Path, int], tuple[str, str | None]]) -> None:
+    """Trains from the export's weights with the defaults of `zoo finetune`, and from scratch, in the current folder."""
     own = recipe_from_dict(read_recipe(find_export(export)))
     for seed in SEEDS:
         data = Path(f"{name}-{seed}")
         shutil.rmtree(data, ignore_errors=True)
         dataset, test = write(data, seed)
-        tuned = replace(zoo.finetuning_recipe(export, dataset=dataset, seed=seed), name=f"finetuned/{name}")
+        tuned = replace(zoo.finetuning_recipe(export, dataset=dataset, seed=seed), name=name)
         scratch = replace(
             own,
-            name=f"scratch/{name}",
+            name=name,
             dataset=dataset,
             seed=seed,
             epochs=tuned.epochs,
@@ -111,24 +112,22 @@ def compare(name: str, export: str, write: Callable[[Path, int], tuple[str, str 
             limit_steps=None,
             paper={},
         )
-        for recipe in (tuned, scratch):
-            folder = runs / f"{recipe.name.replace('/', '-')}-{seed}"
-            result = zoo.run(replace(recipe, name=name), run_dir=folder, check_export=False)
-            write_row(folder, recipe.name, name, export, load_predictor(result.export).evaluate(test))
+        for way, recipe in (("finetuned", tuned), ("scratch", scratch)):
+            folder = Path(f"{way}-{name}-{seed}")
+            result = zoo.run(recipe, run_dir=folder, check_export=False)
+            score(folder, folder, f"{way}/{name}", name, load_predictor(result.export).evaluate(test))
         if own.task == "tagging":  # the export knows the tags, so that it answers without any fine-tuning
-            folder = runs / f"untrained-{name}-{seed}"
-            shutil.copytree(runs / f"finetuned-{name}-{seed}", folder, dirs_exist_ok=True)
-            write_row(folder, f"as_it_is/{name}", name, export, load_predictor(find_export(export)).evaluate(dataset))
+            scores = load_predictor(find_export(export)).evaluate(dataset)
+            score(Path(f"finetuned-{name}-{seed}"), Path(f"untrained-{name}-{seed}"), f"as_it_is/{name}", name, scores)
 
 
-def write_row(folder: Path, recipe: str, data: str, export: str, scores: dict) -> None:
-    """Leaves the score of the test data as the only row of a run's result."""
-    path = folder / "result.json"
-    result = json.loads(path.read_text(encoding="utf-8"))
+def score(run: Path, folder: Path, recipe: str, data: str, scores: dict) -> None:
+    """Leaves the score of the test data in `folder`, as the only row of a result that is otherwise that of `run`."""
+    result = read_json(run / "result.json")
     metric = next(key for key in scores if key.startswith("test_") and not key.endswith(("loss", "examples")))
     row = {**result["rows"][0], "recipe": recipe, "dataset": data, "metric": metric, "value": scores[metric]}
-    result["rows"] = [row]
-    path.write_text(json.dumps(result), encoding="utf-8")
+    folder.mkdir(exist_ok=True)
+    write_json(folder / "result.json", {**result, "rows": [row]})
 
 
 def main() -> None:
@@ -144,17 +143,15 @@ def main() -> None:
     export = options.export and str(Path(options.export).resolve() if Path(options.export).exists() else options.export)
     options.runs.mkdir(parents=True, exist_ok=True)
     os.chdir(options.runs)  # the recipes then name the data by a relative path, which any machine has
-    here = Path()
     if options.comparison == "digits":
         for count in (10, 50):
-            write = lambda folder, seed, count=count: digits(folder, seed, count)  # noqa: E731
-            compare(f"digits_{count}", export or "lenet5_modern:mnist", write, here)
+            compare(f"digits_{count}", export or "lenet5_modern:mnist", partial(digits, count=count))
     elif options.comparison == "photographs":
-        compare("photographs", export or "resnet20:cifar10", lambda f, seed: photographs(f, seed, source), here)
+        compare("photographs", export or "resnet20:cifar10", partial(photographs, source=source))
     elif options.comparison == "python_docs":
-        compare("python_docs_50kB", export or "char_rnn:tiny_shakespeare", python_docs, here)
+        compare("python_docs_50kB", export or "char_rnn:tiny_shakespeare", python_docs)
     else:
-        compare("gum_200", export or "bilstm_tagger:en_ewt", lambda f, seed: treebank(f, seed, source), here)
+        compare("gum_200", export or "bilstm_tagger:en_ewt", partial(treebank, source=source))
 
 
 if __name__ == "__main__":
