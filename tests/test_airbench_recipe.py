@@ -284,7 +284,7 @@ def test_layers_learn_from_the_first_images():
         ({"schedule_epochs": (-1.0, 1.0), "schedule_factors": (1.0, 0.0)}, "schedule_epochs is .* 0 or more"),
         ({"optimizer": "adamw", "learning_rate_factors": {}}, "weight_decay_factors is .* empty with adamw"),
         ({"weight_decay_factors": {"*": -1.0}}, "patterns with factors of 0 or more"),
-        ({"frozen_after": {"*": 1.5}}, "frozen_after is .* whole numbers of epochs"),
+        ({"frozen_after": {"*": 1.5}}, r"frozen_after\['\*'\] is 1.5; it must be a whole number"),
         ({"frozen_after": {"*": 0}}, "frozen_after is .* at least 1"),
         ({"lookahead_steps": -1}, "lookahead_steps is -1; it must be 0 or more"),
         ({"lookahead_decay": 1.0}, "lookahead_decay is 1.0; it must be at least 0 and below 1"),

@@ -236,9 +236,7 @@ def test_what_does_not_fit_is_refused_before_training(parent, recipe, image_fold
         with pytest.raises(zoo.ZooError, match=message) as error:
             run(recipe(**changes), run_dir=tmp_path / str(number))
         assert len(str(error.value).splitlines()) == 1 and not (tmp_path / str(number)).exists()
-    with pytest.raises(
-        zoo.UsageError, match="is an export for language_modelling, which trains on text:PATH; folder:x"
-    ):
+    with pytest.raises(zoo.UsageError, match="dataset is 'folder:x'; own data for language_modelling is text:PATH"):
         zoo.finetuning_recipe("char_rnn_tiny_shakespeare_fast", dataset="folder:x")
     with pytest.raises(zoo.UsageError, match="no field 'epoch'. Did you mean 'epochs'"):
         zoo.finetuning_recipe(parent, epoch=1)
@@ -283,7 +281,7 @@ def test_the_command_of_the_readme(image_folder, tmp_path):
     recipe = read.read_recipe(read.find(export))
     assert recipe["weights"] == "lenet5_modern:mnist" and (recipe["epochs"], recipe["frozen_epochs"]) == (2, 1)
     wrong = run_zoo("finetune", "lenet5_modern:mnist", "--dataset", "text:x.txt", cwd=tmp_path)
-    assert wrong.returncode == 2 and "trains on folder:PATH; text:x.txt is of another kind" in wrong.stderr
+    assert wrong.returncode == 2 and "own data for image_classification is folder:PATH" in wrong.stderr
     assert len(wrong.stderr.splitlines()) == 1
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import zoo
@@ -48,6 +49,22 @@ from zoo.tasks.table import list_tasks, recipe_class, recipe_from_dict
             {"model_args": {"weights": "mnist"}},
             "model_args has 'weights', which a recipe does not take",
         ),
+        ({"model_args": {"pretrained": True}}, "model_args has 'pretrained', which a recipe does not take; use zoo fi"),
+        ({"model_args": {"classifier_activation": "softmax"}}, "model_args has 'classifier_activation'.* on logits"),
+        ({"model_args": {"features": ("C1",)}}, "model_args has 'features', which a recipe does not take"),
+        ({"model_args": {3: 1}}, "a key of model_args is 3; it must be a string"),
+        ({"paper": {"test_accuracy": "high"}}, r"paper\['test_accuracy'\] is 'high'; it must be a finite number"),
+        ({"learning_rate_factors": {"*": math.nan}}, r"learning_rate_factors\['\*'\] is nan; it must be a finite"),
+        ({"learning_rate_factors": {"*": -1}}, "learning_rate_factors is .*; it must be patterns with factors of 0 or"),
+        ({"weight_decay_factors": {"*": "2"}}, r"weight_decay_factors\['\*'\] is '2'; it must be a finite number"),
+        ({"weight_decay_factors": {1: 2.0}}, "a key of weight_decay_factors is 1; it must be a string"),
+        ({"frozen_after": {"*": True}}, r"frozen_after\['\*'\] is True; it must be a whole number"),
+        ({"schedule": "piecewise"}, "schedule_epochs is .*at least one value for piecewise"),
+        ({"name": ""}, "name is ''; it must be the name of a folder, without slashes"),
+        ({"name": "../mine"}, "name is '../mine'; it must be the name of a folder"),
+        ({"name": "a/b"}, "name is 'a/b'; it must be the name of a folder"),
+        ({"dataset": "tsv:rows.tsv"}, "dataset is 'tsv:rows.tsv'; own data for image_classification is folder:PATH"),
+        ({"dataset": "conllu:"}, "dataset is 'conllu:'; own data for image_classification is folder:PATH"),
     ],
     ids=str,
 )
@@ -62,6 +79,9 @@ def test_equal_values_compare_equal():
     assert listed == plain and listed.fingerprint() == plain.fingerprint()
     assert isinstance(image_recipe(learning_rate=1).learning_rate, float)
     assert recipe_from_dict(listed.to_dict()) == listed
+    of_numpy = image_recipe(learning_rate=np.float64(0.5), seed=np.int64(3), paper={"test_accuracy": np.float32(0.5)})
+    assert of_numpy == image_recipe(learning_rate=0.5, seed=3, paper={"test_accuracy": 0.5})
+    assert type(of_numpy.seed) is int and of_numpy.fingerprint()
 
 
 def test_every_task_has_a_recipe():

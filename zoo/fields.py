@@ -2,6 +2,7 @@
 
 import functools
 import math
+import numbers
 import types
 import typing
 from collections.abc import Mapping
@@ -14,9 +15,9 @@ from zoo.errors import UsageError, nearest
 def check_fields(owner: str, instance: Any) -> None:
     """Checks every field of a frozen dataclass against its annotation, and converts it to a standard form.
 
-    A list becomes a tuple and a whole number in a float field becomes a float, so that equal values compare equal.
-    Raises `UsageError` that begins with `owner` for a value of another type, for a choice that does not exist, and for
-    a number that is not finite.
+    A list becomes a tuple, a number of NumPy one of Python, and a whole number in a float field a float, so that equal
+    values compare equal. Raises `UsageError` that begins with `owner` for a value of another type, for a choice that
+    does not exist, and for a number that is not finite, also within a tuple or a mapping.
     """
     hints = _hints(type(instance))
     for entry in fields(instance):
@@ -59,17 +60,22 @@ def _checked(owner: str, name: str, value: Any, hint: Any) -> Any:
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
             raise _wrong(owner, name, value, "a mapping")
-        return value
+        return {
+            _checked(owner, f"a key of {name}", key, arguments[0]): _checked(
+                owner, f"{name}[{key!r}]", part, arguments[1]
+            )
+            for key, part in value.items()
+        }
     if hint is bool:
         if type(value) is not bool:
             raise _wrong(owner, name, value, "True or False")
         return value
     if hint is int:
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             raise _wrong(owner, name, value, "a whole number")
-        return value
+        return int(value)
     if hint is float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
             raise _wrong(owner, name, value, "a finite number")
         return float(value)
     if hint is str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UsageError
 from zoo.exports import read
-from zoo.recipe import OWN_FILES, GradientRecipe
+from zoo.recipe import GradientRecipe
 from zoo.tasks.table import check_fields, recipe_class, recipe_from_dict
 from zoo.weights.exports import find_export, pinned
 from zoo.weights.imagenet_parent import ImagenetParent, is_imagenet
@@ -55,7 +55,6 @@ def finetuning_recipe(
         raise UsageError(f"{export} is an export for {plain['task']}, which does not train by gradient descent.")
     check_fields(plain["task"], changes)
     dataset = dataset or plain["dataset"]
-    _check_dataset(export, plain["task"], dataset)
     values = {**_inherited(kind, plain, weights_only), **_defaults(plain, changes), **changes}
     return recipe_from_dict(
         {
@@ -118,11 +117,3 @@ def _defaults(plain: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
         "frozen_epochs": frozen,
         "depth_decay": 0.9,
     }
-
-
-def _check_dataset(export: str | os.PathLike[str], task: str, dataset: str) -> None:
-    """Raises `UsageError` for files of another task's kind."""
-    kind, expected = dataset.partition(":")[0] + ":", OWN_FILES.get(task)
-    others = {files.partition(":")[0] + ":" for files in OWN_FILES.values()}
-    if expected and kind in others and not expected.startswith(kind):
-        raise UsageError(f"{export} is an export for {task}, which trains on {expected}; {dataset} is of another kind.")

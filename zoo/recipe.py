@@ -5,6 +5,7 @@ import importlib.util
 import itertools
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType, ModuleType
@@ -20,6 +21,14 @@ OWN_FILES = {  # the forms of `dataset` for a user's own files, by task
     "tagging": "conllu:PATH",
     "text_classification": "tsv:FILE",
     "translation": "tsv:FILE",
+}
+NOT_ARGUMENTS = {  # of `zoo.build`, which are no arguments of a builder: what a recipe has instead
+    "weights": "use zoo finetune",
+    "pretrained": "use zoo finetune",
+    "dtype": "use precision",
+    "name": "omit it",
+    "classifier_activation": "omit it: models are trained on logits, and exports give probabilities",
+    "features": "omit it: exports have a signature for features",
 }
 
 
@@ -60,9 +69,19 @@ class Recipe:
             if isinstance(value, Mapping):
                 object.__setattr__(self, entry.name, MappingProxyType(dict(value)))
         self._require("seed", 0 <= self.seed < 2**32, "at least 0 and below 2**32")
-        for key, instead in (("weights", "zoo finetune"), ("dtype", "precision"), ("name", "no name")):
+        fit = re.fullmatch(r"[^./\\\0][^/\\\0]*", self.name) is not None
+        self._require("name", fit, "the name of a folder, without slashes and not starting with a dot")
+        for key, instead in NOT_ARGUMENTS.items():
             if key in self.model_args:
-                raise UsageError(f"{self.name}: model_args has {key!r}, which a recipe does not take; use {instead}.")
+                raise UsageError(f"{self.name}: model_args has {key!r}, which a recipe does not take; {instead}.")
+        self._check_kind_of_data()
+
+    def _check_kind_of_data(self) -> None:
+        """Raises `UsageError` for files of another task's kind."""
+        here, kinds = OWN_FILES.get(self.task), {form.partition(":")[0] for form in OWN_FILES.values()}
+        kind, colon, _ = self.dataset.partition(":")
+        if here and colon and kind in kinds and not here.startswith(f"{kind}:"):
+            raise UsageError(f"{self.name}: dataset is {self.dataset!r}; own data for {self.task} is {here}.")
 
     def _require(self, key: str, holds: bool, expected: str) -> None:
         if not holds:
@@ -202,9 +221,10 @@ class GradientRecipe(Recipe):
         self._require("weight_decay", self.weight_decay >= 0, "0 or more")
         coupled = self.optimizer != "adamw" or not self.weight_decay_factors
         self._require("weight_decay_factors", coupled, "empty with adamw")
-        positive = all(factor >= 0 for factor in self.weight_decay_factors.values())
-        self._require("weight_decay_factors", positive, "patterns with factors of 0 or more")
-        whole = all(type(count) is int and count >= 1 for count in self.frozen_after.values())
+        for key in ("weight_decay_factors", "learning_rate_factors"):
+            positive = all(factor >= 0 for factor in getattr(self, key).values())
+            self._require(key, positive, "patterns with factors of 0 or more")
+        whole = all(count >= 1 for count in self.frozen_after.values())
         self._require("frozen_after", whole, "patterns with whole numbers of epochs, at least 1")
         self._require("lookahead_steps", self.lookahead_steps >= 0, "0 or more")
         self._require("lookahead_decay", 0 <= self.lookahead_decay < 1, "at least 0 and below 1")
@@ -235,6 +255,8 @@ class GradientRecipe(Recipe):
             self._require("schedule_epochs", len(self.schedule_epochs) == 1, "one value for an exponential schedule")
         if self.schedule == "linear":
             self._require("schedule_epochs", len(self.schedule_epochs) >= 2, "at least two values for linear")
+        if self.schedule == "piecewise":
+            self._require("schedule_epochs", len(self.schedule_epochs) >= 1, "at least one value for piecewise")
         if len(self.schedule_epochs) != len(self.schedule_factors):
             raise UsageError(
                 f"{self.name}: schedule_epochs has {len(self.schedule_epochs)} values and schedule_factors "
