@@ -187,6 +187,28 @@ def test_opaque_png_files_keep_their_pixels(mode):
 def test_deep_tiff_files_are_scaled():
     deep = Image.fromarray(np.full((5, 5), 51_400, np.uint16))
     assert (decode_file(saved(deep, "TIFF")) == 200).all()
+    for kind in (np.int32, np.float32):
+        assert (decode_file(saved(Image.fromarray(np.full((5, 5), 200, kind)), "TIFF")) == 200).all()
+
+
+@pytest.mark.parametrize(
+    "values", [np.array([[0.0, 0.5]], np.float32), np.array([[0, 300]], np.int32), np.array([[-1.0, 9]], np.float32)]
+)
+def test_tiff_files_of_another_range_are_refused(tmp_path, values):
+    path = tmp_path / "deep.tif"
+    Image.fromarray(values).save(path)
+    for read in (lambda: read_image(path, 1), lambda: read_content(bytes(path))):
+        with pytest.raises(ZooError, match=r"deep\.tif cannot be decoded: it is an image of 32-bit numbers from "):
+            read()
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA"])
+@pytest.mark.parametrize("colours", [256, 5])
+def test_bmp_files_have_the_colours_of_their_palette(mode, colours):
+    image = photograph().quantize(colours) if mode == "P" else photograph().convert(mode)
+    content = saved(image, "BMP")
+    np.testing.assert_array_equal(in_graph(content), np.asarray(image.convert("RGB")))
+    np.testing.assert_array_equal(decode_file(content), np.asarray(image.convert("RGB")))
 
 
 def png_header(width, height):

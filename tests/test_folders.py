@@ -114,6 +114,10 @@ def test_splits_beside_classes_are_refused(tmp_path):
     fill(tmp_path / "owl", 1, 5)
     with pytest.raises(ZooError, match="beside test and train, which look like splits, images are in owl"):
         load(tmp_path)
+    classes(tmp_path / "other" / "train", 5)
+    classes(tmp_path / "other" / "eval", 5, first=10)
+    with pytest.raises(ZooError, match="beside train, which looks like a split, images are in eval; .*train, val and"):
+        load(tmp_path / "other")
 
 
 def test_splits_without_classes_are_named(tmp_path):
@@ -279,6 +283,16 @@ def test_one_level_too_high_is_recognised(tmp_path):
     fill(tmp_path / "c" / "second" / "owl", 1, 5)  # as in train2 and val2, of which one has a class more
     with pytest.raises(ZooError, match="each of its folders .first, second. has the same folders in it .cat, dog."):
         load(tmp_path / "c")
+    for name in ("seg_train", "seg_test"):  # as an archive has it that holds a folder of its own name
+        classes(tmp_path / "e" / name / name, 5)
+    with pytest.raises(
+        ZooError, match="seg_test, seg_train. has the same folders in it .cat, dog.*e/seg_test/seg_test"
+    ):
+        load(tmp_path / "e")
+    for name in ("cat", "dog"):  # not too high: the names below are those of parts of each class
+        fill(tmp_path / "f" / name / name / "left", 1, 5)
+        fill(tmp_path / "f" / name / "more" / "left", 1, 5)
+    assert load(tmp_path / "f").classes == ("cat", "dog")
     classes(tmp_path / "d" / "photos", 5)
     fill(tmp_path / "d" / "docs", 1, 5)
     data = load(tmp_path / "d")

@@ -113,7 +113,12 @@ def test_unicode_with_a_byte_order_mark_is_read(encoding):
         ("żółć".encode("cp1250"), r"x is not UTF-8 \(byte 0 is 0xbf\)\. Convert it first, for example with: iconv -f "),
         ("ab" * 50 + "é", r"x is not UTF-8 \(byte 100 is 0xe9\)"),
         (b"\xff\xfea\0b", r"x is not UTF-16-LE \(byte 4 is 0x62\)"),
-        ("no mark at the start".encode("utf-16-le"), r"many of its bytes are 0.*iconv -f UTF-16"),
+        ("no mark at the start".encode("utf-16-le"), r"many of its bytes are 0.*iconv -f UTF-16LE"),
+        ("no mark at the start".encode("utf-16-be"), r"many of its bytes are 0.*iconv -f UTF-16BE"),
+        ("ни метки в начале".encode("utf-16-be"), r"many of its bytes are control characters.*iconv -f UTF-16BE"),
+        ("χωρίς σήμα".encode("utf-16-le"), r"x is not UTF-"),
+        ("नमस्ते दुनिया".encode("utf-16-le"), r"many of its bytes are control characters.*iconv -f UTF-16"),
+        ("映画は良い".encode("iso2022-jp"), r"escape sequences of ISO-2022.*iconv -f ISO-2022-JP"),
     ],
 )
 def test_other_encodings_are_refused(content, said):
@@ -339,6 +344,14 @@ def test_official_names_alone_count_where_there_are_any(tmp_path):
     data = load_tagged(treebank(tmp_path / "a", {**names, "old_train.conllu": (200, 230)}))
     assert (len(data.train), data.validation, len(data.test)) == (110, None, 15)
     assert "not read: old_train.conllu" in data.found
+
+
+def test_training_files_alone_are_cut(tmp_path):
+    name = treebank(tmp_path / "a", {"a-train-1.conllu": (0, 60), "a-train-2.conllu": (60, 100)})
+    data = load_tagged(name)
+    assert sum(map(len, data.present.values())) == 100 and list(data.present) == ["train", "validation", "test"]
+    assert "cut by a hash of each sentence" in data.found and "train: a-train-1.conllu, a-train-2.conllu" in data.found
+    assert list(load_tagged(name, evaluation=True).present) == ["test"]
 
 
 def test_names_that_say_two_splits_or_none_are_refused(tmp_path):

@@ -32,9 +32,9 @@ def read_treebank(path: Path, evaluation: bool = False) -> Treebank:
     """Reads a CoNLL-U file, or a folder with a file for each split.
 
     If files of a folder have the official names of Universal Dependencies (`en_ewt-ud-train.conllu`), only those are
-    read. Otherwise a file's split is the one that is a word of its name: train, dev or val, test. Raises `UsageError`
-    where there is no such path, `ZooError` if the folder has no training file (with `evaluation`: none of any split), a
-    name says two splits, or a file is broken.
+    read. Otherwise a file's split is the one that is a word of its name: train, dev or val, test. Training files alone
+    have to be cut. Raises `UsageError` where there is no such path, `ZooError` if the folder has no training file (with
+    `evaluation`: none of any split), a name says two splits, or a file is broken.
     """
     shown = f"conllu:{display_path(path)}"
     if not path.exists():
@@ -64,8 +64,9 @@ def read_treebank(path: Path, evaluation: bool = False) -> Treebank:
     if unused:
         notes.append(f"not read: {', '.join(display_path(file.name) for file in unused)}")
     used = [file for split in order for file in by_split[split]]
+    splits = {split: [row for file in by_split[split] for row in read_conllu(file)] for split in order}
     return Treebank(
-        {split: [row for file in by_split[split] for row in read_conllu(file)] for split in order},
+        {"all": splits["train"]} if order == ["train"] else splits,
         (*notes, *found.notes()),
         len(used),
         sum(file.stat().st_size for file in used),

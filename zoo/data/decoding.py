@@ -18,7 +18,7 @@ from zoo.errors import ZooError, reason
 # The suffix decides which files of a folder are read; the content alone decides how one is decoded.
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MAX_PIXELS = 1 << 27  # of one image: 400 MB once decoded
-PNG, JPEG, GIF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8"
+PNG, JPEG, GIF, BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM"
 TOO_LARGE = f"an image of more than {MAX_PIXELS:,} pixels; scale it down"
 
 
@@ -39,7 +39,11 @@ def decode_image(content: tf.Tensor, channels: int) -> tf.Tensor:
         lambda: tf.cond(
             starts_with(JPEG),
             lambda: _decode_jpeg(content),
-            lambda: tf.cond(starts_with(GIF), lambda: _decode_gif(content), lambda: _decode_any(content)),
+            lambda: tf.cond(
+                starts_with(GIF),
+                lambda: _decode_gif(content),
+                lambda: tf.cond(starts_with(BMP), lambda: _decode_bmp(content), lambda: _decode_any(content)),
+            ),
         ),
     )
     pixels.set_shape((None, None, 3))
@@ -77,6 +81,21 @@ def _decode_jpeg(content: tf.Tensor) -> tf.Tensor:
 
 def _decode_gif(content: tf.Tensor) -> tf.Tensor:
     return _decode_any(_checked(content, tf.io.decode_raw(tf.strings.substr(content, 6, 4), tf.uint16)))
+
+
+def _decode_bmp(content: tf.Tensor) -> tf.Tensor:
+    """TensorFlow gives the indices of a BMP file of 8 bits as grey pixels; the colours are in its palette."""
+    pixels = _decode_any(content)
+    header = tf.io.decode_raw(tf.strings.substr(content, 14, 40), tf.int32)  # (10,)
+    bits = tf.bitwise.right_shift(header[3], 16)
+
+    def of_palette() -> tf.Tensor:
+        count = tf.where(header[8] > 0, tf.minimum(header[8], 256), 256)
+        palette = tf.strings.substr(content, 14 + header[0], 4 * count)
+        colours = tf.reshape(tf.io.decode_raw(palette, tf.uint8), (-1, 4))[:, 2::-1]  # from blue, green, red, 0
+        return tf.gather(colours, tf.cast(pixels[..., 0], tf.int32))
+
+    return tf.cond(bits == 8, of_palette, lambda: pixels)
 
 
 def _decode_any(content: tf.Tensor) -> tf.Tensor:
@@ -138,8 +157,7 @@ def _pillow(content: bytes) -> np.ndarray:
             if image.mode.startswith("I;16"):
                 return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
             if image.mode in ("I", "F"):
-                grey = np.clip(np.asarray(image), 0, 255).astype(np.uint8)
-                return np.repeat(grey[..., None], 3, axis=-1)
+                return _of_numbers(np.asarray(image))
             return _lay_on_white(np.asarray(image.convert("RGBA")))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ZooError(TOO_LARGE) from error
@@ -147,6 +165,20 @@ def _pillow(content: bytes) -> np.ndarray:
         raise
     except Exception as error:  # Pillow's plugins raise errors of many kinds for damaged files
         raise ZooError("not an image that can be read, or a damaged one") from error
+
+
+def _of_numbers(values: np.ndarray) -> np.ndarray:
+    """Grey pixels of 32 bits (H, W), integers or floats from 0 to 255, as uint8 (H, W, 3).
+
+    Raises `ZooError` for another range, whose black and white the file does not say.
+    """
+    least, greatest = float(values.min()), float(values.max())
+    to_one = values.dtype.kind == "f" and 0 < greatest <= 1
+    if not 0 <= least <= greatest <= 255 or to_one:
+        raise ZooError(
+            f"an image of 32-bit numbers from {least:.4g} to {greatest:.4g}, not from 0 to 255; save it with 8 bits"
+        )
+    return np.repeat(values.astype(np.uint8)[..., None], 3, axis=-1)
 
 
 def read_image(path: str | bytes | os.PathLike, channels: int) -> np.ndarray:

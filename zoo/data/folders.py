@@ -57,8 +57,23 @@ class Branch:
     @property
     def below(self) -> list[str]:
         """The names of its subfolders that have images."""
-        depth = len(self.path.parts)
+        return self._below(self.path)
+
+    def _below(self, folder: Path) -> list[str]:
+        depth = len(folder.parts)
         return sorted({path.parts[depth] for path in self.files.paths if len(path.parts) > depth + 1})
+
+    @property
+    def choice(self) -> tuple[Path, list[str]]:
+        """The first folder from here on that has several subfolders of images and no images itself, and their names;
+        no names where an image comes first."""
+        folder = self.path
+        while not any(path.parent == folder for path in self.files.paths):
+            below = self._below(folder)
+            if len(below) != 1:
+                return folder, below
+            folder /= below[0]
+        return folder, []
 
 
 def read_layout(root: Path, *, evaluation: bool = False) -> Layout:
@@ -115,16 +130,16 @@ def _read_splits(name: str, layout: Layout, splits: list[Branch], others: list[B
             )
         by_split[branch.split] = branch
     mixed = [display_name(branch.name) for branch in others if not branch.split]
+    names = " and ".join(branch.name for branch in splits)
+    look = "look like splits" if len(splits) > 1 else "looks like a split"
     if mixed:
         raise ZooError(
-            f"{name}: beside {' and '.join(branch.name for branch in splits)}, which look like splits, images are in "
-            f"{', '.join(mixed[:3])}{', …' if len(mixed) > 3 else ''}; keep either splits or classes there."
+            f"{name}: beside {names}, which {look}, images are in {', '.join(mixed[:3])}"
+            f"{', …' if len(mixed) > 3 else ''}; keep either splits, called train, val and test, or classes there."
         )
     if "train" not in by_split and not evaluation:
         flat = [branch.name for branch in others if branch.split == "train"]
         why = f"{flat[0]} has images but no class folders" if flat else "there is none for training"
-        names = " and ".join(branch.name for branch in splits)
-        look = "look like splits" if len(splits) > 1 else "looks like a split"
         raise ZooError(f"{name}: {names} {look}, but {why}.")
     for branch in others:
         layout.warnings.append(f"{branch.name} has images but no class folders, and is not used")
@@ -189,13 +204,13 @@ def _check_levels(name: str, layout: Layout, full: Sequence[Branch], evaluation:
                 f"{name}: this is one level too high. Its folder {display_name(branch.name)} has the folders "
                 f"{', '.join(map(display_path, branch.below[:4]))}; use folder:{display_path(branch.path)}"
             )
-    inside = [set(branch.below) for branch in full]
+    inside = [set(branch.choice[1]) for branch in full]  # of seg_train/seg_train/…, too
     shared = sorted(set.intersection(*inside)) if inside else []
-    if len(full) > 1 and len(shared) > 1 and not any(branch.direct for branch in full):
+    if len(full) > 1 and len(shared) > 1:
         raise ZooError(
             f"{name}: each of its folders ({_few(display_name(branch.name) for branch in full)}) has the same folders "
             f"in it ({_few(map(display_path, shared))}). If they are splits, call them train, val and test; else this "
-            f"is one level too high: use for example folder:{display_path(full[0].path)}"
+            f"is one level too high: use for example folder:{display_path(full[0].choice[0])}"
         )
 
 

@@ -41,8 +41,9 @@ def load_tagged(dataset: str, *, evaluation: bool = False, log: Callable[[str], 
     `dataset` is a treebank of TFDS (`"universal_dependencies/en_ewt"`, whose tags are UPOS), `"python_tokens"` (each
     character of the standard library's source under `tokenize`'s kind of token; no network) or `"conllu:PATH"`: a
     CoNLL-U file, which is cut by a hash of each sentence's words into 80 % train, 10 % validation and 10 % test, or a
-    folder with a file for each split, as `zoo.data.conllu` reads it. With `evaluation`, a file of one's own is not
-    cut: all of it is the test split. Raises `UsageError` for an unknown name, `ZooError` for data that cannot be read.
+    folder with a file for each split, as `zoo.data.conllu` reads it, which is cut if it has training files alone. With
+    `evaluation`, what would be cut is the test split. Raises `UsageError` for an unknown name, `ZooError` for data that
+    cannot be read.
     """
     name, notes, files, size = display_path(dataset), [], 0, 0
     if dataset == "python_tokens":

@@ -33,8 +33,8 @@ def decode_text(content: bytes, name: str) -> str:
     byte that does not fit.
     """
     mark, encoding = next(((m, e) for m, e in BYTE_ORDER_MARKS if content.startswith(m)), (b"", "utf-8"))
-    if not mark and content[:4096].count(0) > len(content[:4096]) // 5:
-        raise ZooError(f"{name} is not UTF-8: many of its bytes are 0. {_convert('UTF-16LE')}")
+    if not mark:
+        _check_controls(content[:4096], name)
     try:
         return normalize(content[len(mark) :].decode(encoding))
     except UnicodeDecodeError as error:
@@ -42,6 +42,22 @@ def decode_text(content: bytes, name: str) -> str:
         raise ZooError(
             f"{name} is not {encoding.upper()} (byte {at:,} is 0x{content[at]:02x}). {_convert('CP1252')}"
         ) from error
+
+
+def _check_controls(head: bytes, name: str) -> None:
+    """Raises `ZooError` for bytes that are valid UTF-8 but another encoding, which shows in control characters.
+
+    In UTF-16 without a byte-order mark each second byte is that of a script's block, such as 0 (Latin), 4 (Cyrillic) or
+    9 (Devanagari), and spaces have a 0. Encodings such as ISO-2022-JP have ESC $ before other characters than ASCII.
+    """
+    if b"\x1b$" in head:
+        raise ZooError(f"{name} is not UTF-8: it has the escape sequences of ISO-2022. {_convert('ISO-2022-JP')}")
+    low = [at for at, byte in enumerate(head) if byte < 32]
+    controls = [at for at in low if head[at] not in b"\t\n\v\f\r\x1c\x1d\x1e\x1f"]
+    if 10 * len(controls) > len(head) or (0 in head and 3 * len(low) > len(head)):
+        what = "0" if 5 * head.count(0) > len(head) else "control characters"
+        order = "BE" if 2 * sum(at % 2 == 0 for at in low) > len(low) else "LE"
+        raise ZooError(f"{name} is not UTF-8: many of its bytes are {what}. {_convert(f'UTF-16{order}')}")
 
 
 def _convert(encoding: str) -> str:

@@ -285,7 +285,11 @@ class Run:
     def _draw(self, training: Training) -> None:
         """Draws the pictures. One that fails is a warning: the export is what counts."""
         pictures = {"curves.png": lambda path: plots.curves(training.rows, path)} if training.rows else {}
-        for name, draw in {**pictures, **self.task.pictures()}.items():
+        try:
+            pictures |= self.task.pictures()
+        except Exception as error:  # of a task of one's own
+            self.log(f"warning: the pictures of {self.recipe.task} could not be prepared ({reason(error)})")
+        for name, draw in pictures.items():
             try:
                 draw(self.folder / name)
             except Exception as error:  # Matplotlib raises many kinds, for a class name that it reads as a formula
