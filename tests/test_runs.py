@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -10,6 +11,8 @@ import tensorflow as tf
 
 import zoo
 from conftest import image_recipe, run, run_python
+from zoo.report import console
+from zoo.tasks.table import load_predictor
 from zoo.training import memory
 
 
@@ -82,9 +85,40 @@ def test_data_that_changed_is_refused(small_recipe, tmp_path, image_folder):
     for folder in ("run", "finished"):
         with pytest.raises(zoo.ZooError, match="changed .*41 files now, 40 when the run began.*--restart"):
             run(recipe, run_dir=tmp_path / folder)
+    with pytest.raises(zoo.ZooError, match="was trained on changed .41 files now, 40 in training.*--dataset"):
+        load_predictor(finished.export).evaluate()
+    said = []
+    assert load_predictor(finished.export).evaluate(recipe.dataset, said.append)["test_examples"] == 41
+    assert "41 test images, 2 classes" in said[0] and "all of it is scored; without --dataset only" in said[1]
     extra.unlink()
     assert run(recipe, run_dir=tmp_path / "run").metrics
     assert run(recipe, run_dir=tmp_path / "finished").metrics == finished.metrics
+    assert load_predictor(finished.export).evaluate()["test_accuracy"] == finished.metrics["test_accuracy"]
+
+
+def test_an_export_is_scored_on_other_data_without_a_cut_of_its_own(small_recipe, tmp_path, image_folder):
+    root, other = image_folder(count=20), tmp_path / "other"
+    for part, count in (("train", 3), ("test", 5)):
+        image_folder(other / part, count=count)
+    recipe = small_recipe(
+        dataset=f"folder:{root}", batch_size=8, model_args={"input_shape": (8, 8, 3)}, validation_examples=12
+    )
+    for split in ("train", "test"):  # so that validation is cut from train
+        image_folder(tmp_path / "own" / split, count=20)
+    result = run(replace(recipe, dataset=f"folder:{tmp_path / 'own'}"), run_dir=tmp_path / "run")
+    said = []
+    assert load_predictor(result.export).evaluate(f"folder:{other}", said.append)["test_examples"] == 10
+    assert "6 train and 10 test images" in said[0] and "dark: 3 train, 5 test" in said[0]
+
+
+def test_a_picture_that_fails_is_a_warning(small_recipe, tmp_path, capsys):
+    class Occupy(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            (tmp_path / "run" / "confusion.png").mkdir()  # in the way of the picture
+
+    result = run(small_recipe(), run_dir=tmp_path / "run", callbacks=[Occupy()])
+    assert result.export.is_dir() and (tmp_path / "run" / "result.json").exists()
+    assert "warning: the picture confusion.png could not be drawn" in capsys.readouterr().out
 
 
 def test_published_results_are_shown_only_for_their_data(tmp_path, capsys, monkeypatch):
@@ -97,6 +131,19 @@ def test_published_results_are_shown_only_for_their_data(tmp_path, capsys, monke
     rows = json.loads((result.folder / "result.json").read_text())["rows"]
     assert {row["paper"] for row in rows} == {None}
     assert (tmp_path / "runs" / "lenet5_mnist" / "latest").resolve() == result.folder.resolve()
+    renamed = run(replace(recipe, name="mine", paper={"test_accuracy": 0.9905}))
+    assert "99.05%" not in capsys.readouterr().out
+    assert json.loads((renamed.folder / "result.json").read_text())["rows"][0]["paper"] is None
+    own = image_recipe(dataset="digits", paper={"test_accuracy": 0.5})
+    assert zoo.parse(own, ["--dataset", "folder:x"])[0].paper == {}
+    assert zoo.parse(own, ["--dataset", "digits"])[0].paper == own.paper
+
+
+def test_names_in_tables_are_literal(capsys):
+    console.table("runs/[red]a/[/b] :smile:", ("[x]", "value"), [("folder:[bold]y", "[/z]")])
+    said = capsys.readouterr().out
+    for name in ("runs/[red]a/[/b] :smile:", "[x]", "folder:[bold]y", "[/z]"):
+        assert name in said
 
 
 def test_longer_training_than_a_finished_run_says_how(small_recipe, tmp_path, capsys, monkeypatch):

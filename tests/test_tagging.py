@@ -264,3 +264,14 @@ def test_predict_and_evaluate_on_the_command_line(exported, capsys, tmp_path):
     assert dispatch(["evaluate", str(exported.export), "--json"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert results["test_accuracy"] == pytest.approx(exported.metrics["test_accuracy"])
+    path = tmp_path / "other.conllu"
+    rows = [("the", "DET"), ("red", "JJ"), ("dog", "NOUN"), ("sleeps", "VERB")]
+    lines = [f"{i}\t{word}\t_\t{tag}" + "\t_" * 6 for i, (word, tag) in enumerate(rows, 1)]
+    path.write_text("\n".join(lines) + "\n\n")
+    assert dispatch(["evaluate", str(exported.export), "--dataset", f"conllu:{path}", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["test_accuracy"] == 0.75 and "1 test sentences" in said.err
+    assert "1 of 4 words have tags that" in said.err and "does not know (JJ), and count as errors" in said.err
+    path.write_text("\n".join(line.replace("\t_\t", "\t_\tx", 1) for line in lines) + "\n\n")
+    with pytest.raises(UsageError, match="has the tags .*, of which .* knows none; it has ADJ, DET, NOUN"):
+        dispatch(["evaluate", str(exported.export), "--dataset", f"conllu:{path}"])

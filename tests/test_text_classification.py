@@ -132,6 +132,11 @@ def test_predict_and_evaluate_on_the_command_line(trained, capsys, tmp_path):
 
     assert dispatch(["predict", str(trained.export), "--text", "so great"]) == 0
     assert capsys.readouterr().out.startswith("--text: good (")
+    assert dispatch(["predict", str(trained.export), "--text", "so great", "--top-k", "9", "--json"]) == 0
+    top = json.loads(capsys.readouterr().out)["top"]
+    assert [entry["label"] for entry in top] == ["good", "bad"] and top[0]["probability"] > top[1]["probability"]
+    with pytest.raises(UsageError, match="--top-k is 0; it must be at least 1"):
+        dispatch(["predict", str(trained.export), "--text", "so great", "--top-k", "0"])
     other = tmp_path / "other.tsv"
     other.write_text("".join(f"so great {i}\t{'GOOD' if i % 2 else 'bad'}\n" for i in range(30)))
     with pytest.raises(UsageError, match="has the class 'GOOD', which .* does not know; its classes are 'bad', 'good'"):

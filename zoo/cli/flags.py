@@ -80,6 +80,8 @@ def parse(
     unknown = {} if model != recipe.model else dict(recipe.model_args)
     chosen = {**{name: value for name, value in unknown.items() if name not in vars(flags.model_args)}, **chosen}
     values = {name: getattr(flags.recipe, name) for name in values}
+    if values["dataset"] != recipe.dataset:
+        values["paper"] = {}  # published results are for the recipe's own data
     return type(recipe)(**{**values, "model_args": chosen}), {name: getattr(flags, name) for name, _, _ in options}
 
 

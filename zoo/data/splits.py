@@ -90,7 +90,7 @@ def class_warnings(classes: Sequence[str], labels: Mapping[str, Iterable[int]]) 
     warnings = []
     rare = [display_name(name) for i, name in enumerate(classes) if counts[i] < 2]
     if rare:
-        warnings.append(f"{_few(rare)} {'has' if len(rare) == 1 else 'have'} fewer than two training examples")
+        warnings.append(f"{few(rare)} {'has' if len(rare) == 1 else 'have'} fewer than two training examples")
     largest = max(range(len(classes)), key=lambda i: counts[i])
     smallest = min(range(len(classes)), key=lambda i: counts[i])
     if counts[largest] >= UNBALANCED * max(counts[smallest], 1):
@@ -105,7 +105,7 @@ def class_warnings(classes: Sequence[str], labels: Mapping[str, Iterable[int]]) 
         seen = set(map(int, ids))
         missing = [display_name(name) for i, name in enumerate(classes) if i not in seen]
         if split != "train" and missing:
-            absent.append(f"the {split} split has no example of {_few(missing)}")
+            absent.append(f"the {split} split has no example of {few(missing)}")
     return warnings + absent
 
 
@@ -122,7 +122,8 @@ def alike_warnings(classes: Sequence[str], what: str) -> list[str]:
     ]
 
 
-def _few(names: Sequence[str]) -> str:
+def few(names: Sequence[str]) -> str:
+    """The first names, and how many more there are, as text."""
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 
@@ -141,6 +142,15 @@ def fingerprint_of(parts: Iterable[str | bytes], *, examples: int, files: int = 
         digest.update(len(content).to_bytes(8, "little"))
         digest.update(content)
     return {"files": files, "examples": examples, "bytes": size, "sha256": digest.hexdigest()}
+
+
+def difference(there: Mapping[str, int | str], here: Mapping[str, int | str], when: str) -> str | None:
+    """How a fingerprint, `here`, differs from that of the time `when`, for an error; None where both are equal."""
+    if dict(there) == dict(here):
+        return None
+    keys = [key for key in here if there.get(key) != here[key] and key != "sha256"]
+    counts = "; ".join(f"{here[key]} {key} now, {there.get(key)} {when}" for key in keys)
+    return counts or "as many files and examples, but other content"
 
 
 def share_of(content: str) -> float:

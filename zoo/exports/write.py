@@ -37,6 +37,7 @@ def write(
     labels: Sequence[str] | None = None,
     parent: Mapping[str, Any] | None = None,
     members: Sequence[Mapping[str, Any]] = (),
+    data: Mapping[str, Any] | None = None,
     check: bool = True,
 ) -> Path:
     """Saves `serving` as the next free version under `base` and returns that folder, `base/VERSION`.
@@ -53,6 +54,7 @@ def write(
       labels: names of the classes, for the card.
       parent: the export that the training started from, for the card; its licence is that of this export, too.
       members: the exports that an ensemble consists of, for the card.
+      data: the fingerprint of the data that the model was trained on, for the card.
       check: whether a fresh process without the zoo loads the folder before it gets its name, and must answer
         `examples` as `serving` does, to 1e-5.
 
@@ -70,7 +72,7 @@ def write(
         parts = tf.train.experimental.MaxShardSizePolicy(PART_BYTES)
         options = tf.saved_model.SaveOptions(experimental_sharding_callback=parts)
         tf.saved_model.save(serving, str(literal_path(folder)), serving.endpoints, options)
-        _write_extras(folder, serving, model, recipe, card, examples, metrics, arguments, labels, parent, members)
+        _write_extras(folder, serving, model, recipe, card, examples, metrics, arguments, labels, parent, members, data)
         if check:
             _check(folder, serving, examples)
         _write_sums(folder)
@@ -94,6 +96,7 @@ def _write_extras(
     labels: Sequence[str] | None,
     parent: Mapping[str, Any] | None,
     members: Sequence[Mapping[str, Any]],
+    data: Mapping[str, Any] | None,
 ) -> None:
     extras = folder / "assets.extra"
     extras.mkdir()
@@ -107,6 +110,8 @@ def _write_extras(
     )
     if parent:
         plain.update(parent=dict(parent), licence=parent["licence"] or plain["licence"])
+    if data:
+        plain.update(data=dict(data))
     if members:
         plain.update(members=list(members))
     contents = {"recipe.json": recipe.to_dict(), "card.json": plain}

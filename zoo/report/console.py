@@ -5,7 +5,7 @@ from typing import Any
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Prints a table on the terminal."""
+    """Prints a table on the terminal; brackets and colons are literal, as in the names of folders."""
     from rich.console import Console
     from rich.table import Table
 
@@ -14,7 +14,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         view.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
         view.add_row(*map(str, row))
-    Console().print(view)
+    Console(markup=False, emoji=False).print(view)
 
 
 def format_metric(metric: str, value: float | None, digits: int = 4) -> str:

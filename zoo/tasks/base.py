@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from zoo.data.splits import Splits, difference
 from zoo.errors import UsageError, ZooError, inner_error
 from zoo.exports import read
 from zoo.exports.portable import Portable
@@ -279,6 +280,27 @@ class Predictor(abc.ABC):
 
         Raises `UsageError` if the data set does not fit the export.
         """
+
+    def check_data(self, data: Splits[Any], dataset: str | None, log: Log) -> None:
+        """Logs what was read for `evaluate(dataset, log)`, and checks that it is what the score is thought to be of.
+
+        Raises `ZooError` if the recipe's own files changed since the training, where examples of the training split may
+        be in the test split now. Warns where `dataset` is the data of the training.
+        """
+        log(data.description)
+        known, own = self.card.get("data") or {}, ":" in self.plain_recipe["dataset"]
+        if dataset is None and known and own:
+            if changed := difference(known, data.fingerprint, "in training"):
+                raise ZooError(
+                    f"The data that {self.export} was trained on changed ({changed}), so that its training examples "
+                    "cannot be told from others. Restore it, or give other data with --dataset."
+                )
+        same = dataset == self.plain_recipe["dataset"] or known.get("sha256") == data.fingerprint.get("sha256")
+        if dataset is not None and own and same:
+            log(
+                f"warning: {data.name} is the data of the training, and all of it is scored; without --dataset only "
+                "its test split is"
+            )
 
     def portable(self) -> Portable:
         """The part of the export that ONNX and LiteRT have operations for. By default there is none: `ZooError`."""

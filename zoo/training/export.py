@@ -120,5 +120,6 @@ def write_export(
         {**recipe.model_args, **task.model_args()},
         labels=task.labels(),
         parent=task.parent.origin() if task.parent else None,
+        data=task.data_fingerprint,
         check=check,
     )

@@ -57,10 +57,13 @@ def show(recipe: Recipe, metrics: Mapping[str, float]) -> None:
 
 
 def _paper(recipe: Recipe) -> Mapping[str, float]:
-    """The published results, if the run used the data set that they are for."""
-    if recipe.name in list_recipes() and load_recipe(recipe.name).dataset != recipe.dataset:
+    """The published results, if the run used the data set that they are for; a recipe may have been given a name of
+    its own."""
+    if not recipe.paper:
         return {}
-    return recipe.paper
+    shipped = map(load_recipe, list_recipes())
+    sets = {other.dataset for other in shipped if other.model == recipe.model and other.paper == recipe.paper}
+    return {} if sets and recipe.dataset not in sets else recipe.paper
 
 
 def _call(recipe: Recipe) -> str:

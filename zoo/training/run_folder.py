@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import zoo
+from zoo.data.splits import difference
 from zoo.distribute.strategy import hardware
 from zoo.errors import UsageError, ZooError, reason
 from zoo.paths import write_whole
@@ -92,14 +93,11 @@ def check_data(folder: Path, fingerprint: Mapping[str, Any]) -> None:
     if not path.exists():
         write_json(path, dict(fingerprint))
         return
-    there = read_json(path)
     here = json.loads(json.dumps(dict(fingerprint)))
-    if there != here:
-        keys = [key for key in here if there.get(key) != here[key] and key != "sha256"]
-        counts = "; ".join(f"{here[key]} {key} now, {there.get(key)} when the run began" for key in keys)
+    if changed := difference(read_json(path), here, "when the run began"):
         raise ZooError(
-            f"The data of {folder} changed ({counts or 'as many files and examples, but other content'}). Restore it, "
-            "choose another --run-dir, or start again with --restart."
+            f"The data of {folder} changed ({changed}). Restore it, choose another --run-dir, or start again with "
+            "--restart."
         )
 
 

@@ -19,6 +19,7 @@ from zoo.data.splits import Splits
 from zoo.data.text_files import normalize
 from zoo.errors import UsageError, ZooError, reason
 from zoo.exports.portable import Portable
+from zoo.tasks.answers import add_top_flag, check_top, class_answer, format_classes
 from zoo.tasks.base import Log, Predictor
 from zoo.tasks.image_classification.portable import portable_classifier
 from zoo.tasks.image_classification.preprocessing import Preprocessing, load_data
@@ -31,15 +32,14 @@ class ImagePredictor(Predictor):
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--top-k", type=int, default=1, metavar="K", help="print the K likeliest classes (1)")
+        add_top_flag(parser)
 
     def predict(self, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         """Yields for each file, in order, its `file`, `label`, `class` and `probability` (`score` for a perceptron),
         and with --top-k the `top` classes; or the `error` that prevented it from being read."""
         if not options.files:
             raise UsageError(f"{self.export} classifies images: give image files, folders of them, or - (stdin).")
-        if options.top_k < 1:
-            raise UsageError(f"--top-k is {options.top_k}; it must be at least 1.")
+        check_top(options)
         signature = self.signatures["image_bytes"]
         for name, content in _contents(options.files):
             if isinstance(content, OSError):
@@ -54,31 +54,17 @@ class ImagePredictor(Predictor):
             except tf.errors.OpError:
                 yield {"file": name, "error": "the image is damaged or cut off"}
                 continue
-            yield {"file": name, **self._answer(answer, options.top_k)}
-
-    def _answer(self, answer: Mapping[str, Any], top_k: int) -> dict[str, Any]:
-        value = "probability" if "probabilities" in answer else "score"
-        numbers, index = answer.get("probabilities", answer.get("scores")), int(answer["classes"])
-        plain = {"label": answer["labels"].decode(), "class": index, value: float(numbers[index])}
-        if top_k > 1:
-            order = np.argsort(-numbers, kind="stable")[:top_k]
-            names = self.card["labels"]
-            plain["top"] = [{"label": names[i], "class": int(i), value: float(numbers[i])} for i in order]
-        return plain
+            yield {"file": name, **class_answer(answer, self.card["labels"], options.top_k)}
 
     def format(self, answer: Mapping[str, Any]) -> str:
-        def one(entry: Mapping[str, Any]) -> str:
-            if "probability" in entry:
-                return f"{entry['label']} ({entry['probability']:.1%})"
-            return f"{entry['label']} (score {entry['score']:.4g})"
-
-        return f"{answer['file']}: {', '.join(map(one, answer.get('top', [answer])))}"
+        return format_classes(answer)
 
     def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
         recipe = replace(self.recipe, dataset=dataset or self.recipe.dataset)
         signature = self.signatures["serving_default"]
         preprocessing = Preprocessing(recipe, self.card["input_shape"])
         data = load_data(recipe, preprocessing, log, evaluation=dataset is not None)
+        self.check_data(data, dataset, log)
         ids = self._class_ids(data)
         batches = data.scored.batches(1 if recipe.test_views == "dense" else 250)
         parts: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []

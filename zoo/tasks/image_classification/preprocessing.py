@@ -192,7 +192,7 @@ def load_data(
         preprocessing.train_view,
         preprocessing.test_view,
         seed=recipe.seed,
-        validation_examples=recipe.validation_examples,
+        validation_examples=0 if evaluation else recipe.validation_examples,
         validation_cut=recipe.validation_cut,
         skip_bad_images=recipe.skip_bad_images,
         evaluation=evaluation,

@@ -53,6 +53,7 @@ class LanguageModelPredictor(Predictor):
         recipe = replace(self.recipe, dataset=dataset or self.recipe.dataset)
         score = self.signatures["score"]
         data = read_data(recipe, log, evaluation=dataset is not None)
+        self.check_data(data, dataset, log)
         results: dict[str, Any] = {"dataset": recipe.dataset}
         for name, streams in (("validation", data.validation), ("test", data.test)):
             if streams is not None:

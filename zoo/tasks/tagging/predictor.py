@@ -1,13 +1,15 @@
 """Using the export of a tagger: tags for texts, scores on a treebank."""
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from zoo.data.progress import progress
-from zoo.data.sentences import load_tagged
+from zoo.data.sentences import Sentences, load_tagged
+from zoo.data.splits import few
 from zoo.errors import UsageError, ZooError
 from zoo.tasks.base import Log, Predictor
 from zoo.tasks.inputs import add_text_flag, read_lines
@@ -43,7 +45,9 @@ class TaggingPredictor(Predictor):
 
     def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
         data = load_tagged(dataset or self.recipe.dataset, evaluation=dataset is not None, log=log)
+        self.check_data(data, dataset, log)
         split = data.scored
+        self._check_tags(data.name, split, log)
         signature = self.signatures["serving_default"]
         predicted: list[tuple[str, ...]] = []
         starts = range(0, len(split), ROWS)
@@ -55,3 +59,17 @@ class TaggingPredictor(Predictor):
             raise UsageError(f"{data.name}: a token contains a space, so it cannot be sent as one token.")
         known = None if data.train is None else {token for row in data.train.tokens for token in row}
         return {"dataset": data.name, **scores(split, predicted, known, "test")}
+
+    def _check_tags(self, name: str, split: Sentences, log: Log) -> None:
+        """Warns of tags that the export does not know, which count as errors; raises `UsageError` if it knows none."""
+        labels, counts = self.card["labels"], Counter(tag for row in split.tags for tag in row)
+        unknown = {tag: count for tag, count in counts.most_common() if tag not in labels}
+        if len(unknown) == len(counts):
+            raise UsageError(
+                f"{name} has the tags {few(list(unknown))}, of which {self.export} knows none; it has {few(labels)}."
+            )
+        if unknown:
+            log(
+                f"warning: {sum(unknown.values()):,} of {counts.total():,} words have tags that {self.export} does not "
+                f"know ({few(list(unknown))}), and count as errors"
+            )

@@ -10,6 +10,7 @@ import tensorflow as tf
 from zoo.data.labelled import load_labelled
 from zoo.data.progress import progress
 from zoo.errors import UsageError, ZooError
+from zoo.tasks.answers import add_top_flag, check_top, class_answer, format_classes
 from zoo.tasks.base import Log, Predictor
 from zoo.tasks.inputs import add_text_flag, read_texts
 
@@ -22,32 +23,33 @@ class TextClassificationPredictor(Predictor):
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         add_text_flag(parser)
+        add_top_flag(parser)
 
     def predict(self, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-        """Yields for each text its `file` ("--text" for a flag), `label`, `class` and `probability`, or the `error`
-        that prevented it from being read."""
+        """Yields for each text its `file` ("--text" for a flag), `label`, `class` and `probability`, and with --top-k
+        the `top` classes; or the `error` that prevented it from being read."""
+        check_top(options)
         signature = self.signatures["serving_default"]
         for name, content in read_texts(options):
             if isinstance(content, ZooError):
                 yield {"file": name, "error": str(content)}
                 continue
             answer = {key: value.numpy()[0] for key, value in signature(text=tf.constant([content])).items()}
-            index = int(answer["classes"])
-            probability = float(answer["probabilities"][index])
-            yield {"file": name, "label": answer["labels"].decode(), "class": index, "probability": probability}
+            yield {"file": name, **class_answer(answer, self.card["labels"], options.top_k)}
 
     def format(self, answer: Mapping[str, Any]) -> str:
-        return f"{answer['file']}: {answer['label']} ({answer['probability']:.1%})"
+        return format_classes(answer)
 
     def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
         recipe = self.recipe
         data = load_labelled(
             dataset or recipe.dataset,
-            validation_examples=0,
+            validation_examples=0 if dataset else recipe.validation_examples,
             seed=recipe.seed,
             evaluation=dataset is not None,
             log=log,
         )
+        self.check_data(data, dataset, log)
         unknown = sorted(set(data.classes) - set(self.card["labels"]))
         if unknown:
             raise UsageError(

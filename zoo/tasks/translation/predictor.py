@@ -52,6 +52,7 @@ class TranslationPredictor(Predictor):
     def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
         recipe = self.recipe
         data = load_pairs(dataset or recipe.dataset, evaluation=dataset is not None, log=log)
+        self.check_data(data, dataset, log)
         split = data.scored
         results: dict[str, Any] = {"dataset": data.name}
         for kind, name in (("", "serving_default"), ("beam_", "beam")):
