@@ -50,6 +50,30 @@ def of_another_shape(*, num_classes=10):
     return net((9, 9, 1), num_classes)
 
 
+def ending_in_softmax(*, num_classes=10):
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Flatten()(inputs)
+    return keras.Model(inputs, keras.layers.Dense(num_classes, activation="softmax")(x))
+
+
+def ending_in_a_layer_of_softmax(*, num_classes=10):
+    model = without_shape(num_classes=num_classes)
+    return keras.Model(model.input, keras.layers.Softmax()(model.output))
+
+
+def ending_in_an_operation(*, num_classes=10):
+    model = without_shape(num_classes=num_classes)
+    return keras.Model(model.input, keras.ops.softmax(model.output))
+
+
+def ending_in_a_model_with_softmax(*, num_classes=10):
+    inputs = keras.Input((8, 8, 1))
+    head = keras.Sequential(
+        [keras.layers.Flatten(), keras.layers.Dense(num_classes), keras.layers.Activation("softmax")]
+    )
+    return keras.Model(inputs, head(inputs))
+
+
 def no_model(*, num_classes=10):
     return None
 
@@ -121,6 +145,15 @@ def test_arguments_are_flags_of_the_type_of_their_defaults(builder, registered):
         (unfit_arguments, {"input_shape": (8, 8, 1)}, r"output of shape .None, 12.; for 10 classes it must be logits"),
         (of_another_shape, {"input_shape": (8, 8, 1)}, r"takes images of shape .9, 9, 1., but .* say .8, 8, 1."),
         (no_model, {"input_shape": (8, 8, 1)}, "returns NoneType; it must return a keras.Model"),
+        *(
+            (builder, {"input_shape": (8, 8, 1)}, "ends in a softmax; it must return logits, of which the loss takes")
+            for builder in (
+                ending_in_softmax,
+                ending_in_a_layer_of_softmax,
+                ending_in_an_operation,
+                ending_in_a_model_with_softmax,
+            )
+        ),
         (Subclass, {"input_shape": (8, 8, 1)}, "returns a Subclass without known inputs; .* functional model"),
     ],
 )

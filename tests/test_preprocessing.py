@@ -33,6 +33,10 @@ def test_single_grey_and_mapped_images_are_those_of_a_batch(ready):
             r"shape \(2, 32, 32, 4\); it must be \(N, height, width, 3",
         ),
         (np.zeros(5, np.uint8), r"the images have shape"),
+        (np.zeros((30, 40, 4), np.uint8), r"shape \(30, 40, 4\); it must be"),  # with transparency, not 30 grey images
+        (np.zeros((30, 40, 2), np.uint8), r"shape \(30, 40, 2\); it must be"),
+        (np.zeros((2, 0, 40, 3), np.uint8), r"shape \(2, 0, 40, 3\); it must be"),
+        (np.zeros((2, 32, 32, 3), np.uint16), "the images are uint16; .* from 0 to 255. Convert them with"),
     ],
 )
 def test_images_that_would_be_read_wrongly_are_refused(ready, images, said):

@@ -91,6 +91,25 @@ def test_register_adds_a_builder_of_ones_own():
         zoo.register("other", tiny, sumary="")
 
 
+def test_builders_that_cannot_work_are_refused():
+    import keras
+
+    def by_position(input_shape, /, num_classes=2):
+        return keras.Sequential([keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dense(num_classes)])
+
+    with pytest.raises(zoo.UsageError, match="The builder of 'net' is a model; it must be the function that builds"):
+        zoo.register("net", by_position((2, 2, 1)))
+    for shape in (28, (28, 28), (28, 28, 0), "28"):
+        with pytest.raises(
+            zoo.UsageError, match="The input_shape of 'net' is .*; it must be .height, width, channels."
+        ):
+            zoo.register("net", by_position, input_shape=shape)
+    zoo.register("net", by_position, input_shape=(2, 2, 1))
+    with pytest.raises(zoo.UsageError, match="The builder of 'net' takes 'input_shape' by position only; omit the /"):
+        zoo.build("net")
+    zoo.register("sequence", by_position, task="mine", input_shape=(None,))
+
+
 def test_a_card_whose_builder_is_missing_says_so():
     zoo.register("ghost", "zoo.models.ghost:ghost")
     with pytest.raises(zoo.ZooError, match="'ghost'.*zoo.models.ghost:ghost.*missing"):

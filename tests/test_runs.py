@@ -174,6 +174,21 @@ def test_a_recipe_can_be_named(tmp_path):
     assert zoo.run("lenet5_digits", dry_run=True, check_export=False).metrics["test_accuracy"] >= 0
     with pytest.raises(zoo.UsageError, match="no recipe 'lenet5_digit'. Did you mean 'lenet5_digits'"):
         zoo.run("lenet5_digit")
+    for other in (None, {"name": "lenet5_digits"}, zoo.ImageRecipe, tmp_path):
+        with pytest.raises(zoo.UsageError, match="run takes a recipe, or the name of a shipped one, and not "):
+            zoo.run(other)
+
+
+@pytest.mark.parametrize("name", ["max_epochs", "max_steps_per_epoch"])
+def test_limits_of_keras_that_would_end_training_are_refused(name, small_recipe, tmp_path):
+    set_limit = getattr(keras.config, f"set_{name}")
+    set_limit(1)
+    try:
+        with pytest.raises(zoo.UsageError, match=f"Keras's {name} is 1, .*; unset KERAS_{name.upper()}"):
+            run(small_recipe(), run_dir=tmp_path / "run")
+    finally:
+        set_limit(None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_of_another_task_is_refused_before_data_is_loaded(tmp_path):

@@ -66,6 +66,11 @@ def build(
         config.setdefault("input_shape", card.input_shape)
     stated = {**card.arguments, **config}
     absent = [key for key, parameter in parameters.items() if _is_required(parameter) and key not in stated]
+    by_position = [key for key, parameter in parameters.items() if parameter.kind is parameter.POSITIONAL_ONLY]
+    if by_position:
+        raise UsageError(
+            f"The builder of {card.name!r} takes {by_position[0]!r} by position only; omit the / after it."
+        )
     if absent and weights is None:
         raise UsageError(f"{card.name!r} needs the argument {absent[0]!r}; give it, or give it a default.")
 
@@ -231,18 +236,19 @@ def _of_images(name: str, channels: int, transform: Callable[[Any], Any]) -> Cal
 
         images = tf.convert_to_tensor(images)
         if images.dtype != tf.uint8:
+            scale = "Multiply values from 0 to 1 by 255 and convert" if images.dtype.is_floating else "Convert"
             raise UsageError(
-                f"{name}: the images are {images.dtype.name}; they must be uint8, with values from 0 to 255. Multiply "
-                "values from 0 to 1 by 255 and convert them with tf.cast(…, tf.uint8)."
+                f"{name}: the images are {images.dtype.name}; they must be uint8, with values from 0 to 255. {scale} "
+                "them with tf.cast(…, tf.uint8)."
             )
-        rank = images.shape.rank
-        grey = rank == 2 or (rank == 3 and images.shape[-1] not in (1, 3))
+        given, rank = images.shape, images.shape.rank
+        grey = rank == 2 or (rank == 3 and given[-1] not in (1, 2, 3, 4))  # 2 and 4: grey and colour with transparency
         images = images[..., None] if grey else images
         single = images.shape.rank == 3
         images = images[None] if single else images
-        if images.shape.rank != 4 or images.shape[-1] not in (1, channels):
+        if images.shape.rank != 4 or images.shape[-1] not in (1, channels) or 0 in images.shape[1:]:
             raise UsageError(
-                f"{name}: the images have shape {tuple(images.shape)}; it must be (N, height, width, {channels}), or "
+                f"{name}: the images have shape {given}; it must be (N, height, width, {channels}), or "
                 f"(height, width, {channels}) for one image."
             )
         if images.shape[-1] < channels:

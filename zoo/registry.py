@@ -5,6 +5,7 @@ import functools
 import importlib
 import inspect
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -154,7 +155,8 @@ def register(
 
     `builder` is a callable with keyword arguments that returns a `keras.Model`, or its dotted name
     (`"package.module:function"`). `card` fills the other fields of `Card`; without `input_shape`, it is the default of
-    the function's argument of that name. Raises `UsageError` if the name is taken, and for what is no builder.
+    the function's argument of that name. Raises `UsageError` if the name is taken, for what is no builder, and for
+    another field or shape than there can be.
     """
     if not isinstance(name, str) or not name:
         raise UsageError(f"The name of a model is {name!r}; it must be a string.")
@@ -163,6 +165,8 @@ def register(
             f"The builder of {name!r} is {builder!r}; it must be a function that returns a keras.Model, or its name "
             "as 'package.module:function'."
         )
+    if isinstance(builder, getattr(sys.modules.get("keras"), "Model", ())):  # a model exists only where Keras is loaded
+        raise UsageError(f"The builder of {name!r} is a model; it must be the function that builds it.")
     cards, defaults = _shipped()
     if name in cards or name in defaults or name in _registered:
         raise UsageError(f"The name {name!r} is already taken; choose another.")
@@ -173,6 +177,13 @@ def register(
     if card.get("input_shape") is None and callable(builder):
         default = getattr(inspect.signature(builder).parameters.get("input_shape"), "default", None)
         card["input_shape"] = tuple(default) if isinstance(default, (tuple, list)) else None
+    shape = card.get("input_shape")
+    sides = shape if isinstance(shape, (tuple, list)) else ()
+    right = all(side is None or (isinstance(side, int) and side > 0) for side in sides)
+    if shape is not None and not (sides and right and (len(sides) == 3 or task != "image_classification")):
+        raise UsageError(
+            f"The input_shape of {name!r} is {shape!r}; it must be (height, width, channels), positive whole numbers."
+        )
     _registered[name] = Card(name=name, builder=builder, task=task, family=family, **card)
 
 

@@ -51,7 +51,9 @@ def choose_classes(task: Task, data: str, classes: Sequence[str], *, may_lack: b
 
 
 def check_outputs(task: Task, model: "keras.Model", count: int) -> None:
-    """Raises `UsageError` for a model that does not score as many classes as there are."""
+    """Raises `UsageError` for a model that does not return logits for as many classes as there are."""
+    import keras
+
     outputs = model.output if isinstance(model.output, Mapping) else {"logits": model.output}
     shape = tuple(outputs["logits"].shape) if "logits" in outputs else None
     if shape != (None, count):
@@ -59,6 +61,14 @@ def check_outputs(task: Task, model: "keras.Model", count: int) -> None:
         raise UsageError(
             f"{task.recipe.name}: {model.name} has {found}; for {count} classes it must be logits of shape "
             f"(None, {count}). Its builder gets num_classes={count}."
+        )
+    last = next(op for op in model.operations if any(t is outputs["logits"] for t in keras.tree.flatten(op.output)))
+    while isinstance(last, keras.Model):
+        last = last.layers[-1]
+    if type(last).__name__ == "Softmax" or getattr(last, "activation", None) is keras.activations.softmax:
+        raise UsageError(
+            f"{task.recipe.name}: {model.name} ends in a softmax; it must return logits, of which the loss takes the "
+            "softmax itself. Leave it out."
         )
 
 

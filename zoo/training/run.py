@@ -76,11 +76,10 @@ def run(
       UsageError: an unknown name or an invalid value in the recipe.
       ZooError: the data, the disk or the training fails; the message says how and what to do.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise UsageError(
-            f"Keras uses the backend {keras.backend.backend()!r}; runs need TensorFlow. Set KERAS_BACKEND=tensorflow."
-        )
+    _check_keras()
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    if not isinstance(recipe, Recipe):
+        raise UsageError(f"run takes a recipe, or the name of a shipped one, and not {recipe!r}.")
     if data is not None:
         recipe = replace(recipe, dataset="arrays")
     options = {"callbacks": callbacks, "save_seconds": save_seconds, "check_export": check_export, "data": data}
@@ -102,6 +101,21 @@ def run(
             run_folder.link_latest(own / "latest", folder)
         job.log(f"run:    {folder}\nexport: {result.export}")
     return result
+
+
+def _check_keras() -> None:
+    """Raises `UsageError` for settings of Keras with which training cannot work, or would end early."""
+    if keras.backend.backend() != "tensorflow":
+        raise UsageError(
+            f"Keras uses the backend {keras.backend.backend()!r}; runs need TensorFlow. Set KERAS_BACKEND=tensorflow."
+        )
+    limits = {"max_epochs": keras.config.max_epochs(), "max_steps_per_epoch": keras.config.max_steps_per_epoch()}
+    for name, limit in limits.items():
+        if limit is not None:
+            raise UsageError(
+                f"Keras's {name} is {limit}, so that training would end early; unset KERAS_{name.upper()}, and use "
+                "--limit-steps for a short run."
+            )
 
 
 def _log(text: str) -> None:
