@@ -51,18 +51,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options["run_dir"]:
         raise zoo.UsageError("mlp_depth_mnist makes several runs, each in its own folder; it takes no --run-dir.")
 
+    book, lecture = (BOOK, LECTURE) if base.dataset == recipe.dataset else ({}, {})
     folder = Path("runs", base.name)
     results: dict[int, list] = {depth: [] for depth in range(5)}
     for seed in range(base.seed, base.seed + given.seeds):
         for depth in results:
-            paper = {"validation_accuracy": BOOK[depth]} if depth in BOOK else {}
+            paper = {"validation_accuracy": book[depth]} if depth in book else {}
             one = replace(base, seed=seed, model_args={"hidden": (30,) * depth}, paper=paper)
             norms = gradient_norms(folder / f"gradient_norms_seed{seed}.json")
             results[depth].append(
                 zoo.run(one, **options, callbacks=[norms] if depth == 4 and not options["dry_run"] else [])
             )
     if not options["dry_run"]:
-        summarize(results, folder, base.seed)
+        summarize(results, folder, base.seed, book, lecture)
     return 0
 
 
@@ -96,8 +97,10 @@ def gradient_norms(path: Path):
     return GradientNorms()
 
 
-def summarize(results: dict[int, list], folder: Path, seed: int) -> None:
-    """Prints the table beside the book's and the lecture's, and draws the vanishing gradient."""
+def summarize(
+    results: dict[int, list], folder: Path, seed: int, book: dict[int, float], lecture: dict[int, float]
+) -> None:
+    """Prints the table beside those of the book and the lecture, and draws the vanishing gradient."""
     from zoo.report import console, plots
     from zoo.training.run_folder import read_json
 
@@ -109,16 +112,15 @@ def summarize(results: dict[int, list], folder: Path, seed: int) -> None:
             depth,
             percent(mean(run.metrics["validation_accuracy"] for run in runs)),
             percent(mean(run.metrics["test_accuracy"] for run in runs)),
-            percent(BOOK.get(depth)),
-            percent(LECTURE[depth]),
+            percent(book.get(depth)),
+            percent(lecture.get(depth)),
         )
         for depth, runs in results.items()
     ]
     columns = ("hidden layers", "validation", "test", "book (validation)", "lecture")
     console.table(f"Nielsen's depth study, mean of {len(results[0])} run(s)", columns, rows)
-    print(
-        "The lecture's 88 % without a hidden layer does not follow from the book's settings; see the recipe's header."
-    )
+    if lecture:
+        print("The lecture's 88 % without a hidden layer does not follow from the book's settings; see the header.")
 
     norms = read_json(folder / f"gradient_norms_seed{seed}.json")
     layers = zip(*(norms[epoch] for epoch in sorted(norms, key=int)), strict=True)

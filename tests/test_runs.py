@@ -134,6 +134,9 @@ def test_published_results_are_shown_only_for_their_data(tmp_path, capsys, monke
     renamed = run(replace(recipe, name="mine", paper={"test_accuracy": 0.9905}))
     assert "99.05%" not in capsys.readouterr().out
     assert json.loads((renamed.folder / "result.json").read_text())["rows"][0]["paper"] is None
+    study = replace(zoo.recipe.load_recipe("mlp_depth_mnist"), dataset="digits", paper={"validation_accuracy": 0.9653})
+    zoo.run(study, dry_run=True, check_export=False)
+    assert "96.53%" not in capsys.readouterr().out
     own = image_recipe(dataset="digits", paper={"test_accuracy": 0.5})
     assert zoo.parse(own, ["--dataset", "folder:x"])[0].paper == {}
     assert zoo.parse(own, ["--dataset", "digits"])[0].paper == own.paper
@@ -158,6 +161,18 @@ def test_longer_training_than_a_finished_run_says_how(small_recipe, tmp_path, ca
 def test_an_average_over_more_steps_than_there_are_is_warned_of(small_recipe, tmp_path, capsys):
     run(small_recipe(keep="average"), run_dir=tmp_path / "run")
     assert "keep=average spans about 1,000 steps and the run has 50" in capsys.readouterr().out
+
+
+def test_a_batch_of_more_examples_than_there_are_is_warned_of(small_recipe, image_folder, tmp_path, capsys):
+    recipe = small_recipe(
+        dataset=f"folder:{image_folder()}", batch_size=64, epochs=3, model_args={"input_shape": (8, 8, 3)}
+    )
+    run(recipe, run_dir=tmp_path / "run")
+    said = capsys.readouterr().out
+    assert "warning: batch_size is 64 and there are 20 training examples, so that each epoch is one step, 3 in" in said
+    assert "use --batch-size 5 or less" in said
+    zoo.run(recipe, dry_run=True, check_export=False)
+    assert "warning: batch_size" not in capsys.readouterr().out
 
 
 def test_the_memory_of_a_step_is_estimated():

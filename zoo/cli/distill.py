@@ -27,10 +27,10 @@ def distill_command(arguments: Sequence[str]) -> int:
     parser.add_argument("--student", required=True)
     parser.add_argument("--dataset")
     options, rest = parser.parse_known_args(arguments[1:])
+    load_tensorflow()
     from zoo.distillation import distillation_recipe
 
     recipe = distillation_recipe(arguments[0], student=options.student, dataset=options.dataset)
-    load_tensorflow()
     recipe, run_options = parse(recipe, rest, program=f"zoo distill {arguments[0]} --student {options.student}")
     from zoo.training.run import run
 

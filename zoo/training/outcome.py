@@ -62,8 +62,12 @@ def _paper(recipe: Recipe) -> Mapping[str, float]:
     if not recipe.paper:
         return {}
     shipped = map(load_recipe, list_recipes())
-    sets = {other.dataset for other in shipped if other.model == recipe.model and other.paper == recipe.paper}
-    return {} if sets and recipe.dataset not in sets else recipe.paper
+    same = [
+        other
+        for other in shipped
+        if other.name == recipe.name or (other.model == recipe.model and other.paper == recipe.paper)
+    ]
+    return {} if same and recipe.dataset not in {other.dataset for other in same} else recipe.paper
 
 
 def _call(recipe: Recipe) -> str:

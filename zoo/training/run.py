@@ -232,7 +232,13 @@ class Run:
         recipe = self.recipe
         if not isinstance(recipe, GradientRecipe):
             return
-        steps = recipe.limit_steps or recipe.total_steps(divide_epoch(recipe, self.task.train_examples)[0])
+        examples = self.task.train_examples
+        steps = recipe.limit_steps or recipe.total_steps(divide_epoch(recipe, examples)[0])
+        if examples < recipe.batch_size and not self.short:
+            self.log(
+                f"warning: batch_size is {recipe.batch_size:,} and there are {examples:,} training examples, so that "
+                f"each epoch is one step, {steps:,} in all; use --batch-size {max(1, examples // 4):,} or less"
+            )
         span = 1 / (1 - recipe.average_momentum)
         if recipe.keep == "average" and steps < 3 * span and not self.short:
             self.log(
