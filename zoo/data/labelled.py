@@ -166,10 +166,14 @@ def _label_warnings(classes: Sequence[str], rows: Sequence[tuple[str, int]]) -> 
 
 def _check_sizes(name: str, train: int, test: int, validation_examples: int) -> None:
     if validation_examples >= train or not test:
-        raise ZooError(
-            f"{name} has {train:,} training and {test:,} test texts, too few with "
-            f"{validation_examples:,} for validation; lower --validation-examples."
-        )
+        raise _too_few(name, train, test, validation_examples)
+
+
+def _too_few(name: str, train: int, test: int, validation_examples: int) -> ZooError:
+    return ZooError(
+        f"{name} has {train:,} training and {test:,} test texts, too few with {validation_examples:,} for validation; "
+        "lower --validation-examples."
+    )
 
 
 def _cut(
@@ -177,7 +181,8 @@ def _cut(
 ) -> dict[str, list[tuple[str, int]]]:
     sides = cut_by_content(name, contents, validation=validation_examples, test=0.1)
     held = len(sides["train"]) + len(sides["validation"])
-    _check_sizes(name, held if sides["train"] else 0, len(sides["test"]), validation_examples)
+    if not sides["train"]:  # equal texts are in one split, so that a few more than asked for may be in validation
+        raise _too_few(name, held, len(sides["test"]), validation_examples)
     return {split: [rows[i] for i in indices] for split, indices in sides.items()}
 
 
