@@ -156,6 +156,10 @@ def test_longer_training_than_a_finished_run_says_how(small_recipe, tmp_path, ca
     run(small_recipe(epochs=2))
     said = capsys.readouterr().out
     assert f"note: {first.folder} holds a finished run with epochs=1" in said and "zoo finetune" in said
+    with pytest.raises(
+        zoo.UsageError, match="epochs is 1 there, 3 here.*To continue from its weights: zoo finetune runs/"
+    ):
+        run(small_recipe(epochs=3), run_dir=first.folder)
 
 
 def test_an_average_over_more_steps_than_there_are_is_warned_of(small_recipe, tmp_path, capsys):

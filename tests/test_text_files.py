@@ -195,10 +195,21 @@ def test_headers_are_detected(tmp_path):
     ):
         data = labelled(table(tmp_path, [header, *ROWS]))
         assert data.classes == ("neg", "pos") and "line 1 is a header" in data.found
-    for header in ("source\ttarget", "English\tGerman", "en\tde", "src text\ttgt text", "English sentence\tdeu"):
+    for header in (
+        *("source\ttarget", "English\tGerman", "en\tde", "src text\ttgt text", "English sentence\tdeu"),
+        *(
+            "Deutsch\tEnglisch",
+            "allemand\tanglais",
+            "немецкий\tанглийский",
+            "ドイツ語\t英語",
+            "sentence_en\tsentence_de",
+        ),
+    ):
         assert (
             "line 1 is a header" in load_pairs(table(tmp_path, [header, *(f"a {i}\tb {i}" for i in range(40))])).found
         )
+    for first in ("Guten Tag\tGood day", "Deutsch ist schwer\tGerman is hard", "Wort\tword"):
+        assert "is a header" not in load_pairs(table(tmp_path, [first, *(f"a {i}\tb {i}" for i in range(40))])).found
     assert len(labelled(table(tmp_path, ["the text\tpos", *ROWS])).present) == 3
     with pytest.raises(ZooError, match="the header .label, text. says that the label comes first"):
         labelled(table(tmp_path, ["label\ttext", *ROWS]))

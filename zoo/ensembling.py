@@ -64,6 +64,7 @@ def ensemble(
         {},
         labels=cards[0]["labels"],
         members=[read.origin(folder) for folder in folders],
+        data=cards[0].get("data"),
         check=check,
     )
 

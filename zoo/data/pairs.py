@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 
 from zoo.data.columns import Columns, read_columns
@@ -26,13 +27,25 @@ CODES = (
     r"|ro|ru|sk|sl|sr|sv|ta|te|th|tr|uk|ur|vi|zh|ara|bul|cat|ces|dan|deu|ell|eng|est|fas|fin|fra|heb|hin|hrv|hun|ind|isl"
     r"|ita|jpn|kor|lav|lit|nld|nob|nor|pol|por|ron|rus|slk|slv|spa|srp|swe|tha|tur|ukr|vie|zho)"
 )
-HEADER = re.compile(
-    r"((source|target|src|tgt|trg|input|output|text|translation|original|sentence|"
-    + CODES
-    + r"([_-][a-z]{2,4})?|arabic|chinese|czech|dutch|english|finnish|french|german|greek|hebrew|hindi|hungarian|italian"
-    r"|japanese|korean|norwegian|polish|portuguese|romanian|russian|spanish|swedish|turkish|ukrainian|vietnamese)"
-    r"[ _-]?(text|language|sentences?|translation|[12ab])?)"
+WORDS = (
+    r"(source|target|src|tgt|trg|input|output|text|translation|original|sentence|phrase|question|answer|prompt"
+    r"|response)"
 )
+HEADER_LOCALES = (*LOCALES, "ar", "he", "hi", "ja", "ko", "vi", "zh")  # whose names of languages are known
+
+
+@cache
+def header() -> re.Pattern[str]:
+    """What the cells of a header say: words such as source, codes of languages, or their names in many languages."""
+    from babel import Locale
+
+    codes = [code for code in CODES.strip("()").split("|") if len(code) == 2]
+    locales = [Locale.parse(name) for name in HEADER_LOCALES]
+    names = {locale.languages[code].casefold() for locale in locales for code in codes if code in locale.languages}
+    languages = "|".join(map(re.escape, sorted(names)))
+    return re.compile(
+        rf"({WORDS}|{CODES}([_-][a-z]{{2,4}})?|{languages})[ _-]?(text|language|sentences?|translation|[12ab]|{CODES})?"
+    )
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,7 @@ def load_pairs(dataset: str, *, evaluation: bool = False, log: Callable[[str], N
         parts = _dates()
     elif dataset.startswith("tsv:"):
         path = own_path(dataset, "a file with a text, a tab and its translation on each line")
-        columns = read_columns(path, "a text, a tab and its translation", HEADER)
+        columns = read_columns(path, "a text, a tab and its translation", header())
         parts = {"test": pairs(columns.rows)} if evaluation else _cut(name, columns)
         how = "all of it for evaluation" if evaluation else "cut by a hash of the first column: 90 %, 5 % and 5 %"
         notes, warnings, files, size = (how, *columns.notes), _row_warnings(columns), 1, columns.size

@@ -73,7 +73,11 @@ def claim(folder: Path, recipe: Recipe, strategy: str) -> None:
             differing = [key for key in here if there.get(key) != here[key]]
             if differing:
                 values = "; ".join(f"{key} is {there.get(key)!r} there, {here[key]!r} here" for key in differing[:4])
-                raise UsageError(f"{folder} holds another run ({values}). Choose another --run-dir, or --restart.")
+                finished = differing == ["epochs"] and (folder / "result.json").exists()
+                more = f" To continue from its weights: zoo finetune {shlex.quote(str(folder))}" if finished else ""
+                raise UsageError(
+                    f"{folder} holds another run ({values}). Choose another --run-dir, or --restart.{more}"
+                )
             return
         folder.mkdir(parents=True, exist_ok=True)
         if any(not other.name.startswith(".") for other in folder.iterdir()):
@@ -113,7 +117,8 @@ def mention_finished(recipe: Recipe, runs: Path, folder: Path, log: Callable[[st
         if {key for key in here if there.get(key) != here[key]} == {"epochs"}:
             log(
                 f"note: {other} holds a finished run with epochs={there['epochs']}. This run starts from the "
-                f"beginning, as its schedule differs. To continue from those weights: zoo finetune {other}"
+                "beginning, as its schedule differs. To continue from those weights: zoo finetune "
+                f"{shlex.quote(str(other))}"
             )
 
 
