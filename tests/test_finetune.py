@@ -275,8 +275,9 @@ def test_a_newer_format_and_a_hostile_export_are_refused(parent, tmp_path):
 
 
 def test_the_command_of_the_readme(image_folder, tmp_path):
-    command = ("finetune", "lenet5_modern:mnist", "--dataset", f"folder:{image_folder()}", "--batch-size", "8")
-    done = run_zoo(*command, "--epochs", "2", cwd=tmp_path)
+    command = "finetune lenet5_modern:mnist --dataset folder:"
+    assert f"zoo {command}PATH" in (ROOT / "README.md").read_text(encoding="utf-8")
+    done = run_zoo(*f"{command}{image_folder()} --batch-size 8 --epochs 2".split(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "head: new, for 2 classes: dark, light (lenet5_modern_mnist/1 has 10)" in done.stdout
     (export,) = (tmp_path / "runs" / "lenet5_modern_mnist-finetuned").glob("seed0-*/export/*/1")

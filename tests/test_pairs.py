@@ -102,6 +102,13 @@ def test_what_may_be_wrong_with_pairs_is_said(tmp_path):
     )
 
 
+@pytest.mark.parametrize(("rows", "targets", "warned"), [(20, 2, True), (19, 1, False), (30, 3, True), (30, 4, False)])
+def test_few_translations_may_be_labels(tmp_path, rows, targets, warned):
+    (tmp_path / "a.tsv").write_text("".join(f"one {i}\tzwei {i % targets}\n" for i in range(rows)))
+    found = load_pairs(f"tsv:{tmp_path / 'a.tsv'}").warnings
+    assert any(f"{rows} rows have {targets} different translations" in line for line in found) == warned
+
+
 def test_unknown_pairs_are_named(tmp_path):
     with pytest.raises(UsageError, match="no such file"):
         load_pairs(f"tsv:{tmp_path / 'none'}")

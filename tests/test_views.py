@@ -310,6 +310,24 @@ def test_dense_scoring_is_the_mean_over_all_positions():
     np.testing.assert_allclose(convolutional(model)(image), places, rtol=1e-5)
 
 
+def test_dense_scores_are_the_same_for_mirrored_pictures(tmp_path, small_net_name):
+    for number, name in enumerate(("one", "two")):
+        for split in ("train", "test"):
+            for i in range(3):
+                picture = 5 * places(40 - number, 50 - i)
+                for kind, view in (("pictures", picture), ("mirrored", picture[:, ::-1])):
+                    path = tmp_path / kind / split / name / f"{i}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(tf.io.encode_png(view).numpy())
+    keras.utils.set_random_seed(0)
+    model, losses = small_net(num_classes=2), []
+    scale = {"crop": "scale", "train_sizes": (36, 50), "test_size": 64, "test_views": "dense"}
+    for folder in ("pictures", "mirrored"):
+        task = prepared(image_recipe(model=small_net_name, dataset=f"folder:{tmp_path / folder}", **scale))
+        losses.append(task.evaluate(model, tmp_path)["test_loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
