@@ -59,7 +59,7 @@ def main() -> int:
             with RESULTS.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(results[key]) + "\n")
         print(f"{number}/{len(changes)} {results[key]['outcome']}: {key}", flush=True)
-    done = [results[describe(change)] for change in changes]
+    done = [row for change in changes if (row := results[describe(change)])["outcome"] != "impossible"]
     page = report(done, arguments.seed)
     if arguments.report:
         arguments.report.write_text(page, encoding="utf-8")
@@ -145,12 +145,15 @@ def try_out(change: dict, reach: Counter, tests: dict[str, dict[int, list[str]]]
     others = sorted({test for found in lines.values() for test in found if test not in reaching}, key=reach.get)
     chosen = [*([DEFAULTS] if path.name == "recipe.py" else []), *reaching, *others][:MOST_TESTS]
     before = path.read_text(encoding="utf-8")
-    with use_mutation(path, get_operator(change["operator"])(), change["occurrence"]):
-        after = path.read_text(encoding="utf-8")
-        changed = next(
-            pair for pair in zip(before.splitlines(), after.splitlines(), strict=False) if pair[0] != pair[1]
-        )
-        outcome = "caught" if chosen and run_tests(["-x", *chosen]) else "survived"
+    try:
+        with use_mutation(path, get_operator(change["operator"])(), change["occurrence"]):
+            after = path.read_text(encoding="utf-8")
+            changed = next(
+                pair for pair in zip(before.splitlines(), after.splitlines(), strict=False) if pair[0] != pair[1]
+            )
+            outcome = "caught" if chosen and run_tests(["-x", *chosen]) else "survived"
+    except AttributeError:  # Cosmic Ray cannot replace an exception with a dotted name
+        changed, outcome = (), "impossible"
     return {**change, "outcome": outcome, "tests": len(chosen), "change": [text.strip() for text in changed]}
 
 

@@ -15,6 +15,7 @@ from zoo.data.stream import EpochShuffle, Records
 from zoo.errors import UsageError, ZooError
 from zoo.tasks.image_classification.dense_scoring import convolutional
 from zoo.tasks.image_classification.preprocessing import Preprocessing
+from zoo.tasks.image_classification.scoring import scores
 from zoo.tasks.losses import smoothed_cross_entropy
 
 
@@ -99,7 +100,7 @@ def test_colour_noise_lies_along_the_components():
 
 def learned(images, **options):
     normalisation = Normalisation(images.shape[1:], **options)
-    normalisation.learn([tf.constant(images[:30]), tf.constant(images[30:])], print)
+    normalisation.learn([tf.constant(images[:30]), tf.constant(images[30:45]), tf.constant(images[45:])], print)
     return normalisation
 
 
@@ -150,6 +151,16 @@ def test_auxiliary_losses_count_as_the_recipe_says(digits):
     np.testing.assert_allclose(
         task.loss(batch, logits)[0], parts["logits"] + 0.3 * (parts["aux1"] + parts["aux2"]), rtol=1e-6
     )
+
+
+def test_top_five_are_the_five_largest():
+    random = np.random.default_rng(0)
+    outputs, labels = random.normal(size=(400, 100)), random.integers(0, 100, 400)
+    outputs[np.arange(400), labels] += 2
+    best = np.argsort(outputs)[:, ::-1]
+    one, five = (np.mean((best[:, :count] == labels[:, None]).any(1)) for count in (1, 5))
+    assert 0.1 < one < five < 0.9 and scores(labels, outputs, "a") == {"a_accuracy": one, "a_top5_accuracy": five}
+    assert set(scores(labels, outputs[:, :99], "a")) == {"a_accuracy"}
 
 
 @pytest.fixture
