@@ -82,6 +82,7 @@ def test_the_corners_of_a_cosine_schedule_with_warm_up():
     steps = (0, 1, 10, 19, 20, 21, 50, 79, 80)
     expected = [0.5 * step / 20 if step < 20 else 0.5 * (1 + np.cos(np.pi * (step - 20) / 60)) / 2 for step in steps]
     np.testing.assert_allclose(rates(steps, schedule="cosine", warmup_epochs=2), expected, rtol=1e-5, atol=1e-8)
+    assert rates([39, 50], schedule="cosine", warmup_epochs=5) == pytest.approx([0.39, 0.5])
 
 
 def test_the_corners_of_a_piecewise_schedule():
