@@ -48,6 +48,11 @@ def show_attention(page: Page) -> None:
     page.wait_for_selector(".map td")
 
 
+def show_tags(page: Page) -> None:
+    """Waits for the example's tags."""
+    page.wait_for_selector(".tokens li")
+
+
 PICTURES = {
     "serving-digit.png": ("lenet5_modern_mnist", draw_three, DESK, "light"),
     "serving-text.png": (
@@ -62,6 +67,7 @@ PICTURES = {
         DESK | {"viewport": {"width": 1200, "height": 720}},
         "light",
     ),
+    "serving-tags.png": ("bilstm_tagger_en_ewt", show_tags, DESK, "light"),
     "serving-phone.png": ("lenet5_modern_mnist", draw_three, PHONE, "light"),
 }
 

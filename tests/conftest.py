@@ -44,9 +44,10 @@ def ordinary_determinism():
 
 @pytest.fixture(scope="module", autouse=True)
 def collected():
-    """Frees the graphs of a module's tests, which are cycles of objects."""
+    """Frees the graphs of a module's tests, which are cycles of objects; what is left is not looked at again."""
     yield
     gc.collect()
+    gc.freeze()
 
 
 def restored_registry():

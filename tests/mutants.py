@@ -4,8 +4,9 @@
 
 Cosmic Ray makes the changes: another operator, comparison, number, condition or loop. There are thousands, so a sample
 is drawn by seed, from all modules in proportion to their number of places. The tests run once with their coverage
-recorded per test. Of each change then only the tests of its line run, those that cover few lines first, until one
-fails. A change that no test of its line notices has survived, and so has one of a line that no test reaches.
+recorded per test. Of each change then only the tests of its line run, those that cover few lines first, and after them
+those of its file, until one fails. A change that none of them notices has survived, and so has one in a file that no
+test reaches.
 
 The code is changed in a copy of the checkout. A stopped run goes on where it was: the copy, the coverage and the
 results so far lie in `build/mutants`.
@@ -58,7 +59,7 @@ def main() -> int:
             with RESULTS.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(results[key]) + "\n")
         print(f"{number}/{len(changes)} {results[key]['outcome']}: {key}", flush=True)
-    done = [results[describe(change)] for change in changes]
+    done = [row for change in changes if (row := results[describe(change)])["outcome"] != "impossible"]
     page = report(done, arguments.seed)
     if arguments.report:
         arguments.report.write_text(page, encoding="utf-8")
@@ -143,14 +144,16 @@ def try_out(change: dict, reach: Counter, tests: dict[str, dict[int, list[str]]]
     # What is traced into a graph, or done in a fixture or at import, runs in one test and is looked at by others.
     others = sorted({test for found in lines.values() for test in found if test not in reaching}, key=reach.get)
     chosen = [*([DEFAULTS] if path.name == "recipe.py" else []), *reaching, *others][:MOST_TESTS]
-    chosen.sort(key=lambda test: reach[test])
     before = path.read_text(encoding="utf-8")
-    with use_mutation(path, get_operator(change["operator"])(), change["occurrence"]):
-        after = path.read_text(encoding="utf-8")
-        changed = next(
-            pair for pair in zip(before.splitlines(), after.splitlines(), strict=False) if pair[0] != pair[1]
-        )
-        outcome = "caught" if chosen and run_tests(["-x", *chosen]) else "survived"
+    try:
+        with use_mutation(path, get_operator(change["operator"])(), change["occurrence"]):
+            after = path.read_text(encoding="utf-8")
+            changed = next(
+                pair for pair in zip(before.splitlines(), after.splitlines(), strict=False) if pair[0] != pair[1]
+            )
+            outcome = "caught" if chosen and run_tests(["-x", *chosen]) else "survived"
+    except AttributeError:  # Cosmic Ray cannot replace an exception with a dotted name
+        changed, outcome = (), "impossible"
     return {**change, "outcome": outcome, "tests": len(chosen), "change": [text.strip() for text in changed]}
 
 

@@ -6,7 +6,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from conftest import zoo
+from conftest import prepared, zoo
 from zoo.errors import ZooError
 from zoo.recipe import list_recipes, load_recipe
 from zoo.training import check_xla
@@ -75,7 +75,8 @@ def test_programs_that_a_tpu_cannot_run_are_refused(tmp_path):
 
 def test_missing_data_is_replaced(tmp_path):
     recipe = check_xla.with_embedded_data(load_recipe("resnet50_imagenet2012"), tmp_path)
-    assert recipe.dataset == "digits" and recipe.model_args["num_classes"] == 1000
+    task = prepared(recipe)
+    assert len(task.labels()) == 1000 and len(task.data.train) >= 256 and task.model_args()["num_classes"] == 1000
     texts = load_recipe("bilstm_classifier_imdb_reviews")
     stand_in = check_xla.with_embedded_data(replace(texts, batch_size=3, max_length=5), tmp_path)
     rows = (tmp_path / "texts.tsv").read_text().splitlines()

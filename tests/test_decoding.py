@@ -184,11 +184,11 @@ def test_opaque_png_files_keep_their_pixels(mode):
     np.testing.assert_array_equal(decode_file(content), expected)
 
 
-def test_deep_tiff_files_are_scaled():
-    deep = Image.fromarray(np.full((5, 5), 51_400, np.uint16))
-    assert (decode_file(saved(deep, "TIFF")) == 200).all()
-    for kind in (np.int32, np.float32):
-        assert (decode_file(saved(Image.fromarray(np.full((5, 5), 200, kind)), "TIFF")) == 200).all()
+@pytest.mark.parametrize(("kind", "factor"), [(np.uint16, 257), (np.int32, 1), (np.float32, 1)])
+def test_tiff_files_of_many_bits_are_read_in_grey(kind, factor):
+    grey = np.arange(63, dtype=np.uint8).reshape(7, 9) * 4
+    content = saved(Image.fromarray(grey.astype(kind) * kind(factor)), "TIFF")
+    np.testing.assert_array_equal(decode_file(content), np.stack([grey] * 3, axis=-1))
 
 
 @pytest.mark.parametrize(

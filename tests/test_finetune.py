@@ -16,6 +16,7 @@ from conftest import zoo as run_zoo
 from zoo.exports import read
 from zoo.tasks.table import load_predictor
 from zoo.training import optimizers, phases
+from zoo.weights.exports import output_layers
 from zoo.weights.parent import Parent
 
 
@@ -181,6 +182,20 @@ def test_each_phase_has_a_schedule_of_its_own(parent):
     rate = optimizers.learning_rate(recipe, 100)
     values = [float(rate(step)) for step in (0, 50, 100, 199, 200, 250, 300, 999)]
     np.testing.assert_allclose(values, [0, 0.5, 1.0, 0.0, 0.0, 0.05, 0.1, 0.0], atol=5e-4)
+    rate = optimizers.learning_rate(replace(recipe, epochs=3, warmup_epochs=1.5), 100)  # longer than half a phase
+    np.testing.assert_allclose([float(rate(step)) for step in (50, 100, 200, 250)], [0.5, 1.0, 0.0, 0.1], atol=5e-4)
+
+
+def test_the_head_is_the_last_layer_with_weights():
+    def names(model, outputs=None):
+        return [layer.name for layer in output_layers(model, outputs)]
+
+    mlp = zoo.build("mlp")
+    assert names(mlp) == [mlp.layers[-1].name]
+    x = keras.Input((3,))
+    fixed = keras.layers.Dense(4, trainable=False, name="fixed")
+    both = keras.Model(x, {"a": fixed(keras.layers.Dense(5, name="below")(x)), "b": keras.layers.Dense(2, name="b")(x)})
+    assert names(both) == ["fixed", "b", "below"] and names(both, both.output["b"]) == ["b"]
 
 
 def test_early_stopping_ends_and_is_resumed(recipe, tmp_path, capsys):
@@ -273,8 +288,9 @@ def test_a_newer_format_and_a_hostile_export_are_refused(parent, tmp_path):
 
 
 def test_the_command_of_the_readme(image_folder, tmp_path):
-    command = ("finetune", "lenet5_modern:mnist", "--dataset", f"folder:{image_folder()}", "--batch-size", "8")
-    done = run_zoo(*command, "--epochs", "2", cwd=tmp_path)
+    command = "finetune lenet5_modern:mnist --dataset folder:"
+    assert f"zoo {command}PATH" in (ROOT / "README.md").read_text(encoding="utf-8")
+    done = run_zoo(*f"{command}{image_folder()} --batch-size 8 --epochs 2".split(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "head: new, for 2 classes: dark, light (lenet5_modern_mnist/1 has 10)" in done.stdout
     (export,) = (tmp_path / "runs" / "lenet5_modern_mnist-finetuned").glob("seed0-*/export/*/1")

@@ -94,6 +94,8 @@ def test_erasing_replaces_a_rectangle_by_noise():
     area = boxes.mean((1, 2))[hit]
     assert 0.01 < area.min() < 0.03 and 0.25 < area.max() < 0.4 and area.mean() == pytest.approx(0.17, abs=0.03)
     assert boxes.mean(0).min() > 0.005  # everywhere
+    heights, widths, first = rows.sum(1)[hit], columns.sum(1)[hit], rows.argmax(1)[hit]
+    assert abs(np.corrcoef(heights / widths, first / (13 - heights))[0, 1]) < 0.4  # of any shape
     values = erased[boxes]
     assert values.mean() == pytest.approx(0, abs=0.02) and values.std() == pytest.approx(1, abs=0.02)
     part = BatchRNG(rng.seed, 4000, tf.range(7, 9))

@@ -1,6 +1,7 @@
 """The optimizers against Keras's own, and the schedules against their formulas."""
 
 import json
+import textwrap
 
 import keras
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import image_recipe, prepared, run
+from conftest import image_recipe, prepared, run, run_python
 from zoo.training import optimizers
 
 
@@ -81,6 +82,7 @@ def test_the_corners_of_a_cosine_schedule_with_warm_up():
     steps = (0, 1, 10, 19, 20, 21, 50, 79, 80)
     expected = [0.5 * step / 20 if step < 20 else 0.5 * (1 + np.cos(np.pi * (step - 20) / 60)) / 2 for step in steps]
     np.testing.assert_allclose(rates(steps, schedule="cosine", warmup_epochs=2), expected, rtol=1e-5, atol=1e-8)
+    assert rates([39, 50], schedule="cosine", warmup_epochs=5) == pytest.approx([0.39, 0.5])
 
 
 def test_the_corners_of_a_piecewise_schedule():
@@ -99,3 +101,29 @@ def test_training_follows_the_schedule(small_recipe, tmp_path):
     expected = [0.1 * (1 + np.cos(np.pi * (row["step"] - 25) / 50)) / 2 for row in rows]
     assert [row["step"] for row in rows] == [25, 50, 75]
     np.testing.assert_allclose([row["learning_rate"] for row in rows], expected, rtol=1e-4, atol=1e-8)
+
+
+SCALED_ON_TWO = """
+    import tensorflow as tf
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    import keras
+    from zoo.training.optimizers import SGD, LossScale
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        weight, optimizer = keras.Variable([1.0, 1.0]), LossScale(SGD(0.5))
+        optimizer.build([weight])
+
+    def step():
+        replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.float32)
+        optimizer.apply([optimizer.scale_loss(tf.stack([0.5, replica]))], [weight])
+
+    tf.function(lambda: strategy.run(step))()
+    print(weight.numpy().tolist())
+"""
+
+
+def test_scaled_gradients_are_summed_over_devices_once():
+    done = run_python(code=textwrap.dedent(SCALED_ON_TWO))
+    assert done.stdout.splitlines()[-1:] == ["[0.5, 0.5]"], done.stderr[-2000:]

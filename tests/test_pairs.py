@@ -23,8 +23,8 @@ def test_dates_are_in_thirty_languages_and_no_day_in_two_splits():
     for source, target in zip(data.train.sources[:3000], data.train.targets[:3000], strict=True):
         numbers = sorted(int(n) for n in re.findall(r"\d+", source))
         assert numbers == sorted([int(target[:4]), int(target[8:])]), (source, target)
-    again = load_pairs("dates")
-    assert again == data
+    assert load_pairs("dates") == data
+    assert (data.train.targets[0], data.test.targets[-1]) == ("2025-03-02", "2068-05-17")  # on every machine
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,13 @@ def test_what_may_be_wrong_with_pairs_is_said(tmp_path):
         "1 of 41 rows have the same text on both sides",
         "41 rows have 3 different translations, which may be labels",
     )
+
+
+@pytest.mark.parametrize(("rows", "targets", "warned"), [(20, 2, True), (19, 1, False), (30, 3, True), (30, 4, False)])
+def test_few_translations_may_be_labels(tmp_path, rows, targets, warned):
+    (tmp_path / "a.tsv").write_text("".join(f"one {i}\tzwei {i % targets}\n" for i in range(rows)))
+    found = load_pairs(f"tsv:{tmp_path / 'a.tsv'}").warnings
+    assert any(f"{rows} rows have {targets} different translations" in line for line in found) == warned
 
 
 def test_unknown_pairs_are_named(tmp_path):

@@ -39,7 +39,8 @@ def picture():
 def test_operations_on_colours_are_those_of_pillow(name, strength, picture):
     ours = apply(OPERATIONS[name], tf.constant(picture), strength).numpy().astype(int)
     theirs = np.asarray(PILLOW[name](Image.fromarray(picture), strength)).astype(int)
-    assert np.abs(ours - theirs).max() <= 2, name  # Pillow rounds in between
+    # Pillow rounds in between, but for these, which take whole numbers to whole numbers.
+    assert np.abs(ours - theirs).max() <= (0 if name in ("solarize", "posterize") else 2), name
 
 
 def test_sharpness_of_small_pictures_is_that_of_pillow(picture):

@@ -15,6 +15,7 @@ from zoo.data.stream import EpochShuffle, Records
 from zoo.errors import UsageError, ZooError
 from zoo.tasks.image_classification.dense_scoring import convolutional
 from zoo.tasks.image_classification.preprocessing import Preprocessing
+from zoo.tasks.image_classification.scoring import scores
 from zoo.tasks.losses import smoothed_cross_entropy
 
 
@@ -99,7 +100,7 @@ def test_colour_noise_lies_along_the_components():
 
 def learned(images, **options):
     normalisation = Normalisation(images.shape[1:], **options)
-    normalisation.learn([tf.constant(images[:30]), tf.constant(images[30:])], print)
+    normalisation.learn([tf.constant(images[:30]), tf.constant(images[30:45]), tf.constant(images[45:])], print)
     return normalisation
 
 
@@ -150,6 +151,16 @@ def test_auxiliary_losses_count_as_the_recipe_says(digits):
     np.testing.assert_allclose(
         task.loss(batch, logits)[0], parts["logits"] + 0.3 * (parts["aux1"] + parts["aux2"]), rtol=1e-6
     )
+
+
+def test_top_five_are_the_five_largest():
+    random = np.random.default_rng(0)
+    outputs, labels = random.normal(size=(400, 100)), random.integers(0, 100, 400)
+    outputs[np.arange(400), labels] += 2
+    best = np.argsort(outputs)[:, ::-1]
+    one, five = (np.mean((best[:, :count] == labels[:, None]).any(1)) for count in (1, 5))
+    assert 0.1 < one < five < 0.9 and scores(labels, outputs, "a") == {"a_accuracy": one, "a_top5_accuracy": five}
+    assert set(scores(labels, outputs[:, :99], "a")) == {"a_accuracy"}
 
 
 @pytest.fixture
@@ -308,6 +319,24 @@ def test_dense_scoring_is_the_mean_over_all_positions():
     image = np.random.default_rng(0).normal(size=(1, 3, 3, 1)).astype(np.float32)
     places = (model(image[:, :, :2]) + model(image[:, :, 1:])) / 2
     np.testing.assert_allclose(convolutional(model)(image), places, rtol=1e-5)
+
+
+def test_dense_scores_are_the_same_for_mirrored_pictures(tmp_path, small_net_name):
+    for number, name in enumerate(("one", "two")):
+        for split in ("train", "test"):
+            for i in range(3):
+                picture = 5 * places(40 - number, 50 - i)
+                for kind, view in (("pictures", picture), ("mirrored", picture[:, ::-1])):
+                    path = tmp_path / kind / split / name / f"{i}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(tf.io.encode_png(view).numpy())
+    keras.utils.set_random_seed(0)
+    model, losses = small_net(num_classes=2), []
+    scale = {"crop": "scale", "train_sizes": (36, 50), "test_size": 64, "test_views": "dense"}
+    for folder in ("pictures", "mirrored"):
+        task = prepared(image_recipe(model=small_net_name, dataset=f"folder:{tmp_path / folder}", **scale))
+        losses.append(task.evaluate(model, tmp_path)["test_loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 @pytest.mark.parametrize(

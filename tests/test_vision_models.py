@@ -1,6 +1,7 @@
 """Every vision variant: exact counts, shapes, gradients, saving, other backends, XLA, and errors."""
 
 import ast
+import gc
 import json
 import math
 import os
@@ -131,6 +132,9 @@ def test_counts(name):
     assert model.output_shape == (None, 1000 if size >= 224 else 10)
     with_weights = [layer for layer in model.layers if layer.weights]
     assert with_weights[-1].weights[0].shape[-1] == model.output_shape[-1], "the head is not last"
+    if parameters > 50 * M:  # a model is a cycle of objects, and many together are gigabytes
+        del model, rows, with_weights
+        gc.collect()
 
 
 @pytest.mark.parametrize(

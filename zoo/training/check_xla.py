@@ -19,7 +19,6 @@ from zoo.recipe import Recipe
 from zoo.registry import builder_of, describe
 
 EMBEDDED = {  # replaces data that is not available, by task
-    "image_classification": "digits",
     "language_modelling": "python_docs",
     "tagging": "python_tokens",
     "translation": "dates",
@@ -94,13 +93,24 @@ def with_embedded_data(recipe: Recipe, folder: Path) -> Recipe:
         words = "word " * (recipe.max_length - 1)
         texts.write_text("".join(f"{words}w{i}\t{i % 2}\n" for i in range(8 * recipe.batch_size)))
         return replace(recipe, dataset=f"tsv:{texts}", validation_examples=recipe.batch_size)
-    changes: dict[str, Any] = {"dataset": EMBEDDED[recipe.task]}
     if recipe.task == "image_classification":
         card = describe(recipe.model)
         default = inspect.signature(builder_of(card)).parameters["num_classes"].default
-        classes = card.arguments.get("num_classes", default)
-        changes |= {"model_args": {"num_classes": classes, **recipe.model_args}, "validation_examples": 0}
-    return replace(recipe, **changes)
+        classes = recipe.model_args.get("num_classes", card.arguments.get("num_classes", default))
+        _write_images(folder / "images", classes, max(classes, 2 * recipe.batch_size))
+        return replace(recipe, dataset=f"folder:{folder / 'images'}", validation_examples=0)
+    return replace(recipe, dataset=EMBEDDED[recipe.task])
+
+
+def _write_images(folder: Path, classes: int, count: int) -> None:
+    """`count` images in each of two splits, all different, with a folder for each class."""
+    from PIL import Image
+
+    for number in range(2 * count):
+        split = "train" if number < count else "validation"
+        path = folder / split / f"{number % classes:04d}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number % 256, number // 256, 0)).save(path)
 
 
 def program(name: str, step: Any, batch: Any, dump: Path) -> Program:

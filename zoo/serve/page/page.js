@@ -54,8 +54,8 @@ function metric(name, value) {
   return percent ? `${(100 * value).toFixed(2)} %` : Number(value).toPrecision(4);
 }
 
-function facts(pairs) {
-  return el("dl", {}, ...pairs.filter(([, value]) => value != null && value !== "").flatMap(([name, value]) =>
+function facts(pairs, kind = "") {
+  return el("dl", { class: kind }, ...pairs.filter(([, value]) => value != null && value !== "").flatMap(([name, value]) =>
     [el("dt", {}, name), el("dd", {}, value)]));
 }
 
@@ -82,7 +82,7 @@ function showCard(model) {
       ["model", card.name], ["task", (card.task || "").replaceAll("_", " ")], ["paper", paper(card)],
       ["weights", `${number(model.weights)} numbers`], ["licence", card.licence],
     ])),
-    ...(metrics.length ? [el("div", {}, el("h3", {}, "Measured"), facts(metrics))] : []),
+    ...(metrics.length ? [el("div", {}, el("h3", {}, "Measured"), facts(metrics, "measured"))] : []),
     el("div", { class: "wide" }, el("h3", {}, "The same request with curl"), request),
     el("details", { class: "wide" }, el("summary", {}, "Signatures"), el("pre", {}, signatures(model))),
   );
