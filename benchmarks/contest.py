@@ -61,7 +61,7 @@ def timed(action, examples: int) -> list[float]:
 
 def in_a_process(script: str, call: Sequence[Any]) -> tuple[Any, float]:
     """What a script's function, `call[0]`, returns for the other arguments, and the gigabytes that it took at most."""
-    done = subprocess.run([sys.executable, script, json.dumps(call)], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, script, json.dumps(call)], check=True, stdout=subprocess.PIPE, text=True)
     result, peak = json.loads(done.stdout.splitlines()[-1])
     return result, peak
 
