@@ -3,7 +3,8 @@
     python benchmarks/committee.py RUN... --runs runs/committee
 
 Writes the mean of the members' probabilities as one export, as `zoo ensemble` does, and scores it and each member.
-`python -m zoo.report RUNS/*` adds the results to results.csv, from where docs/exports.md has them.
+`python -m zoo.report RUNS/committee RUNS/member-*` adds the results to results.csv, from where docs/exports.md has
+them.
 """
 
 import argparse

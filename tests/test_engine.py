@@ -218,6 +218,19 @@ def test_another_recipes_folder_is_not_touched(small_recipe, tmp_path):
     assert run(small_recipe(limit_steps=3), run_dir=folder, restart=True).metrics
 
 
+def test_a_run_of_a_version_with_fewer_fields_goes_on(small_recipe, tmp_path):
+    recipe = small_recipe(limit_steps=2)
+    run(recipe, run_dir=tmp_path / "run")
+    path = tmp_path / "run" / "recipe.json"
+    known = json.loads(path.read_text())
+    del known["lookahead_steps"], known["frozen_after"], known["momentum"]
+    path.write_text(json.dumps(known))
+    with pytest.raises(zoo.UsageError, match="momentum is None there, 0.9 here"):  # not its default
+        run(recipe, run_dir=tmp_path / "run")
+    path.write_text(json.dumps({**known, "momentum": 0.9}))
+    assert run(recipe, run_dir=tmp_path / "run").metrics
+
+
 def test_the_checkpoint_of_another_model_is_refused(small_recipe, tmp_path):
     run(small_recipe(limit_steps=2), run_dir=tmp_path / "run")
     other = small_recipe(limit_steps=2, model="mlp_nielsen")

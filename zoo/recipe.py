@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from types import MappingProxyType, ModuleType
 from typing import Any, ClassVar, Literal
 
@@ -97,9 +97,19 @@ class Recipe:
         plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return json.loads(json.dumps({"task": self.task, **plain}, default=dict))
 
+    def at_default(self) -> list[str]:
+        """The names of the fields that have their default."""
+        defaults = {
+            entry.name: entry.default if entry.default_factory is MISSING else entry.default_factory()
+            for entry in fields(self)
+        }
+        return [name for name, value in defaults.items() if getattr(self, name) == value]
+
     def fingerprint(self) -> str:
-        """Eight hex digits that change with any field."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
+        """Eight hex digits that change with any field. A new field at its default does not change them."""
+        default = self.at_default()
+        stated = {name: value for name, value in self.to_dict().items() if name not in default}
+        return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True, kw_only=True)

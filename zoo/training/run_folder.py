@@ -69,7 +69,9 @@ def claim(folder: Path, recipe: Recipe, strategy: str) -> None:
     path = folder / "recipe.json"
     try:
         if path.exists():
-            there, here = read_json(path), recipe.to_dict()
+            here = recipe.to_dict()
+            # A run of an older version lacks the fields that were added since.
+            there = {**{key: here[key] for key in recipe.at_default()}, **read_json(path)}
             differing = [key for key in here if there.get(key) != here[key]]
             if differing:
                 values = "; ".join(f"{key} is {there.get(key)!r} there, {here[key]!r} here" for key in differing[:4])
