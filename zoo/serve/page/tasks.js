@@ -206,7 +206,8 @@ function textClasses(model, predict) {
   const answer = answers(result);
   const work = (text) => answer.run(() => predict({ signature_name: signatureWith(model, "probabilities"), instances: [text] }),
     ({ predictions: [row] }) => result.replaceChildren(...bars(row, model.class_names)));
-  return el("div", { class: "sheet" }, sentence("Text", "A film that I would gladly see again.", "Classify", work), answer.node);
+  const example = /names/.test(model.name) ? "Nouvelle-Zélande" : "A film that I would gladly see again.";
+  return el("div", { class: "sheet" }, sentence("Text", example, "Classify", work), answer.node);
 }
 
 function translation(model, predict) {
