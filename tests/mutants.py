@@ -24,7 +24,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from cosmic_ray.ast import ast_nodes, get_ast_from_path
-from cosmic_ray.mutating import use_mutation
+from cosmic_ray.mutating import mutate_code, use_mutation
 from cosmic_ray.plugins import get_operator, operator_names
 
 ROOT = Path(__file__).parent.parent
@@ -144,16 +144,14 @@ def try_out(change: dict, reach: Counter, tests: dict[str, dict[int, list[str]]]
     # What is traced into a graph, or done in a fixture or at import, runs in one test and is looked at by others.
     others = sorted({test for found in lines.values() for test in found if test not in reaching}, key=reach.get)
     chosen = [*([DEFAULTS] if path.name == "recipe.py" else []), *reaching, *others][:MOST_TESTS]
-    before = path.read_text(encoding="utf-8")
+    before, operator = path.read_text(encoding="utf-8"), get_operator(change["operator"])()
     try:
-        with use_mutation(path, get_operator(change["operator"])(), change["occurrence"]):
-            after = path.read_text(encoding="utf-8")
-            changed = next(
-                pair for pair in zip(before.splitlines(), after.splitlines(), strict=False) if pair[0] != pair[1]
-            )
-            outcome = "caught" if chosen and run_tests(["-x", *chosen]) else "survived"
+        after = mutate_code(before, operator, change["occurrence"])
     except AttributeError:  # Cosmic Ray cannot replace an exception with a dotted name
-        changed, outcome = (), "impossible"
+        return {**change, "outcome": "impossible", "tests": 0, "change": []}
+    changed = next(pair for pair in zip(before.splitlines(), after.splitlines(), strict=False) if pair[0] != pair[1])
+    with use_mutation(path, operator, change["occurrence"]):
+        outcome = "caught" if chosen and run_tests(["-x", *chosen]) else "survived"
     return {**change, "outcome": outcome, "tests": len(chosen), "change": [text.strip() for text in changed]}
 
 

@@ -427,6 +427,5 @@ def test_folders_of_texts(tmp_path):
 
 
 def test_the_number_of_texts_is_said_where_too_many_are_held_out(tmp_path):
-    (tmp_path / "a.tsv").write_text("".join(f"text {i}\t{'ab'[i % 2]}\n" for i in range(40)))
     with pytest.raises(ZooError, match=r"has [1-9]\d training and \d+ test texts, too few with 500 for validation"):
-        load_labelled(f"tsv:{tmp_path / 'a.tsv'}", validation_examples=500, seed=0)
+        labelled(table(tmp_path, ROWS[:40]), validation_examples=500)
