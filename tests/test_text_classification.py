@@ -132,6 +132,11 @@ def test_predict_and_evaluate_on_the_command_line(trained, capsys, tmp_path):
 
     assert dispatch(["predict", str(trained.export), "--text", "so great"]) == 0
     assert capsys.readouterr().out.startswith("--text: good (")
+    assert dispatch(["predict", str(trained.export), "--text", "so great", "--text", "so bad"]) == 0
+    assert [line.partition(" (")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "--text 1: good",
+        "--text 2: bad",
+    ]
     assert dispatch(["predict", str(trained.export), "--text", "so great", "--top-k", "9", "--json"]) == 0
     top = json.loads(capsys.readouterr().out)["top"]
     assert [entry["label"] for entry in top] == ["good", "bad"] and top[0]["probability"] > top[1]["probability"]

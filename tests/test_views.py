@@ -10,6 +10,7 @@ import tensorflow as tf
 import zoo
 from conftest import folder_of_pictures, image_recipe, prepared, run
 from zoo.data import views
+from zoo.data.images import load_images
 from zoo.data.normalisation import Normalisation
 from zoo.data.stream import EpochShuffle, Records
 from zoo.errors import UsageError, ZooError
@@ -205,8 +206,8 @@ def test_a_stream_has_every_record_once_per_epoch_and_starts_at_any_step(record_
         assert [(int(p), int(r)) for p, r in again] == sequence[4 * step : 4 * step + 30]
 
 
-@pytest.fixture
-def tiny_imagenet(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def tiny_imagenet(tmp_path_factory):
     """The name of a TFDS set like imagenet2012: JPEGs of many sizes, a test split with unpublished labels."""
     import tensorflow_datasets as tfds
 
@@ -230,10 +231,12 @@ def tiny_imagenet(tmp_path, monkeypatch):
                 pixels = rng.integers(128 * (i % 2), 128 * (i % 2) + 127, (*size, 3), dtype=np.uint8)
                 yield i, {"image": pixels, "label": -1 if name == "test" else i % 2}
 
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    TinyImagenet(data_dir=tmp_path).download_and_prepare()
-    monkeypatch.setattr(tfds, "builder", lambda name: TinyImagenet(data_dir=tmp_path))
-    return "tiny_imagenet"
+    folder = tmp_path_factory.mktemp("tfds")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFDS_DATA_DIR", str(folder))
+        TinyImagenet(data_dir=folder).download_and_prepare()
+        patch.setattr(tfds, "builder", lambda name: TinyImagenet(data_dir=folder))
+        yield "tiny_imagenet"
 
 
 def test_a_tfds_set_is_streamed(tiny_imagenet):
@@ -255,6 +258,16 @@ def test_a_tfds_set_is_streamed(tiny_imagenet):
     assert {images.shape for images, _ in task.data.train.batches(25)} == {(25, 28, 28, 3), (10, 28, 28, 3)}
     held = prepared(replace(recipe, validation_examples=9))
     assert (len(held.data.train), len(held.data.validation)) == (51, 9)
+
+
+def test_of_a_set_that_is_scored_only_the_training_split_is_not_decoded(tiny_imagenet):
+    whole = prepared(image_recipe(dataset=tiny_imagenet, model_args={"input_shape": (28, 28, 3)})).data
+    view = whole.test.view
+    scored = load_images(tiny_imagenet, view, scored_only=True)
+    assert isinstance(whole.train.pictures, np.ndarray) and isinstance(scored.train.pictures, Records)
+    np.testing.assert_array_equal(scored.test.pictures, whole.test.pictures)
+    np.testing.assert_array_equal(scored.test.labels, whole.test.labels)
+    assert (scored.description, scored.fingerprint) == (whole.description, whole.fingerprint)
 
 
 def small_net(*, input_shape=(32, 32, 3), num_classes=10, name="small_net"):

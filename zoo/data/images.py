@@ -43,6 +43,7 @@ def load_images(
     validation_cut: str = "random",
     skip_bad_images: bool = False,
     evaluation: bool = False,
+    scored_only: bool = False,
     cache_limit: int = CACHE_LIMIT,
     log: Callable[[str], None] = print,
     given: Mapping[str, Any] | None = None,
@@ -52,12 +53,12 @@ def load_images(
     `dataset` is a TFDS name (`"mnist"`), an embedded set (`"digits"`, which needs no network) or `"folder:PATH"`: a
     folder with a subfolder of images for each class, or with train, val and test above those (see
     `zoo.data.folders`). A folder without splits is cut by the seed, 80, 10 and 10 % of each class; with `evaluation`
-    all of it is the test split. Data whose decoded size is above `cache_limit`, or whose view is random, is read
-    and decoded each time. Where there is no validation split, `validation_examples` are cut from train:
-    `"random"` by the seed (the last ones where a set is streamed, which TFDS has shuffled) or from the `"end"` of the
-    authors' own order, which TFDS sets alone have. `"arrays"` is what is `given` in Python (see `zoo.data.arrays`).
-    Raises `UsageError` for an unknown name, `ZooError` for data that
-    cannot be read or had.
+    all of it is the test split. Data whose decoded size is above `cache_limit`, or whose view is random, is read and
+    decoded each time; with `scored_only` also the training split of a TFDS set, of which nothing is read then. Where
+    there is no validation split, `validation_examples` are cut from train: `"random"` by the seed (the last ones where
+    a set is streamed, which TFDS has shuffled) or from the `"end"` of the authors' own order, which TFDS sets alone
+    have. `"arrays"` is what is `given` in Python (see `zoo.data.arrays`).
+    Raises `UsageError` for an unknown name, `ZooError` for data that cannot be read or had.
     """
     views = {"train": train_view, "validation": test_view or train_view, "test": test_view or train_view}
     if dataset == arrays.NAME:
@@ -81,7 +82,7 @@ def load_images(
     elif dataset == "digits":
         data = _digits(views)
     else:
-        data = load_tfds(dataset, views, cache_limit, log)
+        data = load_tfds(dataset, views, cache_limit, log, scored_only=scored_only)
     if data.train is not None and data.validation is None and validation_examples:
         data = _cut_validation(data, views["validation"], seed, validation_examples, validation_cut)
     return _described(

@@ -15,10 +15,14 @@ from zoo.data.stream import Records
 from zoo.data.views import View
 from zoo.errors import UsageError, nearest
 
+RECORD_FORMAT = "tfrecord"  # of the files that can be streamed
 
-def load_tfds(name: str, views: dict[str, View], cache_limit: int, log: Callable[[str], None]) -> Splits[ImageSplit]:
+
+def load_tfds(
+    name: str, views: dict[str, View], cache_limit: int, log: Callable[[str], None], *, scored_only: bool = False
+) -> Splits[ImageSplit]:
     """A TFDS set with an image and a label. Its validation split stands for a test split whose labels are not
-    published, as in ImageNet.
+    published, as in ImageNet. With `scored_only` the training split is left in its files where it can be.
 
     Raises `UsageError` for an unknown set or one without labelled images, `ZooError` if it cannot be had.
     """
@@ -33,7 +37,9 @@ def load_tfds(name: str, views: dict[str, View], cache_limit: int, log: Callable
         raise UsageError(f"{name} has no image with a label, so nothing to classify; mnist and cifar10 have.")
     prepared(name, "digits, or folder:PATH", log, builder)
     there = builder.info.splits
-    splits = {split: _split(builder, split, views[split], cache_limit) for split in SPLITS if split in there}
+    streamed = scored_only and builder.info.file_format.value == RECORD_FORMAT
+    limits = {split: 0 if streamed and split == "train" else cache_limit for split in SPLITS}
+    splits = {split: _split(builder, split, views[split], limits[split]) for split in SPLITS if split in there}
     if "test" in splits and _first_label(splits["test"]) < 0:  # ImageNet's, whose labels are not published
         del splits["test"]
     if "train" not in splits or len(splits) == 1:
@@ -78,8 +84,9 @@ def _split(builder, split: str, view: View, cache_limit: int) -> ImageSplit:
     undecoded = {"image": tfds.decode.SkipDecoding()}
     count = info.num_examples
     if not view.storable or count * view.size > cache_limit:
-        if builder.info.file_format.value != "tfrecord":
-            raise UsageError(f"{builder.name} is prepared as {builder.info.file_format.value}; prepare it as tfrecord.")
+        if builder.info.file_format.value != RECORD_FORMAT:
+            found = builder.info.file_format.value
+            raise UsageError(f"{builder.name} is prepared as {found}; prepare it as {RECORD_FORMAT}.")
 
         def parse(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             example = builder.info.features.deserialize_example(record, decoders=undecoded)

@@ -16,14 +16,15 @@ def add_text_flag(parser: argparse.ArgumentParser) -> None:
 
 def read_texts(options: argparse.Namespace) -> Iterator[tuple[str, str | ZooError]]:
     """Name and content of each text: those of --text, then the files, where `-` is standard input. The content of one
-    that cannot be read or decoded is the error.
+    that cannot be read or decoded is the error. The name of a text is "--text", or "--text 1" where there are several.
 
     Raises `UsageError` if there is none.
     """
     if not options.text and not options.files:
         raise UsageError("There is no input: give --text TEXT, files, or - for standard input.")
-    for text in options.text or ():
-        yield "--text", _text(text.encode(errors="surrogateescape"))
+    texts = options.text or ()
+    for number, text in enumerate(texts, start=1):
+        yield "--text" if len(texts) == 1 else f"--text {number}", _text(text.encode(errors="surrogateescape"))
     for name in options.files:
         try:
             content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()

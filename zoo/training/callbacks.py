@@ -19,6 +19,11 @@ class Progress(keras.callbacks.Callback):
         self.descent = descent
         self.good_step = descent.run.step
 
+    def set_params(self, params):
+        # `fit` is called for each part of a run, and Keras prints "Epoch 3/…" with the part's last epoch.
+        params["epochs"] = math.ceil(self.descent.total / self.descent.steps_per_epoch)
+        super().set_params(params)
+
     def on_epoch_begin(self, epoch, logs=None):
         # Keras has just reset the metrics; in the middle of an epoch they continue from the checkpoint's.
         values, self.descent.resumed_metrics = self.descent.resumed_metrics, None

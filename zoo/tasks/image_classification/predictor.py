@@ -63,7 +63,7 @@ class ImagePredictor(Predictor):
         recipe = replace(self.recipe, dataset=dataset or self.recipe.dataset)
         signature = self.signatures["serving_default"]
         preprocessing = Preprocessing(recipe, self.card["input_shape"])
-        data = load_data(recipe, preprocessing, log, evaluation=dataset is not None)
+        data = load_data(recipe, preprocessing, log, evaluation=dataset is not None, scored_only=True)
         self.check_data(data, dataset, log)
         ids = self._class_ids(data)
         batches = data.scored.batches(1 if recipe.test_views == "dense" else 250)

@@ -184,9 +184,10 @@ def load_data(
     log: Callable[[str], None],
     *,
     evaluation: bool = False,
+    scored_only: bool = False,
     given: Mapping[str, Any] | None = None,
 ) -> Splits[ImageSplit]:
-    """The recipe's data set with the views of its preprocessing; `evaluation` and `given` are as in `load_images`."""
+    """The recipe's data set with the views of its preprocessing; the other arguments are as in `load_images`."""
     return load_images(
         recipe.dataset,
         preprocessing.train_view,
@@ -196,6 +197,7 @@ def load_data(
         validation_cut=recipe.validation_cut,
         skip_bad_images=recipe.skip_bad_images,
         evaluation=evaluation,
+        scored_only=scored_only,
         log=log,
         given=given,
     )

@@ -26,8 +26,8 @@ class TextClassificationPredictor(Predictor):
         add_top_flag(parser)
 
     def predict(self, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-        """Yields for each text its `file` ("--text" for a flag), `label`, `class` and `probability`, and with --top-k
-        the `top` classes; or the `error` that prevented it from being read."""
+        """Yields for each text its `file` (for a flag "--text", or "--text 1" if there are several), `label`, `class`
+        and `probability`, and with --top-k the `top` classes; or the `error` that prevented it from being read."""
         check_top(options)
         signature = self.signatures["serving_default"]
         for name, content in read_texts(options):
