@@ -62,7 +62,7 @@ def finish(processes, timeout=200):
             process.wait()
 
 
-QUICK = ("image", "language", "tagging")  # those of the tests that are not marked `full`
+QUICK = ("image", "language")  # those of the tests that are not marked `full`
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,12 @@ def check_equal_weights(one, other, name="image"):
 
 
 @pytest.mark.parametrize(
-    ("task", "metric"), [("image", "accuracy"), ("language", "nats_per_char"), ("tagging", "accuracy")]
+    ("task", "metric"),
+    [
+        ("image", "accuracy"),
+        ("language", "nats_per_char"),
+        pytest.param("tagging", "accuracy", marks=pytest.mark.full),
+    ],
 )
 def test_an_epochs_validation_is_that_of_the_evaluation(one_device, task, metric):
     saved = np.load(one_device([task]) / f"{task}.npz")

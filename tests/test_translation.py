@@ -42,7 +42,7 @@ def make_recipe(pairs, **changes):
         "dataset": f"tsv:{pairs}",
         "min_count": 2,
         "lower_case": True,
-        "epochs": 20,
+        "epochs": 12,
         "batch_size": 16,
         "optimizer": "adam",
         "learning_rate": 0.01,
