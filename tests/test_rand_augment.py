@@ -72,8 +72,8 @@ def test_a_rotation_by_ninety_degrees(picture):
 
 
 def test_each_operation_is_drawn_as_often_as_the_others(picture):
-    images = tf.tile(tf.constant(picture[None, :9, :9]), [700, 1, 1, 1])
-    rng = BatchRNG(tf.constant([1, 2], tf.int64), 700, tf.range(700))
+    images = tf.tile(tf.constant(picture[None, :9, :9]), [350, 1, 1, 1])
+    rng = BatchRNG(tf.constant([1, 2], tf.int64), 350, tf.range(350))
     drawn = rand_augment(images, rng, 1, 9.0).numpy()
     possible = {}
     for name, operation in OPERATIONS.items():
@@ -84,8 +84,8 @@ def test_each_operation_is_drawn_as_often_as_the_others(picture):
     for image in drawn:
         for name in possible[image.tobytes()]:
             counts[name] += 1 / len(possible[image.tobytes()])
-    assert all(25 < count < 80 for count in counts.values()), counts  # 50 each
-    part = BatchRNG(rng.seed, 700, tf.range(40, 60))
+    assert all(8 < count < 45 for count in counts.values()), counts  # 25 each
+    part = BatchRNG(rng.seed, 350, tf.range(40, 60))
     np.testing.assert_array_equal(rand_augment(images[:20], part, 1, 9.0), drawn[40:60])
 
 

@@ -288,7 +288,11 @@ def small_net_name():
 @pytest.mark.parametrize(
     ("changes", "scored"),
     [
-        ({"crop": "square", "train_sizes": (40,), "test_size": 36, "colour_noise": 0.1}, "centre"),
+        pytest.param(
+            {"crop": "square", "train_sizes": (40,), "test_size": 36, "colour_noise": 0.1},
+            "centre",
+            marks=pytest.mark.full,
+        ),
         ({"crop": "scale", "train_sizes": (36, 50), "test_size": 40}, "ten_crops"),
         ({"crop": "scale", "train_sizes": (36, 50), "test_size": 64}, "dense"),
         ({"crop": "inception", "test_size": 40}, "centre"),
