@@ -38,6 +38,7 @@ def write(
     parent: Mapping[str, Any] | None = None,
     members: Sequence[Mapping[str, Any]] = (),
     data: Mapping[str, Any] | None = None,
+    stored: Mapping[str, Any] | None = None,
     check: bool = True,
 ) -> Path:
     """Saves `serving` as the next free version under `base` and returns that folder, `base/VERSION`.
@@ -55,6 +56,7 @@ def write(
       parent: the export that the training started from, for the card; its licence is that of this export, too.
       members: the exports that an ensemble consists of, for the card.
       data: the fingerprint of the data that the model was trained on, for the card.
+      stored: how the weights are stored, for the card, where that is not as they were trained.
       check: whether a fresh process without the zoo loads the folder before it gets its name, and must answer
         `examples` as `serving` does, to 1e-5.
 
@@ -72,7 +74,8 @@ def write(
         parts = tf.train.experimental.MaxShardSizePolicy(PART_BYTES)
         options = tf.saved_model.SaveOptions(experimental_sharding_callback=parts)
         tf.saved_model.save(serving, str(literal_path(folder)), serving.endpoints, options)
-        _write_extras(folder, serving, model, recipe, card, examples, metrics, arguments, labels, parent, members, data)
+        found = {"parent": parent, "members": list(members), "data": data, "stored": stored}
+        _write_extras(folder, model, recipe, card, examples, metrics, arguments, labels, found)
         if check:
             _check(folder, serving, examples)
         _write_sums(folder)
@@ -86,7 +89,6 @@ def write(
 
 def _write_extras(
     folder: Path,
-    serving: tf.Module,
     model: keras.Model | None,
     recipe: Recipe,
     card: Card,
@@ -94,9 +96,7 @@ def _write_extras(
     metrics: Mapping[str, float],
     arguments: Mapping[str, Any],
     labels: Sequence[str] | None,
-    parent: Mapping[str, Any] | None,
-    members: Sequence[Mapping[str, Any]],
-    data: Mapping[str, Any] | None,
+    found: Mapping[str, Any],
 ) -> None:
     extras = folder / "assets.extra"
     extras.mkdir()
@@ -108,12 +108,9 @@ def _write_extras(
         metrics=dict(metrics),
         arguments_built={name: value for name, value in arguments.items() if name != "aux_heads"},  # not exported
     )
-    if parent:
-        plain.update(parent=dict(parent), licence=parent["licence"] or plain["licence"])
-    if data:
-        plain.update(data=dict(data))
-    if members:
-        plain.update(members=list(members))
+    plain.update((key, value) for key, value in found.items() if value)
+    if parent := found["parent"]:
+        plain.update(licence=parent["licence"] or plain["licence"])
     contents = {"recipe.json": recipe.to_dict(), "card.json": plain}
     if model is not None:  # the key of each Keras weight in the SavedModel's own checkpoint: weights are stored once
         keys = {v.path: f"weights/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i, v in enumerate(model.weights)}

@@ -4,12 +4,14 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from zoo.building import build
 from zoo.errors import UsageError
 from zoo.exports import write
+from zoo.exports.half import store_in_half
 from zoo.recipe import Recipe, load_recipe
 from zoo.registry import parameters_of
 from zoo.tasks.base import Task
@@ -105,13 +107,22 @@ def copy_weights(source: keras.Model, target: keras.Model, recipe: Recipe) -> No
 
 
 def write_export(
-    task: Task, model: keras.Model, base: Path, metrics: Mapping[str, float], *, check: bool = True
+    task: Task,
+    model: keras.Model,
+    base: Path,
+    metrics: Mapping[str, float],
+    *,
+    stored: Mapping[str, Any] | None = None,
+    check: bool = True,
 ) -> Path:
-    """Writes the export of a task's trained model as the next version below `base`; `prepare` has run."""
-    recipe = task.recipe
+    """Writes the export of a task's trained model as the next version below `base`; `prepare` has run.
+
+    `stored` is the card's entry of an export in half precision (see `zoo.training.half_precision`).
+    """
+    recipe, serving = task.recipe, task.serving(model)
     return write.write(
         base,
-        add_training_endpoint(task.serving(model), model),
+        store_in_half(serving, model) if stored else add_training_endpoint(serving, model),
         model,
         recipe,
         task.card,
@@ -121,5 +132,6 @@ def write_export(
         labels=task.labels(),
         parent=task.parent.origin() if task.parent else None,
         data=task.data_fingerprint,
+        stored=stored,
         check=check,
     )

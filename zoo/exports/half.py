@@ -1,0 +1,32 @@
+"""The module of an export with its large weights in float16, in half the space."""
+
+import keras
+import tensorflow as tf
+
+
+def store_in_half(serving: tf.Module, model: keras.Model) -> tf.Module:
+    """Replaces the large weights of the module of an export, which is returned, by float16 variables."""
+    halves = [
+        tf.Variable(tf.cast(weight.value, tf.float16), name=weight.name) if is_stored_in_half(weight) else None
+        for weight in model.weights
+    ]
+
+    def from_halves(endpoint: tf.types.experimental.PolymorphicFunction) -> tf.types.experimental.PolymorphicFunction:
+        @tf.function(autograph=False, input_signature=endpoint.input_signature)
+        def answer(*inputs):
+            pairs = zip(model.weights, halves, strict=True)
+            values = [(weight, tf.cast(half, weight.dtype)) for weight, half in pairs if half is not None]
+            with keras.StatelessScope(values):
+                return endpoint.python_function(*inputs)
+
+        return answer
+
+    serving.endpoints = {name: from_halves(endpoint) for name, endpoint in serving.endpoints.items()}
+    pairs = zip(serving.weights, halves, strict=True)
+    serving.weights = [whole if half is None else half for whole, half in pairs]
+    return serving
+
+
+def is_stored_in_half(weight: keras.Variable) -> bool:
+    """Whether it is a matrix or a kernel; vectors, such as biases and statistics, take little space."""
+    return len(weight.shape) > 1 and weight.dtype == "float32"
