@@ -128,11 +128,15 @@ def test_training_lists_the_recipes(monkeypatch, capsys):
     assert "lenet5_mnist" in capsys.readouterr().out
 
 
-def test_evaluate_scores_a_run_and_an_export(run_folder, monkeypatch, capsys, image_folder):
+def test_evaluate_scores_a_run_and_an_export(run_folder, monkeypatch, capsys, image_folder, digits):
     assert call(monkeypatch, "evaluate", run_folder, "--json") == 0
     scored = json.loads(capsys.readouterr().out)
     trained = json.loads((run_folder / "result.json").read_text())["metrics"]
     assert scored["test_accuracy"] == trained["test_accuracy"] and scored["test_examples"] == 250
+    answer = tf.saved_model.load(str(run_folder / "export" / "lenet5_digits" / "1")).signatures["serving_default"]
+    probabilities = answer(images=tf.constant(digits.test.pictures))["probabilities"].numpy()
+    right = np.maximum(probabilities[np.arange(250), digits.test.labels], np.finfo(np.float32).tiny)
+    assert scored["test_cross_entropy"] == pytest.approx(-np.log(right).mean(), rel=1e-5)
     assert call(monkeypatch, "evaluate", run_folder / "export" / "lenet5_digits" / "1") == 0
     assert f"{trained['test_accuracy']:.2%}" in capsys.readouterr().out
     assert call(monkeypatch, "evaluate", run_folder, "--dataset", f"folder:{image_folder(count=20)}") == 2

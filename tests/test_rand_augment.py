@@ -52,6 +52,14 @@ def test_sharpness_of_small_pictures_is_that_of_pillow(picture):
         assert np.abs(ours - theirs).max() <= 2 and (np.abs(ours - small).max() > 20) == (size == 3)
 
 
+@pytest.mark.parametrize(("rows", "changes"), [(12, False), (18, True), (28, True)])  # of 20 pixels
+def test_equalization_of_few_pixels_is_that_of_pillow(picture, rows, changes):
+    small = picture[:rows, :20]
+    ours = apply(OPERATIONS["equalize"], tf.constant(small), 0.5).numpy().astype(int)
+    assert np.abs(ours - np.asarray(PILLOW["equalize"](Image.fromarray(small), 0.5)).astype(int)).max() <= 1
+    assert (np.abs(ours - small).max() > 20) == changes
+
+
 def test_a_translation_is_that_of_pillow(picture):
     strength = 331 / 150 * 4 / 40  # four pixels
     ours = apply(OPERATIONS["translate_x"], tf.constant(picture), strength).numpy()
