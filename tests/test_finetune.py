@@ -196,6 +196,9 @@ def test_the_head_is_the_last_layer_with_weights():
     fixed = keras.layers.Dense(4, trainable=False, name="fixed")
     both = keras.Model(x, {"a": fixed(keras.layers.Dense(5, name="below")(x)), "b": keras.layers.Dense(2, name="b")(x)})
     assert names(both) == ["fixed", "b", "below"] and names(both, both.output["b"]) == ["b"]
+    one, other = keras.layers.Dense(2, name="one")(x), keras.layers.Dense(2, name="other")(x)
+    three = keras.Model(x, [one, keras.layers.ReLU()(one), keras.layers.ReLU()(other)])  # "one" is met twice
+    assert names(three) == ["one", "other"]
 
 
 def test_early_stopping_ends_and_is_resumed(recipe, tmp_path, capsys):

@@ -1,9 +1,12 @@
 """The learning rate range test."""
 
+import json
+
 import numpy as np
 import pytest
 
 import zoo
+from conftest import run
 from conftest import zoo as run_zoo
 from zoo.training.rate_test import RateTest, rate_test
 
@@ -14,9 +17,12 @@ def test_the_steepest_fall_is_suggested():
     assert RateTest(rates, losses).suggestion == pytest.approx(0.01)
 
 
-def test_rates_rise_until_the_loss_diverges(small_recipe):
+def test_rates_rise_until_the_loss_diverges(small_recipe, tmp_path):
     found = rate_test(small_recipe(optimizer="sgd", momentum=0.9), highest=1e6, steps=60)
     assert 10 <= len(found.rates) == len(found.losses) < 60 and np.all(np.diff(found.rates) > 0)
+    whole = run(small_recipe(limit_steps=1), run_dir=tmp_path / "run")
+    first = json.loads((whole.folder / "metrics.jsonl").read_text().splitlines()[0])
+    assert found.losses[0] == pytest.approx(first["loss"], rel=1e-5)
     assert found.losses.min() < found.losses[0] and 1e-4 < found.suggestion < 1e3
     with pytest.raises(zoo.UsageError, match="steps is 3; it must be at least 10"):
         rate_test(small_recipe(), steps=3)

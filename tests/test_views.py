@@ -99,6 +99,16 @@ def test_colour_noise_lies_along_the_components():
     np.testing.assert_allclose(components.T @ components, np.eye(3), atol=2e-3)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_colour_noise_is_one_colour_for_each_training_image(channels):
+    small = {"model": "softmax_regression", "model_args": {"input_shape": (8, 8, channels)}}
+    plain, noisy = (prepared(image_recipe(**small, colour_noise=noise)) for noise in (0.0, 0.5))
+    one, other = (next(iter(task.training_batches(0)))["inputs"].numpy() for task in (plain, noisy))
+    added = other - one
+    np.testing.assert_allclose(added, np.broadcast_to(added[:, :1, :1], added.shape), atol=1e-5)
+    assert (np.abs(added[:, 0, 0]).max(axis=-1) > 1e-3).all() == (channels == 3)
+
+
 def learned(images, **options):
     normalisation = Normalisation(images.shape[1:], **options)
     normalisation.learn([tf.constant(images[:30]), tf.constant(images[30:45]), tf.constant(images[45:])], print)
