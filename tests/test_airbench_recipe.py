@@ -111,6 +111,14 @@ def test_a_stopped_run_resumes(tmp_path):
     check_resumption(small_recipe(), tmp_path, stop_at=17)
 
 
+def test_one_device_has_nothing_to_synchronize(tmp_path):
+    for synchronized in (False, True):
+        recipe = small_recipe(sync_batch_norm=synchronized, epochs=1, limit_steps=1)
+        model = run(recipe, run_dir=tmp_path / str(synchronized)).model
+        layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        assert layers and not any(layer.synchronized for layer in layers)
+
+
 TWO_DEVICES = textwrap.dedent(
     """
     import sys

@@ -166,8 +166,8 @@ def test_losses_against_numpy():
         "cross_entropy": -np.log(softmax[np.arange(4), labels]),
         "sigmoid_cross_entropy": -(targets * np.log(sigmoid) + (1 - targets) * np.log(1 - sigmoid)).sum(-1),
         "perceptron": np.maximum(0, -signs * logits).sum(-1),
-        # Equation 9 with the penalties y = −logits.
-        "rbf_map": -right + np.log(np.exp(-classification.RUBBISH_DISTANCE) + np.exp(logits).sum(-1)),
+        # Equation 9 with the penalties y = −logits, and j = 10.
+        "rbf_map": -right + np.log(np.exp(-10.0) + np.exp(logits).sum(-1)),
     }
     for name, values in expected.items():
         np.testing.assert_allclose(classification.LOSSES[name](labels, tf.constant(logits)), values, rtol=1e-6)
