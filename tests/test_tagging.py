@@ -134,6 +134,16 @@ def test_unknown_data_sets_are_named(tmp_path):
         load_tagged(f"conllu:{tmp_path / 'a.conllu'}")
 
 
+def test_a_folder_needs_a_training_file_or_for_scoring_any_split(tmp_path):
+    (tmp_path / "x-ud-test.conllu").write_text(conllu(5, 0), encoding="utf-8")
+    assert list(load_tagged(f"conllu:{tmp_path}", evaluation=True).present) == ["test"]
+    with pytest.raises(ZooError, match="there is no .conllu file with 'train' in its name"):
+        load_tagged(f"conllu:{tmp_path}")
+    (tmp_path / "x-ud-test.conllu").rename(tmp_path / "sentences.conllu")
+    with pytest.raises(ZooError, match="there is no .conllu file with 'train' in its name"):
+        load_tagged(f"conllu:{tmp_path}", evaluation=True)
+
+
 def test_python_source_is_labelled_by_kind():
     data = load_tagged("python_tokens")
     assert {"COMMENT", "NAME", "NUMBER", "OP", "SPACE", "STRING"} <= set(data.classes) and len(data.train) > 20_000
