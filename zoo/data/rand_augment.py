@@ -80,7 +80,7 @@ def _enhance(degenerate: Callable[[tf.Tensor], tf.Tensor]) -> Operation:
 
 
 def _grey(pixels: tf.Tensor) -> tf.Tensor:
-    return pixels if pixels.shape[-1] == 1 else tf.round(tf.reduce_sum(pixels * LUMA, -1, keepdims=True))
+    return tf.round(tf.reduce_sum(pixels * LUMA, -1, keepdims=True))  # one channel stays: the weights add up to 1
 
 
 def _mean_grey(pixels: tf.Tensor) -> tf.Tensor:
