@@ -5,8 +5,8 @@
 
 They have the same cores, take turns, and get batches of the same size. ONNX Runtime gets pixels that are already
 preprocessed, because tf2onnx does not know the operation that resizes; the server does this, too, and moves the images
-over a socket. The server's session is measured alone, too, in this process: what is left is gRPC. Their probabilities
-are compared first. ONNX Runtime has one caller, because its call uses all cores; the others have three.
+over a socket. A session of TensorFlow that reads the export's variables is measured, too. Their probabilities are
+compared first. ONNX Runtime has one caller, because its call uses all cores; the others have three.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def rate(call, batch: int, seconds: float, threads: int) -> float:
 
 
 def tensorflow_session(pixels: np.ndarray):
-    """The export in a session as the server has it: a call, and the share of its operations' time in convolutions."""
+    """The export in a session, with variables: a call, and the share of its operations' time in convolutions."""
     v1 = tf.compat.v1
     graph = tf.Graph()
     session = v1.Session(graph=graph)

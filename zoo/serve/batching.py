@@ -3,22 +3,25 @@
 from collections.abc import Sequence
 
 import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
 
+from zoo.serve.constants import computed
 from zoo.serve.settings import Batching
 from zoo.serve.signatures import Signature
 
 
 def batched_function(
-    graph: tf.Graph, signature: Signature, row_shapes: Sequence[tuple[int, ...]], batching: Batching
+    graph: tf.Graph,
+    part: graph_pb2.GraphDef,
+    signature: Signature,
+    row_shapes: Sequence[tuple[int, ...]],
+    batching: Batching,
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     """Adds a `BatchFunction` of the signature to its graph: what to feed and what to fetch, in the signature's order.
 
     `row_shapes` are those of the inputs without their first dimension: a batch can hold rows of one shape only. The
-    function holds a copy of the signature's part of the graph, which reads the same variables and tables.
+    function holds a copy of `part`, the signature's part of the graph, which reads the same variables and tables.
     """
-    outputs = [tensor.graph_name for tensor in signature.outputs.values()]
-    part = tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), [name.partition(":")[0] for name in outputs])
-    names = [tensor.graph_name for tensor in signature.inputs.values()]
 
     @tf.nondifferentiable_batch_function(
         batching.num_batch_threads,
@@ -30,9 +33,7 @@ def batched_function(
         enable_large_batch_splitting=False,
     )
     def answer(*arguments):
-        return tf.graph_util.import_graph_def(
-            part, input_map=dict(zip(names, arguments, strict=True)), return_elements=outputs, name=""
-        )
+        return computed(part, signature, arguments)
 
     with graph.as_default():
         feeds = [

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from zoo.serve.batching import batched_function
+from zoo.serve.constants import computed, gains_from_constants, part_of, with_constants
 from zoo.serve.errors import Code, RequestError, from_tensorflow
 from zoo.serve.settings import Batching
 from zoo.serve.signatures import Signature
@@ -45,6 +47,9 @@ class Servable:
         self.signatures = {name: signature for name, signature in found.items() if signature and signature.inputs}
         self.string_constants = _string_constants(meta_graph.graph_def)
         self.weights = _count_weights(meta_graph.graph_def)
+        outputs = [tensor.graph_name for known in self.signatures.values() for tensor in known.outputs.values()]
+        self._constant = gains_from_constants(part_of(self.graph, outputs), self.weights)
+        self._tensors: dict[str, dict[str, tf.Tensor]] = {}  # the outputs of signatures
 
     def signature(self, name: str | None) -> Signature:
         """The signature of that name, by default `serving_default`. Raises `RequestError` if it does not exist."""
@@ -89,6 +94,7 @@ class Servable:
         """Cancels running requests and frees the memory."""
         self._session.close()
         self._callables.clear()
+        self._tensors.clear()
 
     @staticmethod
     def _pick(call, feeds, options, signature, wanted, given=None) -> dict[str, np.ndarray]:
@@ -128,12 +134,27 @@ class Servable:
 
     def _build(self, key: tuple, signature: Signature):
         if key[1] == "batched":
-            feeds, fetches = batched_function(self.graph, signature, key[2], self.batching)
+            feeds, fetches = batched_function(self.graph, self._part(signature), signature, key[2], self.batching)
         else:
-            tensor = self.graph.get_tensor_by_name
-            feeds = [tensor(signature.inputs[name].graph_name) for name in signature.inputs]
-            fetches = [tensor(signature.outputs[name].graph_name) for name in key[1]]
+            feeds = [self.graph.get_tensor_by_name(tensor.graph_name) for tensor in signature.inputs.values()]
+            if signature.name not in self._tensors:
+                self._tensors[signature.name] = self._outputs(signature, feeds)
+            fetches = [self._tensors[signature.name][name] for name in key[1]]
         return self._session.make_callable(fetches, feed_list=feeds, accept_options=True)
+
+    def _outputs(self, signature: Signature, feeds: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The outputs of a signature by name: in the graph, or in a copy of their part of it that has constants."""
+        if self._constant:
+            with self.graph.as_default():
+                found = computed(self._part(signature), signature, feeds)
+        else:
+            found = [self.graph.get_tensor_by_name(tensor.graph_name) for tensor in signature.outputs.values()]
+        return dict(zip(signature.outputs, found, strict=True))
+
+    def _part(self, signature: Signature) -> graph_pb2.GraphDef:
+        outputs = [tensor.graph_name for tensor in signature.outputs.values()]
+        part = part_of(self.graph, outputs)
+        return with_constants(self._session, part, outputs) if self._constant else part
 
 
 def _string_constants(definition: Any) -> set[tuple[str, ...]]:
