@@ -35,7 +35,7 @@ test-full: $(INSTALLED) lint
 
 mutants: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,serve,mutants]'
-	$(BIN)/python tests/mutants.py --report docs/mutants.md
+	$(BIN)/python tests/mutants.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
