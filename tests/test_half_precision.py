@@ -86,4 +86,8 @@ def test_what_float16_changes_is_refused(small_recipe, tmp_path):
     large = write_export(task, model, tmp_path / "large", {}, check=False)
     with pytest.raises(zoo.ZooError, match="kernel has values that are too large for float16"):
         export_in_half(large, tmp_path / "half")
+    task = prepared(small_recipe(precision="float64"))
+    double = write_export(task, build_model(task, "float64"), tmp_path / "double", {}, check=False)
+    with pytest.raises(zoo.UsageError, match="has no matrices or kernels in float32"):
+        export_in_half(double, tmp_path / "half")
     assert not (tmp_path / "half").exists()

@@ -59,6 +59,23 @@ def test_a_variable_that_a_signature_changes_stays_one(tmp_path):
     servable.close()
 
 
+def test_a_graph_that_cannot_be_converted_runs_with_variables(tmp_path):
+    module = tf.Module()
+    module.kernel, module.table = tf.Variable(tf.ones((3, 3, 1, 1))), tf.Variable([1.0, 2.0])
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 4, 4, 1), name="images")])
+    def look_up(images):
+        row = tf.gather(module.table, tf.cast(images[0, 0, 0], tf.int32))  # its conversion has wrong types
+        return {"sums": tf.reduce_sum(tf.nn.conv2d(images, module.kernel, 1, "SAME"), (1, 2, 3)) + row}
+
+    module.endpoints = {"serving_default": look_up}
+    for batching in (Batching(), Batching(max_batch_size=4)):
+        servable = Servable(saved(tmp_path / str(batching.max_batch_size), module), batching)
+        sums = servable.run(servable.signature(None), {"images": np.ones((2, 4, 4, 1), np.float32)})["sums"]
+        np.testing.assert_array_equal(sums, [102, 102])
+        servable.close()
+
+
 def test_which_graphs_get_constants():
     def part(function):
         graph = tf.function(function, input_signature=[]).get_concrete_function().graph

@@ -35,11 +35,16 @@ def gains_from_constants(part: graph_pb2.GraphDef, weights: int) -> bool:
 
 
 def with_constants(session: v1.Session, part: graph_pb2.GraphDef, outputs: Sequence[str]) -> graph_pb2.GraphDef:
-    """The part with the variables' present values as constants, and without functions that it does not call."""
-    called = _called(part)
-    part.library.Clear()
-    part.library.function.extend(called)
-    return v1.graph_util.convert_variables_to_constants(session, part, _nodes_of(outputs))
+    """The part with the variables' present values as constants, and without functions that it does not call.
+
+    Raises TensorFlow's errors for graphs that it cannot convert, such as one that looks up rows of a variable.
+    """
+    whole = graph_pb2.GraphDef(node=part.node, versions=part.versions)
+    whole.library.function.extend(_called(part))
+    converted = v1.graph_util.convert_variables_to_constants(session, whole, _nodes_of(outputs))
+    with tf.Graph().as_default():
+        tf.graph_util.import_graph_def(converted)  # types are checked here, not by the conversion
+    return converted
 
 
 def computed(part: graph_pb2.GraphDef, signature: Signature, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:

@@ -154,7 +154,12 @@ class Servable:
     def _part(self, signature: Signature) -> graph_pb2.GraphDef:
         outputs = [tensor.graph_name for tensor in signature.outputs.values()]
         part = part_of(self.graph, outputs)
-        return with_constants(self._session, part, outputs) if self._constant else part
+        if self._constant:
+            try:
+                return with_constants(self._session, part, outputs)
+            except Exception:  # whatever TensorFlow cannot convert, it can run with variables
+                self._constant = False
+        return part
 
 
 def _string_constants(definition: Any) -> set[tuple[str, ...]]:

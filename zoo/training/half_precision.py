@@ -41,7 +41,7 @@ def export_in_half(
       The folder of the new export, `path/VERSION`.
 
     Raises:
-      UsageError: there is no such export, it is an ensemble, or it is stored in float16 already.
+      UsageError: there is no such export, it is an ensemble, it is stored in float16 already, or it is in float64.
       ZooError: a metric changes by more than 0.1 point, a weight is too large for float16, the data cannot be read, or
         the export cannot be written.
     """
@@ -54,7 +54,10 @@ def export_in_half(
     task.prepare()
     model = task.inference_model(build_model(task, resolve_precision(recipe, "")))
     parent.load(model)
-    for weight in filter(is_stored_in_half, model.weights):
+    large = [weight for weight in model.weights if is_stored_in_half(weight)]
+    if not large:
+        raise UsageError(f"{folder} has no matrices or kernels in float32 that could be stored in float16.")
+    for weight in large:
         with np.errstate(over="ignore"):
             rounded = weight.numpy().astype(np.float16)
         if not np.isfinite(rounded).all():
