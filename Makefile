@@ -27,8 +27,9 @@ install: $(INSTALLED)
 demo: $(INSTALLED)
 	@$(BIN)/python docs/demo.py
 
+# For two cores: a third worker computes while the others wait for processes.
 test: $(INSTALLED) lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not full'
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m 'not full'
 
 test-full: $(INSTALLED) lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -121,6 +121,7 @@ def test_a_tagger_keeps_the_head_for_most_of_its_tags(parents, tmp_path, capsys,
     assert said in capsys.readouterr().out and len(task.labels()) == (10 if count == 6 else 5)
 
 
+@pytest.mark.full
 def test_a_text_classifier_takes_other_labels(parents, tmp_path):
     rows = [f"a b neu {'gut' if i % 3 else 'schlecht'} {i}\t{'+' if i % 3 else '-'}\n" for i in range(60)]
     (tmp_path / "c.tsv").write_text("".join(rows))

@@ -141,7 +141,7 @@ def test_saved_models_load_in_another_process(saved, names):
 @pytest.mark.parametrize(
     "first",
     [
-        "import keras\nimport zoo",
+        pytest.param("import keras\nimport zoo", marks=pytest.mark.full),  # as in other test files
         "import tensorflow\nimport zoo\ntensorflow.keras.Sequential",
         "import importlib.util, zoo\nassert importlib.util.find_spec('keras').loader.get_source('keras')",
     ],

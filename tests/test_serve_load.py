@@ -8,7 +8,7 @@ from conftest import ROOT, run_python
 
 
 def test_no_response_is_lost_or_wrong_while_versions_change():
-    arguments = ("--seconds", 8, "--clients", 16, "--swap-seconds", 2, "--poll-seconds", "0.2")
+    arguments = ("--seconds", 6, "--clients", 16, "--swap-seconds", 1.5, "--poll-seconds", "0.2")
     done = run_python(ROOT / "benchmarks" / "serving_load.py", *arguments, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(re.findall(r"errors and wrong answers: 0 $", done.stdout, re.MULTILINE)) == 2

@@ -144,6 +144,7 @@ def test_a_folder_needs_a_training_file_or_for_scoring_any_split(tmp_path):
         load_tagged(f"conllu:{tmp_path}", evaluation=True)
 
 
+@pytest.mark.full
 def test_python_source_is_labelled_by_kind():
     data = load_tagged("python_tokens")
     assert {"COMMENT", "NAME", "NUMBER", "OP", "SPACE", "STRING"} <= set(data.classes) and len(data.train) > 20_000

@@ -217,8 +217,8 @@ def test_a_stream_has_every_record_once_per_epoch_and_starts_at_any_step(record_
 
 
 @pytest.fixture(scope="module")
-def tiny_imagenet(tmp_path_factory):
-    """The name of a TFDS set like imagenet2012: JPEGs of many sizes, a test split with unpublished labels."""
+def tiny_builder(tmp_path_factory):
+    """The builder of a TFDS set like imagenet2012: JPEGs of many sizes, a test split with unpublished labels."""
     import tensorflow_datasets as tfds
 
     class TinyImagenet(tfds.core.GeneratorBasedBuilder):
@@ -241,12 +241,18 @@ def tiny_imagenet(tmp_path_factory):
                 pixels = rng.integers(128 * (i % 2), 128 * (i % 2) + 127, (*size, 3), dtype=np.uint8)
                 yield i, {"image": pixels, "label": -1 if name == "test" else i % 2}
 
-    folder = tmp_path_factory.mktemp("tfds")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TFDS_DATA_DIR", str(folder))
-        TinyImagenet(data_dir=folder).download_and_prepare()
-        patch.setattr(tfds, "builder", lambda name: TinyImagenet(data_dir=folder))
-        yield "tiny_imagenet"
+    builder = TinyImagenet(data_dir=tmp_path_factory.mktemp("tfds"))
+    builder.download_and_prepare()
+    return builder
+
+
+@pytest.fixture
+def tiny_imagenet(tiny_builder, monkeypatch):
+    """The name that finds the builder."""
+    import tensorflow_datasets as tfds
+
+    monkeypatch.setattr(tfds, "builder", lambda name: tiny_builder)
+    return "tiny_imagenet"
 
 
 def test_a_tfds_set_is_streamed(tiny_imagenet):
@@ -303,7 +309,7 @@ def small_net_name():
             "centre",
             marks=pytest.mark.full,
         ),
-        ({"crop": "scale", "train_sizes": (36, 50), "test_size": 40}, "ten_crops"),
+        pytest.param({"crop": "scale", "train_sizes": (36, 50), "test_size": 40}, "ten_crops", marks=pytest.mark.full),
         ({"crop": "scale", "train_sizes": (36, 50), "test_size": 64}, "dense"),
         ({"crop": "inception", "test_size": 40}, "centre"),
     ],

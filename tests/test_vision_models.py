@@ -116,7 +116,13 @@ def test_a_family_resolves_to_its_default(family, default):
     assert zoo.describe(family).name == default
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+# Models of more than 100 layers differ from smaller ones in how often their blocks repeat, and take seconds.
+DEEP = {"resnet101", "resnet152", "resnet101_v2", "resnet152_v2"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.full) if name in DEEP else name for name in VARIANTS]
+)
 def test_counts(name):
     parameters, trainable, macs, size, *_ = VARIANTS[name]
     model, card = zoo.build(name), zoo.describe(name)
