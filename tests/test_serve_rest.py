@@ -211,6 +211,14 @@ def test_health_and_metrics(client):
     assert families[":tensorflow:serving:runtime_latency"].type == "histogram"
 
 
+def test_the_page_gets_the_default_signature_first(client):
+    models = {model["name"]: model for model in json.loads(client("GET", "/page/models")[2])["models"]}
+    for model in models.values():
+        first, *others = model["signatures"]
+        assert first == "serving_default" and others == sorted(others)
+    assert set(models["small"]["signatures"]) > {"serving_default", "half", "two"}
+
+
 def counts(client):
     text = client("GET", "/monitoring/prometheus/metrics")[2].decode()
     assert "# TYPE :tensorflow:serving:request_count counter" in text
