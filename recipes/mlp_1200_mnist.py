@@ -4,7 +4,7 @@
 
 The paper: 67 errors on the 10,000 test images (99.33 %), with dropout, weight constraints, and images shifted by up to
 two pixels. It does not state optimizer, rate, epochs or the constraint; Adam, its rate, the epochs and the batch size
-are ours, and the weights are not constrained. Ours: 81 errors (99.19 %).
+are ours, and the weights are not constrained. Ours, three seeds: 81 to 84 errors (99.17 %).
 """
 
 import zoo

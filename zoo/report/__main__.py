@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import zoo
+from zoo.errors import ZooError
 from zoo.report.pages import write_pages
 from zoo.report.pictures import copy_pictures
 from zoo.report.results import (
@@ -24,7 +25,10 @@ from zoo.weights.store import describe_exports
 
 root = Path(zoo.__file__).parent.parent
 runs = [Path(run) for run in sys.argv[1:]]
-add_results(runs, root / "results.csv")
+try:
+    add_results(runs, root / "results.csv")
+except ZooError as error:
+    sys.exit(f"error: {error}")
 copy_pictures(runs, root / "docs" / "models" / "images")
 rows = read_results(root / "results.csv")
 write_table(root / "README.md", summary_table(rows))
