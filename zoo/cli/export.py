@@ -7,6 +7,7 @@ from zoo.cli.flags import load_tensorflow
 from zoo.cli.parser import Parser
 from zoo.data.paths import display_path
 from zoo.exports.portable import SUFFIXES, write_portable
+from zoo.report import console
 from zoo.weights.exports import find_export
 
 HALF = "float16"
@@ -31,7 +32,7 @@ def export_command(arguments: Sequence[str]) -> int:
         from zoo.training.half_precision import export_in_half
 
         written = export_in_half(folder, options.output or f"{folder.parent.name}_{HALF}")
-        print(f"{display_path(written)}: {_megabytes(written)}, where {display_path(folder)} has {_megabytes(folder)}")
+        print(f"{display_path(written)}: {_size(written)}, where {display_path(folder)} has {_size(folder)}")
         return 0
     from zoo.tasks.table import load_predictor
 
@@ -45,5 +46,5 @@ def export_command(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _megabytes(folder: Path) -> str:
-    return f"{sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()) / 1e6:.1f} MB"
+def _size(folder: Path) -> str:
+    return console.format_bytes(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))

@@ -74,8 +74,13 @@ def write(
         parts = tf.train.experimental.MaxShardSizePolicy(PART_BYTES)
         options = tf.saved_model.SaveOptions(experimental_sharding_callback=parts)
         tf.saved_model.save(serving, str(literal_path(folder)), serving.endpoints, options)
-        found = {"parent": parent, "members": list(members), "data": data, "stored": stored}
-        _write_extras(folder, model, recipe, card, examples, metrics, arguments, labels, found)
+        about = {
+            "parent": dict(parent or {}),
+            "members": list(members),
+            "data": dict(data or {}),
+            "stored": dict(stored or {}),
+        }
+        _write_extras(folder, model, recipe, card, examples, metrics, arguments, labels, about)
         if check:
             _check(folder, serving, examples)
         _write_sums(folder)
@@ -96,7 +101,7 @@ def _write_extras(
     metrics: Mapping[str, float],
     arguments: Mapping[str, Any],
     labels: Sequence[str] | None,
-    found: Mapping[str, Any],
+    about: Mapping[str, Any],
 ) -> None:
     extras = folder / "assets.extra"
     extras.mkdir()
@@ -108,8 +113,8 @@ def _write_extras(
         metrics=dict(metrics),
         arguments_built={name: value for name, value in arguments.items() if name != "aux_heads"},  # not exported
     )
-    plain.update((key, value) for key, value in found.items() if value)
-    if parent := found["parent"]:
+    plain.update((key, value) for key, value in about.items() if value)
+    if parent := about["parent"]:
         plain.update(licence=parent["licence"] or plain["licence"])
     contents = {"recipe.json": recipe.to_dict(), "card.json": plain}
     if model is not None:  # the key of each Keras weight in the SavedModel's own checkpoint: weights are stored once

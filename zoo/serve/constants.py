@@ -50,11 +50,12 @@ def with_constants(session: v1.Session, part: graph_pb2.GraphDef, outputs: Seque
 def computed(part: graph_pb2.GraphDef, signature: Signature, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """The outputs of a signature for these inputs, in its order, by a copy of `part` in the default graph."""
     present = {node.name for node in part.node}
-    names = [tensor.graph_name for tensor in signature.inputs.values()]
+    pairs = zip(signature.graph_inputs, inputs, strict=True)
     # An input that no output depends on is not in the part.
-    given = {name: value for name, value in zip(names, inputs, strict=True) if name.partition(":")[0] in present}
-    outputs = [tensor.graph_name for tensor in signature.outputs.values()]
-    return tf.graph_util.import_graph_def(part, input_map=given, return_elements=outputs, name="computed")
+    given = {name: value for name, value in pairs if name.partition(":")[0] in present}
+    return tf.graph_util.import_graph_def(
+        part, input_map=given, return_elements=signature.graph_outputs, name="computed"
+    )
 
 
 def _nodes_of(tensors: Sequence[str]) -> list[str]:

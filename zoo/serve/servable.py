@@ -18,6 +18,7 @@ from zoo.serve.signatures import Signature
 
 v1 = tf.compat.v1
 
+DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 FILTERS = 32  # number of selections of outputs with their own callable
 SHAPES = 8  # number of row shapes with their own batching queue
 
@@ -43,17 +44,19 @@ class Servable:
             self._session.close()
             raise
         self.signature_defs: Mapping[str, meta_graph_pb2.SignatureDef] = meta_graph.signature_def
-        found = {name: Signature.of(name, definition) for name, definition in self.signature_defs.items()}
+        # A SavedModel has them in no order; the page tries the first one.
+        names = sorted(self.signature_defs, key=lambda name: (name != DEFAULT, name))
+        found = {name: Signature.of(name, self.signature_defs[name]) for name in names}
         self.signatures = {name: signature for name, signature in found.items() if signature and signature.inputs}
         self.string_constants = _string_constants(meta_graph.graph_def)
         self.weights = _count_weights(meta_graph.graph_def)
-        outputs = [tensor.graph_name for known in self.signatures.values() for tensor in known.outputs.values()]
+        outputs = [name for signature in self.signatures.values() for name in signature.graph_outputs]
         self._constant = gains_from_constants(part_of(self.graph, outputs), self.weights)
         self._tensors: dict[str, dict[str, tf.Tensor]] = {}  # the outputs of signatures
 
     def signature(self, name: str | None) -> Signature:
         """The signature of that name, by default `serving_default`. Raises `RequestError` if it does not exist."""
-        name = name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+        name = name or DEFAULT
         if name not in self.signatures:
             raise RequestError(
                 Code.FAILED_PRECONDITION, f'Serving signature name: "{name[:100]}" not found in signature def'
@@ -136,7 +139,7 @@ class Servable:
         if key[1] == "batched":
             feeds, fetches = batched_function(self.graph, self._part(signature), signature, key[2], self.batching)
         else:
-            feeds = [self.graph.get_tensor_by_name(tensor.graph_name) for tensor in signature.inputs.values()]
+            feeds = [self.graph.get_tensor_by_name(name) for name in signature.graph_inputs]
             if signature.name not in self._tensors:
                 self._tensors[signature.name] = self._outputs(signature, feeds)
             fetches = [self._tensors[signature.name][name] for name in key[1]]
@@ -148,15 +151,14 @@ class Servable:
             with self.graph.as_default():
                 found = computed(self._part(signature), signature, feeds)
         else:
-            found = [self.graph.get_tensor_by_name(tensor.graph_name) for tensor in signature.outputs.values()]
+            found = [self.graph.get_tensor_by_name(name) for name in signature.graph_outputs]
         return dict(zip(signature.outputs, found, strict=True))
 
     def _part(self, signature: Signature) -> graph_pb2.GraphDef:
-        outputs = [tensor.graph_name for tensor in signature.outputs.values()]
-        part = part_of(self.graph, outputs)
+        part = part_of(self.graph, signature.graph_outputs)
         if self._constant:
             try:
-                return with_constants(self._session, part, outputs)
+                return with_constants(self._session, part, signature.graph_outputs)
             except Exception:  # whatever TensorFlow cannot convert, it can run with variables
                 self._constant = False
         return part

@@ -63,6 +63,16 @@ class Signature:
             {key: tf.make_ndarray(value) for key, value in signature.defaults.items()},
         )
 
+    @property
+    def graph_inputs(self) -> list[str]:
+        """The names of the inputs' tensors in the graph, in the signature's order."""
+        return [tensor.graph_name for tensor in self.inputs.values()]
+
+    @property
+    def graph_outputs(self) -> list[str]:
+        """The names of the outputs' tensors in the graph, in the signature's order."""
+        return [tensor.graph_name for tensor in self.outputs.values()]
+
     def complete(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The arrays of all inputs, in the signature's order. Raises `RequestError` for missing and unknown names."""
         missing = [name for name in self.inputs if name not in arrays and name not in self.defaults]

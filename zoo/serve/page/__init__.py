@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any
 
-import tensorflow as tf
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -54,14 +53,12 @@ def describe(service: Service, name: str) -> Mapping[str, Any] | None:
     servable = version.servable if version else None
     if servable is None:
         return None
-    # The page tries the first one. A SavedModel has them in no order.
-    order = sorted(servable.signatures, key=lambda key: (key != tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY, key))
     signatures = {
         key: {
-            "inputs": {name: _tensor(tensor) for name, tensor in servable.signatures[key].inputs.items()},
-            "outputs": {name: _tensor(tensor) for name, tensor in servable.signatures[key].outputs.items()},
+            "inputs": {key: _tensor(tensor) for key, tensor in signature.inputs.items()},
+            "outputs": {key: _tensor(tensor) for key, tensor in signature.outputs.items()},
         }
-        for key in order
+        for key, signature in servable.signatures.items()
     }
     card = {key: version.card[key] for key in CARD if key in (version.card or {})}
     return {
