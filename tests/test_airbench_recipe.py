@@ -16,8 +16,7 @@ from zoo.data.stream import BatchRNG, Records, second_sides
 from zoo.layers import BatchNormalization, WhiteningConv2D, whitening_filters
 from zoo.recipe import load_recipe
 from zoo.tasks.image_classification.preprocessing import augment
-from zoo.training.descent import divide_epoch
-from zoo.training.optimizers import learning_rate
+from zoo.training.optimizers import divide_epoch, learning_rate
 from zoo.training.training import Interrupted
 
 

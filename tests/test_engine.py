@@ -18,7 +18,7 @@ import tensorflow as tf
 import zoo
 from conftest import PREPARED, run
 from zoo.recipe import load_recipe
-from zoo.training.descent import divide_epoch
+from zoo.training.optimizers import divide_epoch
 
 
 def weights(result):

@@ -12,7 +12,7 @@ from conftest import folder_of_pictures, run
 from zoo.errors import UsageError
 from zoo.recipe import list_recipes, load_recipe
 from zoo.training import optimizers
-from zoo.training.descent import divide_epoch
+from zoo.training.optimizers import divide_epoch
 
 IMAGENET = [name for name in list_recipes() if name.endswith("_imagenet2012")]
 SMALL = ("mobilenet_imagenet2012",)

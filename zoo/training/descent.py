@@ -1,6 +1,5 @@
 """Gradient descent with Keras's own loop, which can be killed at any step and resumed with the same result."""
 
-import math
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +25,7 @@ class GradientDescent:
     def __init__(self, run: Training):
         self.run, self.recipe, self.task, self.placement = run, run.recipe, run.task, run.placement
         recipe: GradientRecipe = self.recipe
-        self.steps_per_epoch, self.execution = divide_epoch(recipe, self.task.train_examples)
+        self.steps_per_epoch, self.execution = optimizers.divide_epoch(recipe, self.task.train_examples)
         self.total = min(recipe.total_steps(self.steps_per_epoch), recipe.limit_steps or sys.maxsize)
         self.frozen_steps = recipe.frozen_epochs * self.steps_per_epoch
         run.planned_steps = self._planned_steps()
@@ -250,27 +249,6 @@ class GradientDescent:
             self.best_value = value
             for kept, variable in zip(self.best, self.model.variables, strict=True):
                 kept.assign(variable.value)
-
-
-def divide_epoch(recipe: GradientRecipe, examples: int) -> tuple[int, int]:
-    """Steps per epoch, and how many of them run in the graph at a time.
-
-    The second must divide the first. Where the number of full batches has no good divisor (a prime, for instance), an
-    epoch is shorter by up to half a per cent: what is left out starts the next one.
-    """
-    steps = recipe.steps_per_epoch or max(1, examples // recipe.batch_size)
-    limit = recipe.steps_per_execution
-
-    def divisor(n: int) -> int:
-        n = math.gcd(n, recipe.limit_steps or n, recipe.total_steps(n))
-        return max(k for k in range(1, min(limit, n) + 1) if n % k == 0)
-
-    choices = [steps] if recipe.steps_per_epoch else range(steps, steps - steps // 200 - 1, -1)
-    for n in choices:
-        if divisor(n) * 2 >= min(limit, n):
-            return n, divisor(n)
-    best = max(choices, key=divisor)
-    return best, divisor(best)
 
 
 def uses_xla(recipe: GradientRecipe, placement: Placement) -> bool:

@@ -1,18 +1,40 @@
-"""A recipe's fields turned into a Keras optimizer with its schedule."""
+"""A recipe's fields turned into a Keras optimizer with its schedule. TensorFlow is loaded where Keras runs on it."""
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import keras
-import tensorflow as tf
+from keras import ops
 
 from zoo.errors import UsageError
-from zoo.recipe import Recipe
+from zoo.recipe import GradientRecipe, Recipe
 
 SECOND_PHASE = 0.1  # of the learning rate, for the epochs after the frozen ones
 
 Rate = float | keras.optimizers.schedules.LearningRateSchedule
+
+
+def divide_epoch(recipe: GradientRecipe, examples: int) -> tuple[int, int]:
+    """Steps per epoch, and how many of them run in the graph at a time.
+
+    The second must divide the first. Where the number of full batches has no good divisor (a prime, for instance), an
+    epoch is shorter by up to half a per cent: what is left out starts the next one.
+    """
+    steps = recipe.steps_per_epoch or max(1, examples // recipe.batch_size)
+    limit = recipe.steps_per_execution
+
+    def divisor(n: int) -> int:
+        n = math.gcd(n, recipe.limit_steps or n, recipe.total_steps(n))
+        return max(k for k in range(1, min(limit, n) + 1) if n % k == 0)
+
+    choices = [steps] if recipe.steps_per_epoch else range(steps, steps - steps // 200 - 1, -1)
+    for n in choices:
+        if divisor(n) * 2 >= min(limit, n):
+            return n, divisor(n)
+    best = max(choices, key=divisor)
+    return best, divisor(best)
 
 
 def learning_rate(recipe: Recipe, steps_per_epoch: int) -> Rate:
@@ -57,10 +79,10 @@ class Interpolated(keras.optimizers.schedules.LearningRateSchedule):
         self.steps, self.rates = list(steps), list(rates)
 
     def __call__(self, step):
-        step = tf.cast(step, tf.float32)
-        rate = tf.constant(self.rates[0], tf.float32)
+        step = ops.cast(step, "float32")
+        rate = ops.convert_to_tensor(self.rates[0], "float32")
         for (start, first), (end, last) in itertools.pairwise(zip(self.steps, self.rates, strict=True)):
-            rate += (last - first) * tf.clip_by_value((step - start) / max(1, end - start), 0.0, 1.0)
+            rate += (last - first) * ops.clip((step - start) / max(1, end - start), 0.0, 1.0)
         return rate
 
     def get_config(self):
@@ -75,10 +97,11 @@ class TwoPhases(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step):
         def rate(phase, step):
-            return tf.cast(phase(step) if callable(phase) else phase, tf.float32)
+            return ops.cast(phase(step) if callable(phase) else phase, "float32")
 
-        step = tf.convert_to_tensor(step)
-        return tf.where(step < self.steps, rate(self.first, step), rate(self.second, tf.maximum(step - self.steps, 0)))
+        step = ops.convert_to_tensor(step)
+        later = ops.maximum(step - self.steps, 0)
+        return ops.where(step < self.steps, rate(self.first, step), rate(self.second, later))
 
     def get_config(self):
         return {"steps": self.steps, "first": self.first, "second": self.second}
@@ -101,17 +124,25 @@ class SummedFirst:
         return super().update_step(gradient, variable, self.rate_of(variable, learning_rate))
 
     def apply(self, grads, trainable_variables=None):
-        context = tf.distribute.get_replica_context()
-        if self.sums and context is not None and context.num_replicas_in_sync > 1:
-            places = [place for place, grad in enumerate(grads) if grad is not None]
-            summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [grads[place] for place in places])
-            grads = list(grads)
-            for place, grad in zip(places, summed, strict=True):
-                grads[place] = grad
+        if self.sums and keras.backend.backend() == "tensorflow":
+            grads = _over_replicas(grads)
         return super().apply(grads, trainable_variables)
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return list(grads_and_vars)  # they are summed already
+
+
+def _over_replicas(grads: Sequence) -> list:
+    """Gradients summed over replicas; None stays None."""
+    import tensorflow as tf
+
+    context, grads = tf.distribute.get_replica_context(), list(grads)
+    if context is not None and context.num_replicas_in_sync > 1:
+        places = [place for place, grad in enumerate(grads) if grad is not None]
+        summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [grads[place] for place in places])
+        for place, grad in zip(places, summed, strict=True):
+            grads[place] = grad
+    return grads
 
 
 class SGD(SummedFirst, keras.optimizers.SGD):
@@ -119,9 +150,14 @@ class SGD(SummedFirst, keras.optimizers.SGD):
 
 
 class Adam(SummedFirst, keras.optimizers.Adam):
-    """Keras's Adam with gradients that are summed first, in one operation per weight instead of twelve."""
+    """Keras's Adam with gradients that are summed first, on TensorFlow in one operation per weight instead of
+    twelve."""
 
     def update_step(self, gradient, variable, learning_rate):
+        if keras.backend.backend() != "tensorflow":
+            return super().update_step(gradient, variable, learning_rate)
+        import tensorflow as tf
+
         place, dtype = self._get_variable_index(variable), variable.dtype
         step = tf.cast(self.iterations + 1, dtype)
         tf.raw_ops.ResourceApplyAdam(

@@ -22,8 +22,8 @@ from zoo.report import plots
 from zoo.tasks.base import Task
 from zoo.tasks.table import create_task
 from zoo.training import memory, outcome, run_folder
-from zoo.training.descent import divide_epoch
 from zoo.training.export import build_model, resolve_precision, write_export
+from zoo.training.optimizers import divide_epoch
 from zoo.training.training import SAVE_SECONDS, Training
 
 
