@@ -341,7 +341,7 @@ def train(recipe: ImageRecipe, arrays: str, folder: Path, commit: str) -> float:
         "evaluated_on": hardware,
         "versions": f"python-{platform.python_version()} jax-{version('jax')} keras-{version('keras')}",
         "commit": commit,
-        "command": f"python benchmarks/train_with_jax.py {shlex.join(sys.argv[1:])}",
+        "command": f"python benchmarks/train_with_jax.py {shlex.join(without(sys.argv[1:], '--commit'))}",
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=2) + "\n")
@@ -351,6 +351,12 @@ def train(recipe: ImageRecipe, arrays: str, folder: Path, commit: str) -> float:
         json.dumps({"metrics": {"test_accuracy": value}, "rows": [row]}, indent=2) + "\n"
     )
     return value
+
+
+def without(arguments: Sequence[str], flag: str) -> list[str]:
+    """The arguments without a flag and its value."""
+    at = arguments.index(flag) if flag in arguments else len(arguments)
+    return [*arguments[:at], *arguments[at + 2 :]]
 
 
 def finish(folder: Path, run_dir: Path) -> None:
