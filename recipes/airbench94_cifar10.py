@@ -19,8 +19,8 @@ and a flip alternates with the passes over all images. Its momentum is multiplie
 the rates of the steps in which its gradients arose. The whitening layer is set from the first 5,000 images in the order
 of TensorFlow Datasets, not in that of the authors' files. Exports score the image alone.
 
-Not yet trained to its end. Ten steps on two CPU cores with AVX-512 BF16, which other work shared, took 5.0 s each in
-bfloat16 and 8.3 s in float32 (`--precision float32`).
+On two CPU cores that other work shared, a step took 5.0 s in bfloat16 (AVX-512 BF16) and 8.3 s in float32
+(`--precision float32`).
 """
 
 import zoo

@@ -3,8 +3,8 @@
     python recipes/inception_small_cifar10_fast.py
 
 Ours: nothing is published for these settings. They aim at the best test accuracy within three hours of two CPU cores.
-Zhang et al. 2017, table 1, report 89.31 %. Not yet trained to its end; `--precision bfloat16` makes 30 epochs about
-1 hour 40 minutes of two CPU cores.
+Zhang et al. 2017, table 1, report 89.31 %. `--precision bfloat16` makes 30 epochs about 1 hour 40 minutes of two CPU
+cores.
 """
 
 import zoo

@@ -1,4 +1,4 @@
-"""ResNet-20 on CIFAR-10 in 100 epochs: one cosine cycle with warm-up, Nesterov momentum, pad-and-crop and flip.
+"""ResNet-20 on CIFAR-10 in 75 epochs: one cosine cycle with warm-up, Nesterov momentum, pad-and-crop and flip.
 
     python recipes/resnet20_cifar10_fast.py
 
@@ -13,14 +13,14 @@ recipe = zoo.ImageRecipe(
     name="resnet20_cifar10_fast",
     model="resnet20",
     dataset="cifar10",
-    epochs=100,
+    epochs=75,
     batch_size=128,
     learning_rate=0.2,
     schedule="cosine",
     warmup_epochs=5,
     momentum=0.9,
     nesterov=True,
-    weight_decay=5e-4,
+    weight_decay=3e-4,
     pixel_mean=(125.3, 123.0, 113.9),
     pixel_std=(63.0, 62.1, 66.7),
     random_shift=4,
