@@ -377,7 +377,7 @@ def finish(folder: Path, run_dir: Path) -> None:
             variable.assign(weights[variable.path])
     training = job.training(model)
     descent = GradientDescent(training)
-    training.restore({"optimizer": [v.value for v in descent.model.optimizer.variables]})
+    descent.restore()
     training.rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     training.seconds = row["seconds"]
     training.counter.assign(row["steps"])

@@ -105,7 +105,7 @@ class GradientDescent:
 
     def fit(self) -> None:
         """Trains to the recipe's last step. Raises `Interrupted` when the user stops it."""
-        if self._restore():
+        if self.restore():
             return
         segments = self._segments()
         try:
@@ -207,7 +207,7 @@ class GradientDescent:
         if self.run.save_is_due():
             self.save()
 
-    def _restore(self) -> bool:
+    def restore(self) -> bool:
         """Restores the last checkpoint, if there is one. True if it is that of a finished training."""
         saved = self.run.restore(
             {
