@@ -65,6 +65,19 @@ def test_an_export_of_each_task_answers_as_it_did(name, trained, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_matrices_in_several_files(trained, tmp_path, monkeypatch):
+    whole = trained("image")
+    for module in ("half", "write"):
+        monkeypatch.setattr(f"zoo.exports.{module}.PART_BYTES", 1000)
+    half = export_in_half(whole, tmp_path / "half")  # checks it in a fresh process
+    keys = json.loads((half / "assets.extra" / "weights.json").read_text())
+    checkpoint = tf.train.load_checkpoint(str(half / "variables" / "variables"))
+    assert {checkpoint.get_tensor(key).dtype.name for key in keys.values()} >= {"int16", "float32"}
+    model, before = (zoo.build(read.read_card(whole)["name"], weights=export) for export in (half, whole))
+    for ours, theirs in zip(model.get_weights(), before.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs.astype("float16") if theirs.ndim > 1 else theirs)
+
+
 def test_the_command_says_what_changes(trained, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert dispatch(["export", str(trained("image")), "--format", "float16"]) == 0

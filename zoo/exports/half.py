@@ -3,19 +3,20 @@
 import keras
 import tensorflow as tf
 
+from zoo.exports.write import PART_BYTES
+
 
 def store_in_half(serving: tf.Module, model: keras.Model) -> tf.Module:
     """Replaces the large weights of the module of an export, which is returned, by float16 variables."""
     halves = [
-        tf.Variable(tf.cast(weight.value, tf.float16), name=weight.name) if is_stored_in_half(weight) else None
-        for weight in model.weights
+        tf.Variable(_half(weight), name=weight.name) if is_stored_in_half(weight) else None for weight in model.weights
     ]
 
     def from_halves(endpoint: tf.types.experimental.PolymorphicFunction) -> tf.types.experimental.PolymorphicFunction:
         @tf.function(autograph=False, input_signature=endpoint.input_signature)
         def answer(*inputs):
             pairs = zip(model.weights, halves, strict=True)
-            values = [(weight, tf.cast(half, weight.dtype)) for weight, half in pairs if half is not None]
+            values = [(weight, _whole(half, weight.dtype)) for weight, half in pairs if half is not None]
             with keras.StatelessScope(values):
                 return endpoint.python_function(*inputs)
 
@@ -30,3 +31,15 @@ def store_in_half(serving: tf.Module, model: keras.Model) -> tf.Module:
 def is_stored_in_half(weight: keras.Variable) -> bool:
     """Whether it is a matrix or a kernel; vectors, such as biases and statistics, take little space."""
     return len(weight.shape) > 1 and weight.dtype == "float32"
+
+
+def _half(weight: keras.Variable) -> tf.Tensor:
+    """A weight in float16; one that is stored in several files as int16 with the same bits, as TensorFlow cannot
+    restore a float16 tensor from parts."""
+    half = tf.cast(weight.value, tf.float16)
+    return half if half.shape.num_elements() * 2 <= PART_BYTES else tf.bitcast(half, tf.int16)
+
+
+def _whole(half: tf.Variable, dtype: str) -> tf.Tensor:
+    value = tf.convert_to_tensor(half)
+    return tf.cast(tf.bitcast(value, tf.float16) if half.dtype == tf.int16 else value, dtype)

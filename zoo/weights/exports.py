@@ -13,6 +13,7 @@ from zoo.weights.store import export_names, stored_export
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 
 def export_folder(card: Card, weights: str | os.PathLike[str]) -> Path:
@@ -67,6 +68,12 @@ def weight_keys(folder: Path) -> dict[str, str]:
     return json.loads((folder / "assets.extra" / "weights.json").read_text(encoding="utf-8"))
 
 
+def read_weight(checkpoint: Any, key: str) -> "np.ndarray":
+    """A weight of a SavedModel's checkpoint. int16 has the bits of float16 (see `zoo.exports.half`)."""
+    value = checkpoint.get_tensor(key)
+    return value.view("float16") if value.dtype == "int16" else value
+
+
 def load_export(model: "keras.Model", folder: Path, *, head: bool = True) -> None:
     """Reads a model's weights from the SavedModel's own checkpoint; no code of the export runs.
 
@@ -85,7 +92,7 @@ def load_export(model: "keras.Model", folder: Path, *, head: bool = True) -> Non
         key = keys.get(variable.path)
         if key is None:
             raise UsageError(f"{model.name}: {folder} has no weight {variable.path!r}.")
-        value = reader.get_tensor(key)
+        value = read_weight(reader, key)
         if value.shape != tuple(variable.shape):
             raise UsageError(
                 f"{model.name}: {variable.path} has shape {tuple(variable.shape)} here and {value.shape} in {folder}."

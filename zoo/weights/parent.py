@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import UsageError, ZooError, reason
 from zoo.exports import read
 from zoo.paths import literal_path
-from zoo.weights.exports import find_export, weight_keys
+from zoo.weights.exports import find_export, read_weight, weight_keys
 
 if TYPE_CHECKING:
     import keras
@@ -85,7 +85,7 @@ class Parent:
                 continue
             if variable.path not in keys:
                 raise UsageError(self._misfit(model, f"it has no weight {variable.path!r}"))
-            value = self._checkpoint.get_tensor(keys[variable.path])
+            value = read_weight(self._checkpoint, keys[variable.path])
             if variable.path in rows:
                 value = _moved(variable.numpy(), value, rows[variable.path])
             if value.shape != tuple(variable.shape):
