@@ -22,7 +22,7 @@ TABLE_START, TABLE_END = "<!-- written by `make results` -->", "<!-- end -->"
 
 
 def add_results(runs: Sequence[Path], results: Path) -> None:
-    """Adds the metrics of finished runs to results.csv; a row of the same setting and seed is replaced.
+    """Adds the metrics of finished runs to results.csv; a row of the same setting, hardware and seed is replaced.
 
     Raises `ZooError` for a folder without the result of a finished run.
     """
@@ -36,7 +36,8 @@ def add_results(runs: Sequence[Path], results: Path) -> None:
             ) from error
         for row in result["rows"]:
             new = {column: "" if row[column] is None else str(row[column]) for column in COLUMNS}
-            rows = [old for old in rows if any(old[column] != new[column] for column in (*SETTING, "metric", "seed"))]
+            same = (*SETTING, "trained_on", "metric", "seed")
+            rows = [old for old in rows if any(old[column] != new[column] for column in same)]
             rows.append(new)
     rows.sort(key=lambda row: (row["recipe"], len(row["model"]), *(row[column] for column in SETTING)))
     with results.open("w", encoding="utf-8", newline="") as file:
@@ -84,9 +85,9 @@ def summary_table(rows: Sequence[Mapping[str, str]]) -> str:
         group = metrics[metric]
         name, bracket, _ = model.partition("(")
         shown = f"`{model}`" if len(models[recipe]) > 1 else f"`{name}`" + (" ¹" if bracket else "")
-        minutes = mean(float(row["seconds"]) for row in group) / 60
-        cells = [f"`{recipe}`", shown, dataset, metric.replace("_", " "), *_scores(metric, group), str(len(group))]
-        lines[key] = (plain, f"| {' | '.join([*cells, f'{minutes:.1f}'])} |")
+        what = f"`{recipe}`" if plain else f"`{recipe}`, {precision if strategy == 'one_device' else strategy}"
+        cells = [what, shown, dataset, metric.replace("_", " "), *_scores(metric, group), str(len(group))]
+        lines[key] = (plain, f"| {' | '.join([*cells, _minutes(group)])} |")
     head = ["| recipe | model | data | metric | paper | ours | runs | minutes |"]
     return "\n".join([*head, "|---|---|---|---|---:|---:|---:|---:|", *(line for _, line in lines.values())])
 
@@ -132,7 +133,7 @@ def model_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
         notes += [] if strategy == "one_device" else [strategy]
         what = [", ".join([f"`{recipe}`", *notes]), dataset]
         done = f"{int(steps):,}" + ("" if int(steps) >= int(planned) else f" of {int(planned):,}")
-        how = [str(len(runs)), done, f"{mean(float(row['seconds']) for row in runs) / 60:.1f}"]
+        how = [str(len(runs)), done, _minutes(runs)]
         for metric, group in metrics.items():
             if not metric.endswith(BY_LENGTH):
                 lines.append(f"| {' | '.join([*what, metric.replace('_', ' '), *_scores(metric, group), *how])} |")
@@ -187,15 +188,25 @@ def _scores(metric: str, group: Sequence[Mapping[str, str]]) -> tuple[str, str]:
     return paper, f"{format_metric(metric, mean(values))}{spread}"
 
 
+def _minutes(runs: Sequence[Mapping[str, str]]) -> str:
+    """The mean minutes of the runs on CPUs, and of those on GPUs."""
+    kinds = {"": [row for row in runs if "GPU" not in row["trained_on"]]}
+    kinds[" (GPU)"] = [row for row in runs if "GPU" in row["trained_on"]]
+    return ", ".join(
+        f"{mean(float(row['seconds']) for row in group) / 60:.1f}{kind}" for kind, group in kinds.items() if group
+    )
+
+
 def results_table(rows: Sequence[Mapping[str, str]]) -> str:
     """A line in Markdown for each setting and metric, the mean over seeds."""
     text = [
         "| recipe | model | data | metric | paper | ours | runs | steps | minutes each | hardware |",
         "|---|---|---|---|---:|---:|---:|---:|---:|---|",
     ]
-    for (recipe, model, dataset, precision, strategy, steps, planned), metrics in _settings(rows).items():
+    settings = _settings(rows, "trained_on")
+    for (recipe, model, dataset, precision, strategy, steps, planned, trained_on), metrics in settings.items():
         runs = next(iter(metrics.values()))
-        hardware = [runs[0]["trained_on"]]
+        hardware = [trained_on]
         hardware += [] if precision == "float32" else [precision]
         hardware += [] if strategy == "one_device" else [strategy]
         done = f"{int(steps):,}" + ("" if steps == planned else f" of {int(planned):,}")
@@ -211,11 +222,13 @@ def results_table(rows: Sequence[Mapping[str, str]]) -> str:
     return "\n".join(text)
 
 
-def _settings(rows: Sequence[Mapping[str, str]]) -> dict[tuple[str, ...], dict[str, list[Mapping[str, str]]]]:
-    """The rows of each setting and of each metric in it, one a seed."""
+def _settings(
+    rows: Sequence[Mapping[str, str]], *more: str
+) -> dict[tuple[str, ...], dict[str, list[Mapping[str, str]]]]:
+    """The rows of each setting and of each metric in it; `more` columns that tell settings apart."""
     settings: dict[tuple[str, ...], dict[str, list[Mapping[str, str]]]] = {}
     for row in rows:
-        setting = tuple(row[column] for column in (*SETTING, "steps", "planned_steps"))
+        setting = tuple(row[column] for column in (*SETTING, "steps", "planned_steps", *more))
         settings.setdefault(setting, {}).setdefault(row["metric"], []).append(row)
     return settings
 
