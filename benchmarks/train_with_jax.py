@@ -46,7 +46,7 @@ def recipe_of(name: str, seed: int, precision: str | None, limit_steps: int | No
     recipe = replace(recipe, precision=precision or recipe.precision, limit_steps=limit_steps or recipe.limit_steps)
     if unknown := set(recipe.to_dict()) - {"task"} - set(recipe.at_default()) - SUPPORTED:
         raise UsageError(f"{name}: train_with_jax.py does not know the field {sorted(unknown)[0]}.")
-    if recipe.crop not in ("none", "square") or recipe.test_views not in ("centre", "mirror_shift"):
+    if recipe.crop not in ("none", "square") or recipe.test_views not in ("centre", "mirror", "mirror_shift"):
         raise UsageError(f"{name}: train_with_jax.py does not know its crop or its test_views.")
     return recipe
 
@@ -286,6 +286,7 @@ def accuracy(model, recipe: ImageRecipe, size: tuple[int, int], images, labels, 
             wide = jnp.pad(inputs, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="reflect")
             moved = [wide[:, 2:, 2:], wide[:, : size[0], : size[1]]]
             views = [(0.5, inputs), *((0.25, view) for view in moved)]
+        if recipe.test_views != "centre":
             views = [(weight / 2, view) for weight, own in views for view in (own, own[:, :, ::-1])]
         outputs = (
             weight * model.stateless_call(weights, others, view, training=False)[0].astype("float32")

@@ -12,7 +12,9 @@ cores in bfloat16. What differs from `nin_cifar10`:
 - Nesterov momentum, one epoch of linear warm-up, a cosine to zero, one rate for all weights;
 - dropout at 0.2 instead of 0.5 and weight decay 5e-4: of rates of 0.2 and 0.3 with a weight decay of 5e-4 or 1e-3, and
   0.1 with 1e-3, the best on 5,000 training images that were held out for the comparison;
-- pad-and-crop by 4 pixels and horizontal flip.
+- pad-and-crop by 4 pixels and horizontal flip;
+- a test image is scored by the mean logits of it and its mirror image. The image alone gave 89.76 ± 0.27 % over three
+  seeds, of which the first gives 90.13 % with both.
 """
 
 import zoo
@@ -34,6 +36,7 @@ recipe = zoo.ImageRecipe(
     normalisation="gcn_zca",
     random_shift=4,
     random_flip=True,
+    test_views="mirror",
     paper={"test_accuracy": 0.9119},
 )
 
