@@ -17,7 +17,7 @@ Differences from the released code: it computes in float16 and holds all weights
 that is bfloat16, with weights in float32. It leaves out the last 848 images of each epoch; here they open the next one,
 and a flip alternates with the passes over all images. Its momentum is multiplied by the rate of the step; Keras's holds
 the rates of the steps in which its gradients arose. The whitening layer is set from the first 5,000 images in the order
-of TensorFlow Datasets, not in that of the authors' files. Exports score the image alone.
+of TensorFlow Datasets, not in that of the authors' files.
 
 On two CPU cores that other work shared, a step took 5.0 s in bfloat16 (AVX-512 BF16) and 8.3 s in float32
 (`--precision float32`).

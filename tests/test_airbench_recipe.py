@@ -244,7 +244,7 @@ def test_shifts_are_filled_by_reflection():
 
 
 @pytest.mark.parametrize("kind", ["mirror", "mirror_shift"])
-def test_scores_are_means_of_logits_over_views(kind, tmp_path):
+def test_scores_and_answers_are_means_of_logits_over_views(kind, tmp_path):
     recipe = image_recipe(model="softmax_regression", model_args={"input_shape": (8, 8, 1)}, test_views=kind)
     task = prepared(recipe)
     model = zoo.build("softmax_regression", input_shape=(8, 8, 1), num_classes=10)
@@ -260,6 +260,10 @@ def test_scores_are_means_of_logits_over_views(kind, tmp_path):
     losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(len(labels)), labels]
     assert metrics["test_loss"] == pytest.approx(losses.mean(), rel=1e-5)
     assert metrics["test_accuracy"] == pytest.approx(np.mean(logits.argmax(1) == labels))
+    answers = task.serving(model).endpoints["serving_default"](images=tf.constant(task.data.test.pictures))
+    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(answers["probabilities"], expected, rtol=1e-3)
+    np.testing.assert_array_equal(answers["classes"], logits.argmax(1))
 
 
 def test_layers_learn_from_the_first_images():

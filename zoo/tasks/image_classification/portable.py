@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from zoo.exports.portable import Portable
 from zoo.tasks.image_classification.preprocessing import Preprocessing
+from zoo.tasks.image_classification.scoring import logits_of
 from zoo.tasks.image_classification.serving import PROBABILITIES
 
 
@@ -30,7 +31,7 @@ def portable_classifier(
 
     @tf.function(input_signature=[tf.TensorSpec((None, *shape), tf.uint8, "images")], autograph=False)
     def classify(images):
-        outputs = tf.cast(model(preprocessing.centre(images), training=False), tf.float32)
+        outputs = tf.cast(logits_of(model, preprocessing.centre(images), preprocessing.recipe.test_views), tf.float32)
         return dict(zip(answers, (tf.argmax(outputs, axis=-1), link(outputs)), strict=True))
 
     images = np.random.default_rng(0).integers(0, 256, (4, *shape), np.uint8)

@@ -68,7 +68,8 @@ class ImageRecipe(GradientRecipe):
     logits of it and its mirror image; mirror_shift: half of that, and half of the mean over the same two, shifted by a
     pixel up and left and down and right (Jordan 2024); ten_crops: the mean probability over centre, corners and their
     mirror images; dense: the mean over all positions of the model applied convolutionally to the whole image with
-    shorter side test_size, and to its mirror image. An export always uses the central window."""
+    shorter side test_size, and to its mirror image. An export scores mirror and mirror_shift in the same way; for
+    ten_crops and dense it uses the central window."""
     normalisation: Literal["constants", "mean_image", "per_image", "gcn_zca"] = "constants"
     """constants: pixel_mean and pixel_std; mean_image: subtract the mean of the training images per pixel, then divide
     by pixel_std; per_image: each image to mean 0 and variance 1; gcn_zca: global contrast normalisation and ZCA

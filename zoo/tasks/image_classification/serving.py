@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from zoo.data.decoding import decode_image
 from zoo.tasks.image_classification.preprocessing import Preprocessing
+from zoo.tasks.image_classification.scoring import logits_of
 from zoo.weights.exports import classifier
 
 # From logits to probabilities, by loss; a perceptron has scores alone.
@@ -15,7 +16,7 @@ class ServingClassifier(tf.Module):
     """A classifier with its preprocessing, to be saved with these signatures:
 
     * `serving_default`: `images` uint8 (N, any, any, C) → `classes` int64 (N,), `labels` string (N,) and
-      `probabilities` float32 (N, K), for a perceptron its `scores`;
+      `probabilities` float32 (N, K), for a perceptron its `scores`, over the mirror views of the recipe's `test_views`;
     * `image_bytes`: `image_bytes` string (N,), each a PNG or JPEG file → the same;
     * `features`: `images` → `features` float32 (N, D), the input of the classifier layer; a map is averaged;
     * `preprocess`: `images` → `inputs` (N, height, width, C), the input of the model, for fine-tuning.
@@ -31,7 +32,7 @@ class ServingClassifier(tf.Module):
         bytes_spec = tf.TensorSpec((None,), tf.string, "image_bytes")
 
         def answer(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            outputs = tf.cast(model(inputs, training=False), tf.float32)
+            outputs = tf.cast(logits_of(model, inputs, recipe.test_views), tf.float32)
             classes_ = tf.argmax(outputs, axis=-1)
             answers = {"classes": classes_, "labels": tf.gather(tf.constant(classes), classes_)}
             if recipe.loss not in PROBABILITIES:

@@ -28,7 +28,7 @@ from zoo.tasks.image_classification.losses import LOSSES, mistakes
 from zoo.tasks.image_classification.mixing import mixed_batches
 from zoo.tasks.image_classification.preprocessing import Preprocessing, load_data
 from zoo.tasks.image_classification.recipe import ImageRecipe
-from zoo.tasks.image_classification.scoring import scores
+from zoo.tasks.image_classification.scoring import logits_of, scores
 from zoo.tasks.image_classification.serving import ServingClassifier
 from zoo.tasks.losses import masked_sum, smoothed_cross_entropy, update_class_metrics
 from zoo.tasks.splits import SplitsTask
@@ -243,12 +243,8 @@ class ImageClassification(SplitsTask):
 
         @tf.function(reduce_retracing=True)  # with dense views, each image has a size of its own
         def outputs_of(images):
-            if kind == "centre":
-                return tf.cast(model(ready.centre(images), training=False), ready.normalisation.dtype)
-            if kind in ("mirror", "mirror_shift"):
-                weighted = views.mirror_views(ready.centre(images), shifted=kind == "mirror_shift")
-                dtype = ready.normalisation.dtype
-                return tf.add_n([weight * tf.cast(model(view, training=False), dtype) for weight, view in weighted])
+            if kind in ("centre", "mirror", "mirror_shift"):
+                return logits_of(model, ready.centre(images), kind)
             if kind == "ten_crops":
                 logits = [model(ready(view), training=False) for view in views.ten_crops(images, size)]
             else:
