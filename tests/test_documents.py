@@ -17,7 +17,7 @@ from zoo.distribute.cluster import tf_config
 from zoo.distribute.strategy import Devices
 from zoo.errors import ZooError
 from zoo.exports import read
-from zoo.recipe import Recipe, list_recipes
+from zoo.recipe import Recipe, list_recipes, load_script
 from zoo.registry import describe, list_models
 from zoo.report import results as report
 from zoo.tasks.table import load_predictor
@@ -44,6 +44,14 @@ def test_the_tables_are_the_measured_rows():
         assert row["recipe"] in list_recipes() or report.is_comparison(row)
         assert 0 <= float(row["value"]) and row["commit"] and row["versions"] and row["trained_on"] and row["command"]
         assert "dirty" not in row["commit"]
+
+
+def test_a_recipe_without_results_says_so():
+    rows = report.read_results(ROOT / "results.csv")
+    measured = {row["recipe"] for row in rows if report.is_complete(row)}
+    for name in set(list_recipes()) - measured:
+        said = re.search(r"Not (yet )?(trained|measured)|Ours[:;] ?measured|Ours: \d", load_script(name).__doc__)
+        assert said, f"recipes/{name}.py does not say that it has no results"
 
 
 def finished_run(folder, metrics, **changes):
