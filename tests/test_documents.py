@@ -50,7 +50,8 @@ def test_a_recipe_without_results_says_so():
     rows = report.read_results(ROOT / "results.csv")
     measured = {row["recipe"] for row in rows if report.is_complete(row)}
     for name in set(list_recipes()) - measured:
-        said = re.search(r"Not (yet )?(trained|measured)|Ours[:;] ?measured|Ours: \d", load_script(name).__doc__)
+        header = " ".join(load_script(name).__doc__.split())
+        said = re.search(r"Not (trained|measured)|Ours: \d|Ours; measured", header)
         assert said, f"recipes/{name}.py does not say that it has no results"
 
 
