@@ -1,12 +1,12 @@
 """Minutes of training until a net reaches an accuracy: the engine beside a plain PyTorch loop.
 
     python benchmarks/time_to_accuracy.py [lenet5_modern_mnist] [resnet20_cifar10_fast] [airbench94_cifar10]
-        [--precision float32] [--seed 0]
+        [--precision float32] [--seed 0] [--epochs N]
 
 Both train the net of a recipe with its optimizer, schedule, batches and augmentation, each in a process of its own, and
 are scored on the test split after every epoch; scoring does not count as time. A contender ends with the first epoch
-that reaches the accuracy, or with the recipe. PyTorch takes part where it is installed: a loop over arrays in memory,
-in channels_last, with autocast for bfloat16.
+that reaches the accuracy, with the recipe, or after N epochs, which is enough to compare their speed. PyTorch takes
+part where it is installed: a loop over arrays in memory, in channels_last, with autocast for bfloat16.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def prepare(name: str, path: str) -> None:
     )
 
 
-def engine(name: str, precision: str, seed: int) -> list[tuple[float, float]]:
+def engine(name: str, precision: str, seed: int, epochs: int) -> list[tuple[float, float]]:
     """Minutes so far and test accuracy after each epoch of `zoo.run`."""
     import keras
 
@@ -71,7 +71,7 @@ def engine(name: str, precision: str, seed: int) -> list[tuple[float, float]]:
     class Score(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             accuracy = task.evaluate(self.model.net, scratch)["test_accuracy"]
-            if add(scores, clock, accuracy, name):
+            if add(scores, clock, accuracy, name) or len(scores) == epochs:
                 raise KeyboardInterrupt
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -90,7 +90,7 @@ def add(scores: list[tuple[float, float]], clock: Clock, accuracy: float, name: 
     return accuracy >= ACCURACY[name]
 
 
-def pytorch(name: str, precision: str, seed: int, path: str) -> list[tuple[float, float]]:
+def pytorch(name: str, precision: str, seed: int, epochs: int, path: str) -> list[tuple[float, float]]:
     """The same of a plain PyTorch loop, on what `prepare` wrote to `path`."""
     import numpy as np
     import torch
@@ -142,7 +142,7 @@ def pytorch(name: str, precision: str, seed: int, path: str) -> list[tuple[float
             look_ahead(net, slow, share)
         if (step + 1) % per_epoch == 0 or last:
             clock.stop()
-            if add(scores, clock, accuracy_of(net, test, recipe, precision), name):
+            if add(scores, clock, accuracy_of(net, test, recipe, precision), name) or len(scores) == epochs:
                 break
     return scores
 
@@ -283,6 +283,7 @@ def main() -> None:
     parser.add_argument("recipes", nargs="*", default=list(ACCURACY), metavar="RECIPE")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=0, help="end after this number of epochs; 0: do not")
     options = parser.parse_args()
     if unknown := set(options.recipes) - set(ACCURACY):
         parser.error(f"no accuracy is set for {', '.join(unknown)}; the recipes are {', '.join(ACCURACY)}")
@@ -293,7 +294,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             for label, function in contenders.items():
                 print(f"  {label} …", file=sys.stderr, flush=True)
-                call = [function, name, options.precision, options.seed]
+                call = [function, name, options.precision, options.seed, options.epochs]
                 if function == "pytorch":
                     call.append(f"{scratch}/data.npz")
                     in_a_process(__file__, ["prepare", name, call[-1]])
