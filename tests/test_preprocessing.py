@@ -60,4 +60,4 @@ def test_pretrained_activation_and_features(ready):
     with pytest.raises(zoo.UsageError, match="pretrained=True loads the default weights"):
         zoo.build("resnet20", pretrained=True, weights="cifar10")
     with pytest.raises(zoo.UsageError, match="no pretrained weights"):
-        zoo.build("resnet56", pretrained=True)
+        zoo.build("resnet110", pretrained=True)

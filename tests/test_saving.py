@@ -13,6 +13,7 @@ import tensorflow as tf
 import zoo
 import zoo.layers
 from conftest import ROOT, run_python
+from zoo.weights.exports import read_weight
 
 SIZES = {"source_vocabulary": 9, "target_vocabulary": 9, "embedding": 4, "units": 4}
 WORDS = {"word_vocabulary": 9, "character_vocabulary": 9, "units": 3, "character_units": 2}
@@ -230,4 +231,4 @@ def test_a_committed_export_has_every_weight_under_its_path(name, tag, folder):
     model = zoo.build(name, weights=tag)
     assert {weight.path for weight in model.weights} == set(keys)
     for weight in model.weights:
-        np.testing.assert_array_equal(weight.numpy(), reader.get_tensor(keys[weight.path]))
+        np.testing.assert_array_equal(weight.numpy(), read_weight(reader, keys[weight.path]))
