@@ -10,7 +10,7 @@ import pytest
 import zoo
 from conftest import ROOT, run_python
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.append(str(ROOT / "benchmarks"))
 from train_with_jax import recipe_of, without  # noqa: E402
 
 COUNT = 16
