@@ -46,6 +46,15 @@ class Clock:
         return Watch()
 
 
+def arrays_of(data) -> dict[str, Any]:
+    """The images and labels of a set's splits in memory, by name, for a process without TensorFlow."""
+    return {
+        f"{split}_{kind}": array
+        for split, part in (("train", data.train), ("test", data.test))
+        for kind, array in (("images", part.pictures), ("labels", part.labels))
+    }
+
+
 def timed(action, examples: int) -> list[float]:
     """Examples per second of five calls, after one that does not count, each repeated for a second and more."""
     action()

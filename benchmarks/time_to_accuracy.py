@@ -14,7 +14,7 @@ import importlib.util
 import sys
 import tempfile
 
-from contest import Clock, contest, in_a_process
+from contest import Clock, arrays_of, contest, in_a_process
 from vision import torch_resnet20
 
 ACCURACY = {"lenet5_modern_mnist": 0.99, "resnet20_cifar10_fast": 0.91, "airbench94_cifar10": 0.94}
@@ -48,14 +48,8 @@ def prepare(name: str, path: str) -> None:
     data = task_of(recipe).data
     per_epoch = len(data.train) // recipe.batch_size
     rate = learning_rate(recipe, per_epoch)
-    np.savez(
-        path,
-        images=data.train.pictures,
-        labels=data.train.labels,
-        test_images=data.test.pictures,
-        test_labels=data.test.labels,
-        rates=[float(rate(np.int64(step))) for step in range(recipe.total_steps(per_epoch))],
-    )
+    rates = [float(rate(np.int64(step))) for step in range(recipe.total_steps(per_epoch))]
+    np.savez(path, **arrays_of(data), rates=rates)
 
 
 def engine(name: str, precision: str, seed: int, epochs: int) -> list[tuple[float, float]]:
@@ -98,8 +92,7 @@ def pytorch(name: str, precision: str, seed: int, epochs: int, path: str) -> lis
     recipe = recipe_of(name, precision, seed)
     torch.manual_seed(seed)
     with np.load(path) as data:
-        train = tensors(data["images"], data["labels"])
-        test = tensors(data["test_images"], data["test_labels"])
+        train, test = (tensors(data[f"{split}_images"], data[f"{split}_labels"]) for split in ("train", "test"))
         rates = data["rates"].tolist()
     per_epoch = len(train[0]) // recipe.batch_size
     net = {"lenet5_modern": torch_lenet, "resnet20": torch_resnet20, "airbench94": torch_airbench}[recipe.model]()

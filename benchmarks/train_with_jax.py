@@ -15,9 +15,6 @@ import argparse
 import json
 import math
 import platform
-import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,10 +22,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from contest import arrays_of
 
 from zoo.errors import UsageError
 from zoo.recipe import load_recipe
 from zoo.tasks.image_classification.recipe import ImageRecipe
+from zoo.training import provenance
 
 SUPPORTED = {  # fields that `train` computes or that do not concern it; all others must have their default
     *("name", "model", "model_args", "dataset", "seed", "precision", "paper", "epochs", "batch_size", "limit_steps"),
@@ -57,13 +56,7 @@ def data(dataset: str, path: str) -> None:
     from zoo.data.views import whole
 
     splits = load_images(dataset, whole((32, 32, 3)))
-    np.savez(
-        path,
-        train_images=splits.train.pictures,
-        train_labels=splits.train.labels,
-        test_images=splits.test.pictures,
-        test_labels=splits.test.labels,
-    )
+    np.savez(path, **arrays_of(splits))
 
 
 def normalisation(recipe: ImageRecipe, images: np.ndarray) -> Callable:
@@ -172,7 +165,7 @@ class Descent:
         self.labels = jnp.asarray(labels)
         self.per_epoch = optimizers.divide_epoch(recipe, len(labels))[0]
         self.all_steps = recipe.total_steps(self.per_epoch)
-        self.steps = min(self.all_steps, recipe.limit_steps or self.all_steps)
+        self.steps = recipe.steps(self.per_epoch)
         weights = model.trainable_variables
         paths = [weight.path for weight in weights]
         self.optimizer = optimizers.optimizer(recipe, self.per_epoch, paths)
@@ -323,18 +316,16 @@ def train(recipe: ImageRecipe, arrays: str, folder: Path, commit: str) -> float:
     value = accuracy(model, recipe, size, test_images, test_labels, normalise)
     device = jax.devices()[0]
     hardware = f"1 GPU ({device.device_kind}), JAX" if device.platform == "gpu" else f"{device.device_kind}, JAX"
-    arguments = ", ".join(f"{key}={argument!r}" for key, argument in recipe.model_args.items())
-    plan = load_recipe(recipe.name)
     row = {
         "recipe": recipe.name,
-        "model": f"{recipe.model}({arguments})" if arguments else recipe.model,
+        "model": recipe.call,
         "seed": recipe.seed,
         "dataset": recipe.data,
         "metric": "test_accuracy",
         "value": value,
         "paper": recipe.paper.get("test_accuracy"),
         "steps": descent.steps,
-        "planned_steps": min(descent.all_steps, plan.limit_steps or descent.all_steps),
+        "planned_steps": load_recipe(recipe.name).steps(descent.per_epoch),
         "seconds": round(seconds, 1),
         "precision": precision,
         "strategy": "one_device",
@@ -342,7 +333,7 @@ def train(recipe: ImageRecipe, arrays: str, folder: Path, commit: str) -> float:
         "evaluated_on": hardware,
         "versions": f"python-{platform.python_version()} jax-{version('jax')} keras-{version('keras')}",
         "commit": commit,
-        "command": f"python benchmarks/train_with_jax.py {shlex.join(without(sys.argv[1:], '--commit'))}",
+        "command": provenance.command(without=("--commit",)),
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=2) + "\n")
@@ -352,12 +343,6 @@ def train(recipe: ImageRecipe, arrays: str, folder: Path, commit: str) -> float:
         json.dumps({"metrics": {"test_accuracy": value}, "rows": [row]}, indent=2) + "\n"
     )
     return value
-
-
-def without(arguments: Sequence[str], flag: str) -> list[str]:
-    """The arguments without a flag and its value."""
-    at = arguments.index(flag) if flag in arguments else len(arguments)
-    return [*arguments[:at], *arguments[at + 2 :]]
 
 
 def finish(folder: Path, run_dir: Path) -> None:
@@ -394,14 +379,6 @@ def finish(folder: Path, run_dir: Path) -> None:
     run_folder.write_json(run_dir / "result.json", result)
 
 
-def commit_here() -> str:
-    """The commit of this code; empty without a repository."""
-    here = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
-    )
-    return here.stdout.strip()
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parts = parser.add_subparsers(dest="part", required=True)
@@ -415,7 +392,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     part.add_argument("--seed", type=int, default=0)
     part.add_argument("--precision", choices=("float32", "bfloat16"))
     part.add_argument("--limit-steps", type=int)
-    part.add_argument("--commit", default=commit_here(), help="of this code, where it is not in a repository")
+    part.add_argument("--commit", default=provenance.commit(), help="of this code, where it is not in a repository")
     part = parts.add_parser("finish", help=finish.__doc__)
     part.add_argument("folder", type=Path)
     part.add_argument("run_dir", type=Path)

@@ -92,6 +92,12 @@ class Recipe:
         """The data set as a results table names it."""
         return self.dataset
 
+    @property
+    def call(self) -> str:
+        """The model with the arguments that the recipe gives it, written as a call."""
+        arguments = ", ".join(f"{key}={value!r}" for key, value in self.model_args.items())
+        return f"{self.model}({arguments})" if arguments else self.model
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, for JSON."""
         plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
@@ -284,6 +290,11 @@ class GradientRecipe(Recipe):
     def total_steps(self, steps_per_epoch: int) -> int:
         """Steps of all epochs together, whatever `limit_steps` is."""
         return math.ceil(round(self.epochs * steps_per_epoch, 6))  # 1.1 · 50 is a little more than 55
+
+    def steps(self, steps_per_epoch: int) -> int:
+        """Steps of a run: those of all epochs, or `limit_steps` where that is less."""
+        total = self.total_steps(steps_per_epoch)
+        return min(total, self.limit_steps or total)
 
 
 def list_recipes() -> list[str]:

@@ -75,19 +75,25 @@ def summary_table(rows: Sequence[Mapping[str, str]]) -> str:
     models: dict[str, set[str]] = {}
     for recipe, model, *_ in settings:
         models.setdefault(recipe, set()).add(model)
-    lines: dict[tuple[str, ...], tuple[bool, str]] = {}
+    lines: dict[tuple[str, ...], tuple[list[str], str]] = {}
     for (recipe, model, dataset, precision, strategy, *_), metrics in settings.items():
-        plain = precision in ("float32", "float64") and strategy == "one_device"
+        notes = _notes(precision, strategy)
         key = (recipe, model, dataset)
-        if key in lines and (lines[key][0] or not plain):
+        if key in lines and (notes or not lines[key][0]):
             continue
         metric = _shown_metric(metrics)
         group = metrics[metric]
         name, bracket, _ = model.partition("(")
         shown = f"`{model}`" if len(models[recipe]) > 1 else f"`{name}`" + (" ¹" if bracket else "")
-        what = f"`{recipe}`" if plain else f"`{recipe}`, {precision if strategy == 'one_device' else strategy}"
-        cells = [what, shown, dataset, metric.replace("_", " "), *_scores(metric, group), str(len(group))]
-        lines[key] = (plain, f"| {' | '.join([*cells, _minutes(group)])} |")
+        cells = [
+            ", ".join([f"`{recipe}`", *notes]),
+            shown,
+            dataset,
+            metric.replace("_", " "),
+            *_scores(metric, group),
+            str(len(group)),
+        ]
+        lines[key] = (notes, f"| {' | '.join([*cells, _minutes(group)])} |")
     head = ["| recipe | model | data | metric | paper | ours | runs | minutes |"]
     return "\n".join([*head, "|---|---|---|---|---:|---:|---:|---:|", *(line for _, line in lines.values())])
 
@@ -129,8 +135,7 @@ def model_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
     for (recipe, model, dataset, precision, strategy, steps, planned), metrics in settings.items():
         runs = next(iter(metrics.values()))
         notes = [f"`{model.partition('(')[2].removesuffix(')')}`"] if len(models[recipe]) > 1 else []
-        notes += [] if precision in ("float32", "float64") else [precision]
-        notes += [] if strategy == "one_device" else [strategy]
+        notes += _notes(precision, strategy)
         what = [", ".join([f"`{recipe}`", *notes]), dataset]
         done = f"{int(steps):,}" + ("" if int(steps) >= int(planned) else f" of {int(planned):,}")
         how = [str(len(runs)), done, _minutes(runs)]
@@ -190,11 +195,17 @@ def _scores(metric: str, group: Sequence[Mapping[str, str]]) -> tuple[str, str]:
 
 def _minutes(runs: Sequence[Mapping[str, str]]) -> str:
     """The mean minutes of the runs on CPUs, and of those on GPUs."""
-    kinds = {"": [row for row in runs if "GPU" not in row["trained_on"]]}
-    kinds[" (GPU)"] = [row for row in runs if "GPU" in row["trained_on"]]
-    return ", ".join(
-        f"{mean(float(row['seconds']) for row in group) / 60:.1f}{kind}" for kind, group in kinds.items() if group
-    )
+    found = []
+    for on_gpu, mark in ((False, ""), (True, " (GPU)")):
+        seconds = [float(row["seconds"]) for row in runs if ("GPU" in row["trained_on"]) == on_gpu]
+        found += [f"{mean(seconds) / 60:.1f}{mark}"] if seconds else []
+    return ", ".join(found)
+
+
+def _notes(precision: str, strategy: str) -> list[str]:
+    """What is unusual in a setting."""
+    notes = [] if precision in ("float32", "float64") else [precision]
+    return [*notes, *([] if strategy == "one_device" else [strategy])]
 
 
 def results_table(rows: Sequence[Mapping[str, str]]) -> str:

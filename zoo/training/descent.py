@@ -26,7 +26,7 @@ class GradientDescent:
         self.run, self.recipe, self.task, self.placement = run, run.recipe, run.task, run.placement
         recipe: GradientRecipe = self.recipe
         self.steps_per_epoch, self.execution = optimizers.divide_epoch(recipe, self.task.train_examples)
-        self.total = min(recipe.total_steps(self.steps_per_epoch), recipe.limit_steps or sys.maxsize)
+        self.total = recipe.steps(self.steps_per_epoch)
         self.frozen_steps = recipe.frozen_epochs * self.steps_per_epoch
         run.planned_steps = self._planned_steps()
         head = self.task.head(run.model) if recipe.frozen_epochs and not recipe.frozen else ()
@@ -45,7 +45,7 @@ class GradientDescent:
     def _planned_steps(self) -> int:
         """Steps of the whole training as the recipe's script has it; a run may be told to stop earlier."""
         plan = load_recipe(self.recipe.name) if self.recipe.name in list_recipes() else self.recipe
-        return min(plan.total_steps(self.steps_per_epoch), plan.limit_steps or sys.maxsize)
+        return plan.steps(self.steps_per_epoch)
 
     def _trainer(self, net: keras.Model) -> Trainer:
         recipe, paths = self.recipe, [weight.path for weight in net.trainable_variables]

@@ -19,7 +19,7 @@ def write(run: "Run", metrics: Mapping[str, float], training: Training, exported
     versions, paper = setting["versions"], _paper(recipe)
     common = {
         "recipe": recipe.name,
-        "model": _call(recipe),
+        "model": recipe.call,
         "seed": recipe.seed,
         "dataset": recipe.data,
         "steps": training.step,
@@ -68,9 +68,3 @@ def _paper(recipe: Recipe) -> Mapping[str, float]:
         if other.name == recipe.name or (other.model == recipe.model and other.paper == recipe.paper)
     ]
     return {} if same and recipe.dataset not in {other.dataset for other in same} else recipe.paper
-
-
-def _call(recipe: Recipe) -> str:
-    """The model with the arguments that the recipe gives it, written as a call."""
-    arguments = ", ".join(f"{key}={value!r}" for key, value in recipe.model_args.items())
-    return f"{recipe.model}({arguments})" if arguments else recipe.model

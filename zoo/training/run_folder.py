@@ -7,8 +7,6 @@ import os
 import platform
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from zoo.distribute.strategy import hardware
 from zoo.errors import UsageError, ZooError, reason
 from zoo.paths import write_whole
 from zoo.recipe import Recipe
+from zoo.training import provenance
 
 
 def write_text(path: Path, text: str) -> None:
@@ -138,31 +137,10 @@ def environment() -> dict[str, Any]:
     """What a run depends on besides its recipe: versions, hardware, the commit of the code, the command."""
     names = ("tensorflow", "keras", "numpy")
     versions = {name: importlib.import_module(name).__version__ for name in names}
-    root = Path(zoo.__file__).parent.parent
-    commit = None
-    if (root / ".git").exists():
-        done = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty"], capture_output=True, text=True
-        )
-        commit = done.stdout.strip() or None
-    arguments = sys.argv[1:]
-    if "--run-dir" in arguments:  # the folder does not affect results
-        at = arguments.index("--run-dir")
-        del arguments[at : at + 2]
     return {
         "versions": {"python": platform.python_version(), "zoo": zoo.__version__, **versions},
         "platform": platform.platform(),
         "hardware": hardware(),
-        "commit": commit or f"version {zoo.__version__}",
-        "command": " ".join([_program(root), *map(shlex.quote, arguments)]),
+        "commit": provenance.commit(),
+        "command": provenance.command(without=("--run-dir",)),  # the folder does not affect results
     }
-
-
-def _program(root: Path) -> str:
-    """The program that runs: a script of the checkout at `root` by its path in it, another one by its name."""
-    program = Path(sys.argv[0])
-    if program.suffix != ".py":
-        return program.name
-    script = Path(getattr(sys.modules["__main__"], "__file__", program))  # absolute, also if the folder was changed
-    inside = script.name == program.name and script.is_relative_to(root)
-    return f"python {script.relative_to(root) if inside else program.name}"
