@@ -6,14 +6,14 @@ The net is char-rnn's default, two LSTM layers of 128 units over 65 characters. 
 prompt through the export's signature, strings in and strings out; PyTorch steps the same net in a Python loop under
 `torch.inference_mode`. Training: tiny Shakespeare in 50 streams of 50 characters a step, the engine's whole run against
 a plain loop over `torch.nn.LSTM`; and beside it three layers of 512 units in steps of 100 characters, without dropout.
-PyTorch takes part where it is installed.
+PyTorch takes part where it is installed. All run in float32, then in bfloat16.
 """
 
 import importlib.util
 import sys
 import tempfile
 
-from contest import Clock, contest, in_a_process, timed
+from contest import PRECISIONS, Clock, contest, in_a_process, mixed, timed
 
 ROUNDS, EPOCHS = 2, 4  # the first epoch does not count
 VOCABULARY, STREAMS = 65, 50
@@ -25,14 +25,14 @@ def training(layers: int, units: int) -> str:
     return f"training, {layers} × {units}"
 
 
-def engine() -> dict[str, list[float]]:
+def engine(precision: str) -> dict[str, list[float]]:
     """Characters per second of `zoo.run`, and of sampling from its export in a process of its own, as a server's."""
     from dataclasses import replace
 
     import zoo
     from zoo.recipe import load_recipe
 
-    recipe = replace(load_recipe("char_rnn_tiny_shakespeare_fast"), epochs=EPOCHS)
+    recipe = replace(load_recipe("char_rnn_tiny_shakespeare_fast"), epochs=EPOCHS, precision=precision)
     rates = {}
     with tempfile.TemporaryDirectory() as scratch:
         for layers, units, length, steps in (LARGE, SMALL):
@@ -62,13 +62,16 @@ def server(export: str) -> dict[str, list[float]]:
     return rates
 
 
-def predict_loop() -> dict[str, list[float]]:
+def predict_loop(precision: str) -> dict[str, list[float]]:
     """Characters per second where Python calls `model.predict` for each."""
+    import keras
     import numpy as np
 
     import zoo
     from zoo.tasks.decoding import zero_state
 
+    if precision == "bfloat16":
+        keras.config.set_dtype_policy("mixed_bfloat16")
     model = zoo.build("char_rnn")
     rng = np.random.default_rng(0)
 
@@ -82,7 +85,7 @@ def predict_loop() -> dict[str, list[float]]:
     return {"sampling, batch 1": timed(lambda: sample(10), 10)}
 
 
-def pytorch() -> dict[str, list[float]]:
+def pytorch(precision: str) -> dict[str, list[float]]:
     """Characters per second of a plain PyTorch loop."""
     import torch
     from torch import nn
@@ -107,10 +110,11 @@ def pytorch() -> dict[str, list[float]]:
             clock.start()
             for start in range(0, steps * length, length):
                 optimizer.zero_grad()
-                logits, state = net(text[:, start : start + length], state)
+                with mixed(precision):
+                    logits, state = net(text[:, start : start + length], state)
                 state = tuple(part.detach() for part in state)
                 targets = text[:, start + 1 : start + length + 1]
-                nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
+                nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten()).backward()
                 nn.utils.clip_grad_norm_(net.parameters(), 1.0)
                 optimizer.step()
             clock.stop()
@@ -120,10 +124,10 @@ def pytorch() -> dict[str, list[float]]:
         token, state = torch.zeros((rows, 1), dtype=torch.long), None
         for _ in range(count):
             logits, state = net(token, state)
-            token = torch.multinomial(torch.softmax(logits[:, 0] / 0.8, -1), 1)
+            token = torch.multinomial(torch.softmax(logits[:, 0].float() / 0.8, -1), 1)
 
     net.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), mixed(precision):
         for rows in BATCHES:
             rates[f"sampling, batch {rows}"] = timed(lambda rows=rows: sample(rows, SAMPLED), rows * SAMPLED)
     return rates
@@ -134,22 +138,23 @@ def main() -> None:
     contenders = {"zoo.run, and its export": "engine", "model.predict in a loop": "predict_loop"}
     if importlib.util.find_spec("torch"):
         contenders["PyTorch"] = "pytorch"
-    speed: dict[str, dict[str, list[float]]] = {}
-    memory = 0.0
-    for _ in range(ROUNDS):
-        for label, function in contenders.items():
-            print(f"  {label} …", file=sys.stderr, flush=True)
-            rates, peak = in_a_process(__file__, [function])
-            for kind, values in rates.items():
-                speed.setdefault(kind, {}).setdefault(label, []).extend(values)
-            memory = max(memory, peak if function == "engine" else 0)
-    print(f"\nchar_rnn (zoo.run takes {memory:.2f} GB of memory at most)")
-    for kind, rates in speed.items():
-        # The fastest epoch: whatever else the machine does can only slow one down.
-        best = {label: max(values) for label, values in rates.items()}
-        ours = best["zoo.run, and its export"]
-        for label, value in best.items():
-            print(f"  {kind:<20} {label:<26} {value:11,.0f} characters/s   zoo {ours / value:7.2f} ×")
+    for precision in PRECISIONS:
+        speed: dict[str, dict[str, list[float]]] = {}
+        memory = 0.0
+        for _ in range(ROUNDS):
+            for label, function in contenders.items():
+                print(f"  {precision}: {label} …", file=sys.stderr, flush=True)
+                rates, peak = in_a_process(__file__, [function, precision])
+                for kind, values in rates.items():
+                    speed.setdefault(kind, {}).setdefault(label, []).extend(values)
+                memory = max(memory, peak if function == "engine" else 0)
+        print(f"\nchar_rnn, {precision} (zoo.run takes {memory:.2f} GB of memory at most)")
+        for kind, rates in speed.items():
+            # The fastest epoch: whatever else the machine does can only slow one down.
+            best = {label: max(values) for label, values in rates.items()}
+            ours = best["zoo.run, and its export"]
+            for label, value in best.items():
+                print(f"  {kind:<20} {label:<26} {value:11,.0f} characters/s   zoo {ours / value:7.2f} ×")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+PRECISIONS = ("float32", "bfloat16")
+
 
 class Clock:
     """Collects the seconds between start and stop."""
@@ -44,6 +46,13 @@ class Clock:
                 self.running = False
 
         return Watch()
+
+
+def mixed(precision: str):
+    """The context in which PyTorch computes in a precision, with weights in float32."""
+    import torch
+
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def arrays_of(data) -> dict[str, Any]:

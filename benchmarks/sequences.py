@@ -7,10 +7,11 @@ for the tagger of `bilstm_tagger_en_ewt`, pairs of 14 words in batches of 64 for
 `seq2seq_multi30k_en_de`. The engine's part is `zoo.run`, reading and dropout and all; PyTorch's is a loop over random
 numbers of the same shapes, with its fused LSTM and GRU, and the decoder's steps in Python. Both average the weights.
 Given a translator's EXPORT, the seconds that its greedy signature takes for the 1,000 test sentences of Multi30k come
-last, and the memory.
+last, and the memory. Both run in float32, then in bfloat16.
 """
 
 import importlib.util
+import itertools
 import random
 import string
 import sys
@@ -18,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from contest import Clock, contest, in_a_process
+from contest import PRECISIONS, Clock, contest, in_a_process, mixed
 
 ROUNDS, EPOCHS, STEPS = 2, 3, 40  # the first epoch does not count
 WORDS = 6000  # of the vocabulary
@@ -31,7 +32,7 @@ def _words() -> list[str]:
     return ["".join(draw.choices(string.ascii_lowercase, k=TAGGED[2])) for _ in range(WORDS)]
 
 
-def engine_tagger(folder: str) -> list[float]:
+def engine_tagger(folder: str, precision: str) -> list[float]:
     """Words per second of `zoo.run`."""
     draw, words = random.Random(1), _words()
     path = Path(folder, "made-up.conllu")
@@ -42,32 +43,33 @@ def engine_tagger(folder: str) -> list[float]:
         chosen += draw.choices(words, k=length - len(chosen))
         rows += [f"{n}\t{word}\t_\tTAG{ord(word[0]) % 17}" + "\t_" * 6 for n, word in enumerate(chosen, 1)] + [""]
     path.write_text("\n".join(rows), encoding="utf-8")
-    return _engine("bilstm_tagger_en_ewt", folder, sentences * length, dataset=f"conllu:{path}", least_count=1)
+    return _engine("bilstm_tagger_en_ewt", folder, precision, sentences * length, dataset=f"conllu:{path}")
 
 
-def engine_translator(folder: str) -> list[float]:
+def engine_translator(folder: str, precision: str) -> list[float]:
     """Target words per second of `zoo.run`."""
     draw, words = random.Random(1), _words()
     path = Path(folder, "made-up.tsv")
     pairs, length = PAIRED
     sides = [[" ".join(draw.choices(words, k=length - 1)) for _ in range(pairs * (STEPS + 10))] for _ in range(2)]
     path.write_text("".join(f"{one}\t{other}\n" for one, other in zip(*sides, strict=True)), encoding="utf-8")
-    return _engine("seq2seq_multi30k_en_de", folder, pairs * length, dataset=f"tsv:{path}", least_count=1)
+    return _engine("seq2seq_multi30k_en_de", folder, precision, pairs * length, dataset=f"tsv:{path}")
 
 
-def _engine(name: str, folder: str, tokens: int, **changes) -> list[float]:
+def _engine(name: str, folder: str, precision: str, tokens: int, dataset: str) -> list[float]:
     from dataclasses import replace
 
     import zoo
     from zoo.recipe import load_recipe
 
-    recipe = replace(load_recipe(name), epochs=EPOCHS, steps_per_epoch=STEPS, **changes)
+    recipe = replace(load_recipe(name), epochs=EPOCHS, steps_per_epoch=STEPS, precision=precision)
+    recipe = replace(recipe, dataset=dataset, least_count=1)
     clock = Clock()
     zoo.run(recipe, run_dir=f"{folder}/run", callbacks=[clock.watch()])
     return [STEPS * tokens / seconds for seconds in clock.seconds[1:]]
 
 
-def _pytorch(net, batch, tokens: int, rate: float, clip: float) -> list[float]:
+def _pytorch(net, batch, precision: str, tokens: int, rate: float, clip: float) -> list[float]:
     import torch
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -78,7 +80,9 @@ def _pytorch(net, batch, tokens: int, rate: float, clip: float) -> list[float]:
         clock.start()
         for _ in range(STEPS):
             optimizer.zero_grad()
-            net.loss(*batch).backward()
+            with mixed(precision):
+                loss = net.loss(*batch)
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), clip)
             optimizer.step()
             averaged.update_parameters(net)
@@ -86,7 +90,7 @@ def _pytorch(net, batch, tokens: int, rate: float, clip: float) -> list[float]:
     return [STEPS * tokens / seconds for seconds in clock.seconds[1:]]
 
 
-def pytorch_tagger(folder: str) -> list[float]:
+def pytorch_tagger(folder: str, precision: str) -> list[float]:
     """Words per second of a plain PyTorch loop."""
     import torch
     from torch import nn
@@ -111,10 +115,10 @@ def pytorch_tagger(folder: str) -> list[float]:
     words = torch.randint(2, WORDS, (sentences, length))
     letters = torch.randint(1, 128, (sentences, length, width))
     batch = (words, letters, torch.randint(0, 17, (sentences, length)))
-    return _pytorch(Tagger(), batch, sentences * length, 0.002, 5.0)
+    return _pytorch(Tagger(), batch, precision, sentences * length, 0.002, 5.0)
 
 
-def pytorch_translator(folder: str) -> list[float]:
+def pytorch_translator(folder: str, precision: str) -> list[float]:
     """Target words per second of a plain PyTorch loop."""
     import torch
     from torch import nn
@@ -146,7 +150,7 @@ def pytorch_translator(folder: str) -> list[float]:
 
     pairs, length = PAIRED
     batch = [torch.randint(3, WORDS, (pairs, length)) for _ in range(3)]
-    return _pytorch(Translator(), batch, pairs * length, 0.001, 1.0)
+    return _pytorch(Translator(), batch, precision, pairs * length, 0.001, 1.0)
 
 
 def greedy(export: str) -> float:
@@ -170,18 +174,18 @@ def main() -> None:
     contenders = {"zoo.run": "engine"}
     if importlib.util.find_spec("torch"):
         contenders["PyTorch"] = "pytorch"
-    for kind in ("tagger", "translator"):
+    for kind, precision in itertools.product(("tagger", "translator"), PRECISIONS):
         best: dict[str, float] = {}
         memory = 0.0
         for _ in range(ROUNDS):
             for label, prefix in contenders.items():
-                print(f"  {kind}: {label} …", file=sys.stderr, flush=True)
+                print(f"  {kind}, {precision}: {label} …", file=sys.stderr, flush=True)
                 with tempfile.TemporaryDirectory() as folder:
-                    rates, peak = in_a_process(__file__, [f"{prefix}_{kind}", folder])
+                    rates, peak = in_a_process(__file__, [f"{prefix}_{kind}", folder, precision])
                 # The fastest epoch: whatever else the machine does can only slow one down.
                 best[label] = max(best.get(label, 0.0), *rates)
                 memory = max(memory, peak if prefix == "engine" else 0)
-        print(f"\n{kind} (zoo.run takes {memory:.2f} GB of memory at most)")
+        print(f"\n{kind}, {precision} (zoo.run takes {memory:.2f} GB of memory at most)")
         for label, value in best.items():
             print(f"  training   {label:<10} {value:9,.0f} words/s   zoo {best['zoo.run'] / value:5.2f} ×")
     for export in sys.argv[1:]:

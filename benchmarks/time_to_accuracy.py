@@ -14,7 +14,7 @@ import importlib.util
 import sys
 import tempfile
 
-from contest import Clock, arrays_of, contest, in_a_process
+from contest import PRECISIONS, Clock, arrays_of, contest, in_a_process, mixed
 from vision import torch_resnet20
 
 ACCURACY = {"lenet5_modern_mnist": 0.99, "resnet20_cifar10_fast": 0.91, "airbench94_cifar10": 0.94}
@@ -122,7 +122,7 @@ def pytorch(name: str, precision: str, seed: int, epochs: int, path: str) -> lis
             group["lr"] = factor * group["factor"]
         images = augmented(normalised(train[0][batch], recipe), batch, step // per_epoch, recipe)
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        with mixed(precision):
             logits = net(images)
         loss = torch.nn.functional.cross_entropy(
             logits.float(), train[1][batch], label_smoothing=recipe.label_smoothing
@@ -212,7 +212,7 @@ def accuracy_of(net, test, recipe, precision: str) -> float:
 
     net.eval()
     right = 0
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+    with torch.inference_mode(), mixed(precision):
         for first in range(0, len(test[0]), 500):
             images, labels = (part[first : first + 500] for part in test)
             images = normalised(images, recipe)
@@ -274,7 +274,7 @@ def main() -> None:
     """Prints for each net the minutes of each contender, and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("recipes", nargs="*", default=list(ACCURACY), metavar="RECIPE")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=0, help="end after this number of epochs; 0: do not")
     options = parser.parse_args()

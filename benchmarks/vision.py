@@ -7,8 +7,9 @@ engine is a recipe's whole run, its augmentation and export among it. Plain Kera
 with Keras's defaults, of `keras.applications` where it has the net, else of the zoo's graph with Keras's own batch
 normalisation and a strided slice in its shortcuts. PyTorch is a plain loop, in channels_last; ResNet-50 and VGG-16 are
 timm's. Both take part where they are installed. For inference the engine's contender is the exported signature, uint8
-pictures in, answers out; Keras's is `model.predict`, PyTorch's the model under `inference_mode`. The last line is the
-input pipeline alone, on one core.
+pictures in, answers out; Keras's is `model.predict`, PyTorch's the model under `inference_mode`. Each net runs in
+float32, then in bfloat16 with weights in float32; for inference PyTorch's weights are in bfloat16 too, which is faster.
+The last line is the input pipeline alone, on one core.
 """
 
 import importlib.util
@@ -18,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from contest import Clock, contest, in_a_process, timed
+from contest import PRECISIONS, Clock, contest, in_a_process, mixed, timed
 
 ROUNDS, EPOCHS = 2, 3  # the first epoch does not count
 # Net: side of its images, batch, steps of an epoch, classes, the recipe, its name in keras.applications and in timm.
@@ -38,7 +39,7 @@ def pictures(name: str, count: int):
     return rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8), rng.integers(0, classes, count)
 
 
-def engine(name: str) -> dict[str, list[float]]:
+def engine(name: str, precision: str) -> dict[str, list[float]]:
     """Images per second of `zoo.run`, and of its export's signature."""
     from dataclasses import replace
 
@@ -49,6 +50,7 @@ def engine(name: str) -> dict[str, list[float]]:
 
     side, batch, steps, classes, recipe, *_ = NETS[name]
     recipe = replace(load_recipe(recipe), epochs=EPOCHS, batch_size=batch, steps_per_epoch=steps, limit_steps=None)
+    recipe = replace(recipe, precision=precision)
     clock = Clock()
     with tempfile.TemporaryDirectory() as scratch:
         if side > 32:
@@ -70,13 +72,15 @@ def engine(name: str) -> dict[str, list[float]]:
     return {"training": [batch * steps / seconds for seconds in clock.seconds[1:]], "inference": inference}
 
 
-def plain(name: str) -> dict[str, list[float]]:
+def plain(name: str, precision: str) -> dict[str, list[float]]:
     """Images per second of Keras's own `fit` and `predict` with their defaults."""
     import keras
     import numpy as np
 
     import zoo.models.resnet
 
+    if precision == "bfloat16":
+        keras.config.set_dtype_policy("mixed_bfloat16")
     _, batch, steps, _, _, application, _ = NETS[name]
     if application:
         model = getattr(keras.applications, application)(weights=None, classifier_activation=None)
@@ -105,7 +109,7 @@ def sliced_shortcut(filters: int, stride: int, name: str):
     return keras.layers.Lambda(call, name=name)
 
 
-def pytorch(name: str) -> dict[str, list[float]]:
+def pytorch(name: str, precision: str) -> dict[str, list[float]]:
     """Images per second of a plain PyTorch loop, in channels_last."""
     import torch
 
@@ -126,13 +130,15 @@ def pytorch(name: str) -> dict[str, list[float]]:
         clock.start()
         for first in range(0, len(images), batch):
             optimizer.zero_grad()
-            logits = model(images[first : first + batch])
-            torch.nn.functional.cross_entropy(logits, labels[first : first + batch]).backward()
+            with mixed(precision):
+                logits = model(images[first : first + batch])
+            torch.nn.functional.cross_entropy(logits.float(), labels[first : first + batch]).backward()
             optimizer.step()
         clock.stop()
-    model.eval()
+    model = model.eval().to(getattr(torch, precision))
+    request = images[:batch].to(getattr(torch, precision))
     with torch.inference_mode():
-        inference = timed(lambda: model(images[:batch]), batch)
+        inference = timed(lambda: model(request), batch)
     return {"training": [len(images) / seconds for seconds in clock.seconds[1:]], "inference": inference}
 
 
@@ -192,22 +198,23 @@ def main() -> None:
         contenders = {"zoo.run, and its export": "engine", "plain Keras": "plain"}
         if importlib.util.find_spec("torch") and (NETS[name][6] is None or importlib.util.find_spec("timm")):
             contenders["PyTorch, channels_last"] = "pytorch"
-        speed = {label: {"training": [], "inference": []} for label in contenders}
-        memory = 0.0
-        for _ in range(ROUNDS):
-            for label, function in contenders.items():
-                print(f"  {name}: {label} …", file=sys.stderr, flush=True)
-                rates, peak = in_a_process(__file__, [function, name])
-                for kind in rates:
-                    speed[label][kind] += rates[kind]
-                memory = max(memory, peak if function == "engine" else 0)
-        print(f"\n{name} (zoo.run takes {memory:.2f} GB of memory at most)")
-        for kind in ("training", "inference"):
-            # The fastest epoch: whatever else the machine does can only slow one down.
-            best = {label: max(rates[kind]) for label, rates in speed.items()}
-            ours = best["zoo.run, and its export"]
-            for label, value in best.items():
-                print(f"  {kind:<10} {label:<26} {value:9,.1f} images/s   zoo {ours / value:5.2f} ×")
+        for precision in PRECISIONS:
+            speed = {label: {"training": [], "inference": []} for label in contenders}
+            memory = 0.0
+            for _ in range(ROUNDS):
+                for label, function in contenders.items():
+                    print(f"  {name}, {precision}: {label} …", file=sys.stderr, flush=True)
+                    rates, peak = in_a_process(__file__, [function, name, precision])
+                    for kind in rates:
+                        speed[label][kind] += rates[kind]
+                    memory = max(memory, peak if function == "engine" else 0)
+            print(f"\n{name}, {precision} (zoo.run takes {memory:.2f} GB of memory at most)")
+            for kind in ("training", "inference"):
+                # The fastest epoch: whatever else the machine does can only slow one down.
+                best = {label: max(rates[kind]) for label, rates in speed.items()}
+                ours = best["zoo.run, and its export"]
+                for label, value in best.items():
+                    print(f"  {kind:<10} {label:<26} {value:9,.1f} images/s   zoo {ours / value:5.2f} ×")
     rates, peak = in_a_process(__file__, ["pipeline", "resnet20"])
     print(f"\ninput pipeline of resnet20 alone, one core: {statistics.median(rates):,.0f} images/s, {peak:.2f} GB")
 

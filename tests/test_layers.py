@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import keras
 import numpy as np
@@ -142,6 +143,39 @@ def test_batch_normalization_uses_the_fused_kernel():
     theirs, ours = pair()
     assert "FusedBatchNormV3" in operations(ours)
     assert "FusedBatchNormV3" not in operations(theirs)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "convolution",
+    [
+        partial(keras.layers.Conv2D, 6, 3, strides=2, padding="same", use_bias=False),
+        partial(keras.layers.Conv2D, 6, 3, bias_initializer="random_normal"),
+        partial(keras.layers.DepthwiseConv2D, 3, depth_multiplier=2, bias_initializer="random_normal"),
+    ],
+    ids=["plain", "bias", "depthwise"],
+)
+def test_batch_normalization_folds_into_the_convolution_before_it(convolution, dtype):
+    convolution, norm = convolution(dtype=dtype), BatchNormalization(dtype=dtype)
+    x = images((3, 9, 8, 4))
+    norm(convolution(x))
+    for variable in norm.weights:
+        variable.assign(np.random.default_rng(1).uniform(0.5, 2.0, variable.shape))
+
+    def answer(x):
+        with tf.GradientTape() as tape:
+            before = convolution(x)
+            y = norm(before, training=False)
+        weights = [weight.value for weight in convolution.weights + norm.trainable_weights]
+        # In bfloat16 the sums of gradients have few digits, in whatever order.
+        return y, before, *(tape.gradient(y, weights) if dtype == "float32" else [])
+
+    tolerance = 1e-5 if dtype == "float32" else 2e-2
+    for ours, theirs in zip(tf.function(answer)(x), answer(x), strict=True):
+        ours, theirs = (np.asarray(tf.cast(value, "float32")) for value in (ours, theirs))
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * abs(theirs).max())
+    graph = tf.function(lambda x: norm(convolution(x), training=False)).get_concrete_function(tf.TensorSpec(x.shape))
+    assert not [operation for operation in graph.graph.get_operations() if "FusedBatchNorm" in operation.type]
 
 
 def test_batch_normalization_keeps_its_config():

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 serializable = keras.saving.register_keras_serializable(package="zoo")
+CONVOLUTION = ("strides", "padding", "explicit_paddings", "data_format", "dilations")  # attributes of the operation
 
 
 @serializable
@@ -17,7 +18,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     convolutional network. The fused kernel accepts inputs of rank 4 with channels last in half, bfloat16 or single
     precision. For other inputs, with a mask, synchronised or renormalised, and on other backends, Keras's code runs.
 
-    Outputs and gradients equal those of Keras. The moving variance accumulates the unbiased batch variance, which is
+    Outputs and gradients equal those of Keras, up to rounding: in a graph, inference folds the layer into the
+    convolution before it. The moving variance accumulates the unbiased batch variance, which is
     n/(n − 1) times Keras's biased one over n positions (not for masked and renormalised inputs). The unbiased variance
     is what the paper uses for inference (Ioffe & Szegedy 2015, algorithm 2).
     """
@@ -59,13 +61,16 @@ class BatchNormalization(keras.layers.BatchNormalization):
         channels = (inputs.shape[-1],)
         scale = ops.cast(self.gamma, "float32") if self.scale else tf.ones(channels)
         offset = ops.cast(self.beta, "float32") if self.center else tf.zeros(channels)
+        mean, variance = (ops.cast(value, "float32") for value in (self.moving_mean, self.moving_variance))
+        if not training and (folded := self._folded(inputs, scale, offset, mean, variance)) is not None:
+            return folded
         # The raw op, because tf.compat.v1.nn.fused_batch_norm silently raises a small epsilon to 1.001e-5.
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=scale,
             offset=offset,
-            mean=ops.cast(self.moving_mean, "float32"),
-            variance=ops.cast(self.moving_variance, "float32"),
+            mean=mean,
+            variance=variance,
             epsilon=self.epsilon,
             exponential_avg_factor=1.0 - self.momentum,
             is_training=training,
@@ -74,6 +79,34 @@ class BatchNormalization(keras.layers.BatchNormalization):
             self.moving_mean.assign(ops.cast(mean, self.moving_mean.dtype))
             self.moving_variance.assign(ops.cast(variance, self.moving_variance.dtype))
         return ops.cast(outputs, self.compute_dtype)
+
+    def _folded(self, inputs, scale, offset, mean, variance):
+        """The convolution that the inputs come from, again, with a scaled kernel and a bias; the first one is not run.
+
+        Convolution, bias, residual sum and ReLU are one operation of TensorFlow's for CPUs. None outside of a graph and
+        where the inputs are not of a convolution.
+        """
+        import tensorflow as tf
+
+        convolution = getattr(inputs, "op", None)  # eager tensors have none
+        if convolution is not None and convolution.type == "BiasAdd":
+            mean = mean - tf.cast(convolution.inputs[1], "float32")
+            convolution = convolution.inputs[0].op
+        if convolution is None or convolution.type not in ("Conv2D", "DepthwiseConv2dNative"):
+            return None
+        if convolution.get_attr("data_format") != b"NHWC":
+            return None
+        before, kernel = convolution.inputs
+        if kernel.op.type == "Cast":  # in mixed precision: scale the kernel before it is rounded
+            kernel = kernel.op.inputs[0]
+        scale = scale * tf.math.rsqrt(variance + self.epsilon)
+        factors = tf.reshape(scale, kernel.shape[2:] if convolution.type == "DepthwiseConv2dNative" else (-1,))
+        outputs = getattr(tf.raw_ops, convolution.type)(
+            input=before,
+            filter=tf.cast(tf.cast(kernel, "float32") * factors, before.dtype),
+            **{name: convolution.get_attr(name) for name in CONVOLUTION},
+        )
+        return ops.cast(tf.nn.bias_add(outputs, tf.cast(offset - mean * scale, outputs.dtype)), self.compute_dtype)
 
 
 @serializable
