@@ -49,8 +49,8 @@ def engine(name: str, precision: str) -> dict[str, list[float]]:
     from zoo.recipe import load_recipe
 
     side, batch, steps, classes, recipe, *_ = NETS[name]
-    recipe = replace(load_recipe(recipe), epochs=EPOCHS, batch_size=batch, steps_per_epoch=steps, limit_steps=None)
-    recipe = replace(recipe, precision=precision)
+    recipe = replace(load_recipe(recipe), batch_size=batch, steps_per_epoch=steps, limit_steps=None, warmup_epochs=0)
+    recipe = replace(recipe, epochs=EPOCHS, precision=precision)
     clock = Clock()
     with tempfile.TemporaryDirectory() as scratch:
         if side > 32:

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from zoo.layers import (
+    GELU,
     LSTM,
     BatchNormalization,
     CharacterEncoder,
@@ -220,6 +221,28 @@ def test_batch_normalization_under_a_mirrored_strategy():
         [sys.executable, "-c", textwrap.dedent(MIRRORED)], capture_output=True, text=True, timeout=300
     )
     assert result.stdout.split()[-1:] == ["equal"], result.stderr[-3000:]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_gelu_and_its_gradient_are_keras(dtype):
+    layer = GELU(dtype=dtype)
+    x = tf.cast(images() * 2, layer.compute_dtype)
+
+    def answer(call):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = call(x)
+        return y, tape.gradient(y, x, tf.cast(images((4, 5, 6, 7)), y.dtype))
+
+    compiled = tf.function(lambda: answer(lambda x: layer(x, training=True)))
+    for ours, plain, theirs in zip(compiled(), answer(layer), answer(keras.activations.gelu), strict=True):
+        assert ours.dtype == theirs.dtype
+        ours, plain, theirs = (np.asarray(tf.cast(value, "float64")) for value in (ours, plain, theirs))
+        np.testing.assert_allclose(plain, theirs)
+        tolerance = max(TOLERANCES[dtype], 1e-8)  # TensorFlow divides by √2 in single precision
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * abs(theirs).max())
+    nodes = compiled.get_concrete_function().graph.as_graph_def().library.function
+    assert any(function.attr["_XlaMustCompile"].b for function in nodes)
 
 
 def lstm_outcome(cls, dtype="float32", *, mask=None, training=True, jit_compile=False, known=(3, 9), **arguments):

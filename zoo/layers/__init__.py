@@ -8,6 +8,7 @@ from zoo.layers.attention import AttentionDecoder, DecoderCell
 from zoo.layers.characters import CharacterEncoder
 from zoo.layers.device import on_cpus
 from zoo.layers.gated import GatedCell
+from zoo.layers.gelu import GELU
 from zoo.layers.lenet import EuclideanRBF, PartialConv2D, ScaledTanh, Subsampling2D
 from zoo.layers.maxout import Maxout
 from zoo.layers.normalization import BatchNormalization, LocalResponseNormalization
@@ -18,6 +19,7 @@ from zoo.layers.stacked import StackedDecoder
 from zoo.layers.whitening import IdentityKernel, WhiteningConv2D, whitening_filters
 
 __all__ = [
+    "GELU",
     "LSTM",
     "AttentionDecoder",
     "BatchNormalization",

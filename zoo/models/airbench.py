@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from zoo.layers import BatchNormalization, IdentityKernel, WhiteningConv2D
+from zoo.layers import GELU, BatchNormalization, IdentityKernel, WhiteningConv2D
 from zoo.models.common import channels_last, check_images, pooled
 
 WIDTHS = (64, 256, 256)
@@ -19,9 +19,9 @@ def conv(x, filters: int, *, name: str):
 
 
 def norm_and_gelu(x, i: int, *, name: str):
-    """Batch normalisation without scale, then GELU by its definition, not its tanh approximation."""
+    """Batch normalisation without scale, then GELU."""
     x = BatchNormalization(momentum=0.6, epsilon=1e-12, scale=False, name=f"{name}_norm{i}")(x)
-    return layers.Activation("gelu", name=f"{name}_gelu{i}")(x)
+    return GELU(name=f"{name}_gelu{i}")(x)
 
 
 def block(x, filters: int, *, name: str):
@@ -57,7 +57,7 @@ def airbench94(
     check_images(name, input_shape, smallest=25, fixed=include_top)
     images = keras.Input(input_shape, name="images")
     x = WhiteningConv2D(2, name="whiten")(images)  # (N, 31, 31, 24)
-    x = layers.Activation("gelu", name="whiten_gelu")(x)
+    x = GELU(name="whiten_gelu")(x)
     for i, filters in enumerate(WIDTHS, start=1):  # (N, 15, 15, 64), (N, 7, 7, 256), (N, 3, 3, 256)
         x = block(x, filters, name=f"block{i}")
     if not include_top:
