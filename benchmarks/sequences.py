@@ -63,7 +63,7 @@ def _engine(name: str, folder: str, precision: str, tokens: int, dataset: str) -
     from zoo.recipe import load_recipe
 
     recipe = replace(load_recipe(name), epochs=EPOCHS, steps_per_epoch=STEPS, precision=precision)
-    recipe = replace(recipe, dataset=dataset, least_count=1)
+    recipe = replace(recipe, dataset=dataset, min_count=1)
     clock = Clock()
     zoo.run(recipe, run_dir=f"{folder}/run", callbacks=[clock.watch()])
     return [STEPS * tokens / seconds for seconds in clock.seconds[1:]]
