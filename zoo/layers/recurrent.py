@@ -66,13 +66,22 @@ def _lstm_on_cpu(sequences, kernel, recurrent, bias, h, c, mask):
 
     @tf.custom_gradient
     def lstm(sequences, kernel, recurrent, bias, h, c):
+        dtype = sequences.dtype
+        # In half precision only the products outside of the loops are: XLA's programs for CPUs are slower in it.
+        inner = keras.backend.result_type(dtype, "float32")
+
+        def single(*tensors):
+            return [None if tensor is None else tf.cast(tensor, inner) for tensor in tensors]
+
         projected = ops.matmul(sequences, kernel)
-        hidden, last_h, last_c, *stored = forward(projected, recurrent, bias, h, c, mask, steps)
+        hidden, last_h, last_c, *stored = forward(*single(projected, recurrent, bias, h, c, mask), steps)
+        hidden, last_h, last_c = (tf.cast(tensor, dtype) for tensor in (hidden, last_h, last_c))
 
         def gradient(d_hidden, d_h, d_c):
             d_projected, d_bias, d_h, d_c = backward(
-                *stored, recurrent, mask, steps, d_hidden, d_h, d_c, tf.zeros_like(bias)
+                *stored, *single(recurrent, mask), steps, *single(d_hidden, d_h, d_c), tf.zeros_like(bias)
             )
+            d_projected, d_h, d_c = (tf.cast(tensor, dtype) for tensor in (d_projected, d_h, d_c))
 
             def kernel_gradient(inputs):
                 inputs, outputs = (tf.reshape(x, (-1, x.shape[-1])) for x in (inputs, d_projected))
