@@ -1,0 +1,57 @@
+"""The contenders of the training benchmarks run, with few steps; their speed is not tested."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from conftest import PREPARED
+
+pytestmark = pytest.mark.full
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Imports a benchmark by name."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["tagger", "translator"])
+def test_sequences(benchmark, monkeypatch, tmp_path, kind, precision):
+    module = benchmark("sequences")
+    monkeypatch.setattr(module, "EPOCHS", 2)
+    monkeypatch.setattr(module, "STEPS", 2)
+    (rate,) = getattr(module, f"engine_{kind}")(str(tmp_path), precision)
+    assert rate > 0
+
+
+def test_char_rnn(benchmark, monkeypatch):
+    if not (PREPARED / "tiny_shakespeare").is_dir():
+        pytest.skip("tiny_shakespeare is not prepared")
+    module = benchmark("char_rnn")
+    monkeypatch.setattr(module, "EPOCHS", 2)
+    monkeypatch.setattr(module, "LARGE", (1, 16, 10, 2))
+    monkeypatch.setattr(module, "SMALL", (1, 8, 10, 2))
+    rates = module.engine("bfloat16")
+    assert len(rates) == 4 and all(min(values) > 0 for values in rates.values())
+    assert min(module.predict_loop("float32")["sampling, batch 1"]) > 0
+
+
+def test_vision(benchmark, monkeypatch):
+    if not (PREPARED / "cifar10").is_dir():
+        pytest.skip("cifar10 is not prepared")
+    module = benchmark("vision")
+    monkeypatch.setattr(module, "EPOCHS", 2)
+    side, _, _, *others = module.NETS["resnet20"]
+    monkeypatch.setitem(module.NETS, "resnet20", (side, 8, 2, *others))
+    rates = module.engine("resnet20", "bfloat16")
+    assert min(rates["training"]) > 0 and min(rates["inference"]) > 0
+
+
+def test_convolutions(benchmark, monkeypatch):
+    module = benchmark("convolutions")
+    monkeypatch.setattr(module, "REPEATS", 1)
+    monkeypatch.setitem(module.NETS, "resnet20", (2, [(8, 3, 4, 1, 2), (8, 4, 6, 2, 1)]))
+    assert all(value > 0 for value in module.tensorflow("resnet20", "float32"))
