@@ -13,7 +13,7 @@ import importlib.util
 import sys
 import tempfile
 
-from contest import PRECISIONS, Clock, contest, in_a_process, mixed, timed
+from contest import PRECISIONS, Clock, contest, in_a_process, mixed, set_policy, timed
 
 ROUNDS, EPOCHS = 2, 4  # the first epoch does not count
 VOCABULARY, STREAMS = 65, 50
@@ -64,14 +64,12 @@ def server(export: str) -> dict[str, list[float]]:
 
 def predict_loop(precision: str) -> dict[str, list[float]]:
     """Characters per second where Python calls `model.predict` for each."""
-    import keras
     import numpy as np
 
     import zoo
     from zoo.tasks.decoding import zero_state
 
-    if precision == "bfloat16":
-        keras.config.set_dtype_policy("mixed_bfloat16")
+    set_policy(precision)
     model = zoo.build("char_rnn")
     rng = np.random.default_rng(0)
 

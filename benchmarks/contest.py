@@ -48,6 +48,13 @@ class Clock:
         return Watch()
 
 
+def set_policy(precision: str) -> None:
+    """Makes Keras build models that compute in a precision, with weights in float32."""
+    import keras
+
+    keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
+
+
 def mixed(precision: str):
     """The context in which PyTorch computes in a precision, with weights in float32."""
     import torch
@@ -64,16 +71,16 @@ def arrays_of(data) -> dict[str, Any]:
     }
 
 
-def timed(action, examples: int) -> list[float]:
-    """Examples per second of five calls, after one that does not count, each repeated for a second and more."""
+def timed(action, examples: int, seconds: float = 1.0) -> list[float]:
+    """Examples per second of five calls, after one that does not count, each repeated for `seconds` and more."""
     action()
     rates = []
     for _ in range(5):
         count, start = 0, time.perf_counter()
-        while (seconds := time.perf_counter() - start) < 1:
+        while (taken := time.perf_counter() - start) < seconds:
             action()
             count += 1
-        rates.append(examples * count / seconds)
+        rates.append(examples * count / taken)
     return rates
 
 

@@ -9,11 +9,10 @@ PyTorch's can only come from the rest of it. PyTorch takes part where it is inst
 
 import importlib.util
 import sys
-import time
 
-from contest import PRECISIONS, contest, in_a_process
+from contest import PRECISIONS, contest, in_a_process, timed
 
-ROUNDS, REPEATS = 3, 10
+SECONDS = 0.2  # of each of five rounds
 # Net: batch, and the side of the input, its channels, the filters, the stride and the number of such layers.
 NETS = {
     "resnet20": (
@@ -39,18 +38,6 @@ NETS = {
     ),
 }
 KINDS = ("forward", "gradient of the kernel", "gradient of the input")
-
-
-def milliseconds(call) -> float:
-    """Of one call: the least of some rounds, as whatever else the machine does can only slow one down."""
-    call()
-    rounds = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        for _ in range(REPEATS):
-            call()
-        rounds.append((time.perf_counter() - start) / REPEATS * 1000)
-    return min(rounds)
 
 
 def tensorflow(name: str, precision: str) -> list[float]:
@@ -109,7 +96,8 @@ def summed(name: str, calls) -> list[float]:
     total = [0.0] * len(KINDS)
     for *layer, count in layers:
         for kind, call in enumerate(calls(batch, *layer)):
-            total[kind] += count * milliseconds(call)
+            # The fastest round: whatever else the machine does can only slow one down.
+            total[kind] += count * 1000 / max(timed(call, 1, SECONDS))
     return total
 
 

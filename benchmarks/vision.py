@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from contest import PRECISIONS, Clock, contest, in_a_process, mixed, timed
+from contest import PRECISIONS, Clock, contest, in_a_process, mixed, set_policy, timed
 
 ROUNDS, EPOCHS = 2, 3  # the first epoch does not count
 # Net: side of its images, batch, steps of an epoch, classes, the recipe, its name in keras.applications and in timm.
@@ -79,8 +79,7 @@ def plain(name: str, precision: str) -> dict[str, list[float]]:
 
     import zoo.models.resnet
 
-    if precision == "bfloat16":
-        keras.config.set_dtype_policy("mixed_bfloat16")
+    set_policy(precision)
     _, batch, steps, _, _, application, _ = NETS[name]
     if application:
         model = getattr(keras.applications, application)(weights=None, classifier_activation=None)

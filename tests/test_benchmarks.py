@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PREPARED
+from conftest import need
 
 pytestmark = pytest.mark.full
 
@@ -28,8 +28,7 @@ def test_sequences(benchmark, monkeypatch, tmp_path, kind, precision):
 
 
 def test_char_rnn(benchmark, monkeypatch):
-    if not (PREPARED / "tiny_shakespeare").is_dir():
-        pytest.skip("tiny_shakespeare is not prepared")
+    need("tiny_shakespeare")
     module = benchmark("char_rnn")
     monkeypatch.setattr(module, "EPOCHS", 2)
     monkeypatch.setattr(module, "LARGE", (1, 16, 10, 2))
@@ -40,8 +39,7 @@ def test_char_rnn(benchmark, monkeypatch):
 
 
 def test_vision(benchmark, monkeypatch):
-    if not (PREPARED / "cifar10").is_dir():
-        pytest.skip("cifar10 is not prepared")
+    need("cifar10")
     module = benchmark("vision")
     monkeypatch.setattr(module, "EPOCHS", 2)
     side, _, _, *others = module.NETS["resnet20"]
@@ -52,6 +50,6 @@ def test_vision(benchmark, monkeypatch):
 
 def test_convolutions(benchmark, monkeypatch):
     module = benchmark("convolutions")
-    monkeypatch.setattr(module, "REPEATS", 1)
+    monkeypatch.setattr(module, "SECONDS", 0.001)
     monkeypatch.setitem(module.NETS, "resnet20", (2, [(8, 3, 4, 1, 2), (8, 4, 6, 2, 1)]))
     assert all(value > 0 for value in module.tensorflow("resnet20", "float32"))

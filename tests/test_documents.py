@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import PREPARED, ROOT, run_python
+from conftest import ROOT, need, run_python
 from zoo.cli.commands import COMMANDS, dispatch
 from zoo.cli.status import exit_status
 from zoo.distribute.cluster import tf_config
@@ -163,8 +163,7 @@ README_COMMANDS = [
 
 def test_readmes_commands_run(tmp_path, monkeypatch, image_folder, digits, capsys):
     """Each command of the README; trainings are shortened. Others have tests of their own."""
-    if not (PREPARED / "mnist").is_dir():
-        pytest.skip("MNIST is not prepared here; set TFDS_DATA_DIR")
+    need("mnist")
     monkeypatch.chdir(tmp_path)
     pictures = image_folder(root=tmp_path / "pictures", count=20)
     (tmp_path / "digit.png").write_bytes(tf.io.encode_png(digits.test.pictures[0]).numpy())
@@ -234,9 +233,7 @@ def test_every_export_is_complete_and_named_by_a_card(folder):
 )
 def test_every_export_scores_what_its_card_says(folder):
     recipe, about = read.read_recipe(folder), read.read_card(folder)
-    embedded = recipe["dataset"] in ("dates", "cldr_names")
-    if not embedded and not (PREPARED / recipe["dataset"].partition(":")[0]).is_dir():
-        pytest.skip(f"{recipe['dataset']} is not prepared")
+    need(recipe["dataset"])
     results = load_predictor(folder).evaluate()
     shared = {metric: value for metric, value in about["metrics"].items() if metric in results}
     assert shared

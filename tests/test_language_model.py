@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import PREPARED, prepared, run
+from conftest import need, prepared, run
 from zoo.data.text import load_text
 from zoo.data.vocabulary import Characters
 from zoo.errors import UsageError, ZooError
@@ -135,8 +135,7 @@ def test_a_short_last_piece_is_weighted_by_its_characters(text_recipe, tmp_path)
     ],
 )
 def test_cuts_of_tiny_shakespeare(split, counts):
-    if not (PREPARED / "tiny_shakespeare").is_dir():
-        pytest.skip("tiny_shakespeare is not prepared")
+    need("tiny_shakespeare")
     data = load_text("tiny_shakespeare", split=split, streams=50, sequence_length=50)
     parts = (data.train, data.validation, data.test)
     assert tuple(part and len(part) * part.length for part in parts) == counts

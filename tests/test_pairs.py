@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from conftest import PREPARED
+from conftest import need
 from zoo.data import multi30k
 from zoo.data.pairs import LOCALES, load_pairs
 from zoo.errors import UsageError, ZooError
@@ -35,8 +35,7 @@ def test_dates_are_in_thirty_languages_and_no_day_in_two_splits():
     ],
 )
 def test_multi30k_is_what_its_files_say(name, second):
-    if not (PREPARED / "multi30k").is_dir():
-        pytest.skip("multi30k is not prepared")
+    need("multi30k")
     data = load_pairs(f"multi30k/{name}")
     assert (len(data.train), len(data.validation), len(data.test)) == (29_000, 1_014, 1_000)
     first = data.train.sources.index("Two young, White males are outside near many bushes.")

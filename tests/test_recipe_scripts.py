@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import PREPARED, ROOT, folder_of_pictures
+from conftest import ROOT, folder_of_pictures, need
 from zoo.recipe import list_recipes, load_recipe
 
 QUICK = ("lenet5_digits",)  # test_documents trains photos and seq2seq_dates
@@ -42,9 +42,8 @@ def test_a_script_makes_a_dry_run(name, tmp_path, monkeypatch, capsys, image_fol
     elif recipe.task == "image_classification":  # any pictures will do, and these are read in a second
         flags = ["--dataset", "digits"] + (["--validation-examples", "0"] if recipe.validation_examples else [])
         flags += ["--teacher", "mlp:mnist"] if recipe.teacher else []
-    elif ":" not in recipe.dataset and recipe.dataset not in ("cldr_names", "python_docs", "python_tokens", "dates"):
-        if not (PREPARED / recipe.dataset.partition("/")[0]).is_dir():
-            pytest.skip(f"{recipe.dataset} is not prepared")
+    else:
+        need(recipe.dataset)
     monkeypatch.chdir(tmp_path)
     before = set(tmp_path.iterdir())
     assert call_main(name, monkeypatch, "--dry-run", *flags) == 0, capsys.readouterr().err
@@ -53,8 +52,7 @@ def test_a_script_makes_a_dry_run(name, tmp_path, monkeypatch, capsys, image_fol
 
 @pytest.mark.full
 def test_the_depth_study_runs(tmp_path, monkeypatch, capsys):
-    if not (PREPARED / "mnist").is_dir():
-        pytest.skip("MNIST is not prepared here; set TFDS_DATA_DIR")
+    need("mnist")
     monkeypatch.chdir(tmp_path)
     assert call_main("mlp_depth_mnist", monkeypatch, "--limit-steps", "2") == 0
     said = capsys.readouterr().out
