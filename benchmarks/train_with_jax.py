@@ -42,7 +42,8 @@ SUPPORTED = {  # fields that `train` computes or that do not concern it; all oth
 def recipe_of(name: str, seed: int, precision: str | None, limit_steps: int | None = None) -> ImageRecipe:
     """A shipped recipe. Raises `UsageError` for one with a field that `train` does not know."""
     recipe = replace(load_recipe(name), seed=seed)
-    recipe = replace(recipe, precision=precision or recipe.precision, limit_steps=limit_steps or recipe.limit_steps)
+    stated = "bfloat16" if recipe.precision == "auto" else recipe.precision
+    recipe = replace(recipe, precision=precision or stated, limit_steps=limit_steps or recipe.limit_steps)
     if unknown := set(recipe.to_dict()) - {"task"} - set(recipe.at_default()) - SUPPORTED:
         raise UsageError(f"{name}: train_with_jax.py does not know the field {sorted(unknown)[0]}.")
     if recipe.crop not in ("none", "square") or recipe.test_views not in ("centre", "mirror", "mirror_shift"):

@@ -50,7 +50,7 @@ def engine(name: str, precision: str) -> dict[str, list[float]]:
 
     side, batch, steps, classes, recipe, *_ = NETS[name]
     recipe = replace(load_recipe(recipe), batch_size=batch, steps_per_epoch=steps, limit_steps=None, warmup_epochs=0)
-    recipe = replace(recipe, epochs=EPOCHS, precision=precision)
+    recipe = replace(recipe, epochs=EPOCHS, precision=precision, test_views="centre")
     clock = Clock()
     with tempfile.TemporaryDirectory() as scratch:
         if side > 32:
@@ -59,12 +59,12 @@ def engine(name: str, precision: str) -> dict[str, list[float]]:
                 path = Path(scratch, "pictures", f"class{i % 2}", f"{i}.png")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(tf.io.encode_png(image).numpy())
-            recipe = replace(
-                recipe, dataset=f"folder:{scratch}/pictures", crop="none", test_views="centre", colour_noise=0.0
-            )
+            recipe = replace(recipe, dataset=f"folder:{scratch}/pictures", crop="none", colour_noise=0.0)
             # A rate at which noise can be learned from without bounds being left.
             recipe = replace(recipe, model_args={"num_classes": classes}, learning_rate=1e-4)
         result = zoo.run(recipe, run_dir=f"{scratch}/run", callbacks=[clock.watch()])
+        # An export is in float32, and a server chooses what it computes in.
+        tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": precision == "bfloat16"})
         serve = tf.saved_model.load(str(result.export)).signatures["serving_default"]
         images, _ = pictures(name, batch)
         images = tf.constant(images)

@@ -1,11 +1,12 @@
 """All-CNN-C on CIFAR-10 in 47 epochs: He's initialisation, clipped gradients, one cosine cycle.
 
-    python recipes/all_cnn_c_cifar10_fast.py --precision bfloat16
+    python recipes/all_cnn_c_cifar10_fast.py
 
 Ours: nothing is published for these settings. Springenberg et al. 2015 report 90.92 % without augmentation and 92.75 %
-with it, after 350 epochs. 47 epochs are about three hours of two CPU cores in bfloat16. With the start N(0, 0.05²) and
-a rate of 0.05 the net was near chance after 780 steps. With the settings below and a warm-up of 180 steps, the training
-accuracy over steps 121 to 180 was 22 %. What differs from `all_cnn_c_cifar10`:
+with it, after 350 epochs. In bfloat16, which is used where the devices compute in it, 47 epochs are about three hours
+of two CPU cores. With the start N(0, 0.05²) and a rate of 0.05 the net was near chance after 780 steps. With the
+settings below and a warm-up of 180 steps, the training accuracy over steps 121 to 180 was 22 %. What differs from
+`all_cnn_c_cifar10`:
 
 - kernels start from He's distribution, which keeps the variance of the activations from layer to layer;
 - the gradient is scaled down to a norm of 1 where it is larger, which allows a rate of 0.1 from the first epoch on;
@@ -22,6 +23,7 @@ recipe = zoo.ImageRecipe(
     model="all_cnn_c",
     model_args={"kernel_initializer": "he_normal", "drop_rate": 0.2, "input_drop_rate": 0.0},
     dataset="cifar10",
+    precision="auto",
     epochs=47,
     batch_size=128,
     learning_rate=0.1,

@@ -7,9 +7,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from conftest import image_recipe, run
 from small_recipes import Losses, small_recipes
+from zoo.distribute import strategy
 from zoo.tasks.losses import cross_entropy, smoothed_cross_entropy
 from zoo.training import optimizers
 from zoo.training.export import resolve_precision
@@ -36,12 +38,23 @@ def test_each_task_trains_in_half_precision(task, precision, tmp_path, capsys):
     result = run(recipe, run_dir=tmp_path / "run", callbacks=[watch])
     assert len(watch.losses) == 3 and np.all(np.isfinite(watch.losses))
     assert {weight.dtype for weight in result.model.weights} == {"float32"}
-    computed_in = {layer.compute_dtype for layer in result.model.layers if layer.weights}
-    assert precision in computed_in
+    assert precision in {layer.compute_dtype for layer in watch.model.net.layers if layer.weights}
+    types = types_in(result.export)
+    assert tf.float32.as_datatype_enum in types  # a CPU without bfloat16 has no kernel for its convolutions
+    assert types.isdisjoint({tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum})
     row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     if task == "language":  # where the metric is the loss
         assert row["nats_per_char"] == pytest.approx(row["loss"], rel=1e-6)
     assert ("float16 is slow on a CPU" in capsys.readouterr().out) == (precision == "float16")
+
+
+def types_in(export):
+    """The types of all operations of an export, as in its file."""
+    saved = saved_model_pb2.SavedModel.FromString((export / "saved_model.pb").read_bytes())
+    graph = saved.meta_graphs[0].graph_def
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    values = [value for node in nodes for value in node.attr.values()]
+    return {kind for value in values for kind in (value.type, *value.list.type)}
 
 
 def test_the_loss_is_taken_in_single_precision():
@@ -57,6 +70,29 @@ def test_a_tpu_computes_in_bfloat16():
     assert (on("tpu"), on("one_device"), on("multi_worker")) == ("bfloat16", "float32", "float32")
     chosen = image_recipe(precision="float16")
     assert resolve_precision(chosen, "tpu") == "float16"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("fpu avx512f avx512_bf16", "bfloat16"),
+        ("fpu amx_bf16 amx_tile", "bfloat16"),
+        ("fpu avx2 avx512f avx512_bf16x", "float32"),
+        ("", "float32"),  # not Linux
+    ],
+)
+def test_auto_is_bfloat16_where_the_cpu_computes_in_it(flags, expected, monkeypatch):
+    monkeypatch.setattr(strategy, "_cpu_info", lambda key: {"flags": flags}[key])
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    assert resolve_precision(image_recipe(precision="auto"), "one_device") == expected
+    assert resolve_precision(image_recipe(), "one_device") == "float32"
+
+
+@pytest.mark.parametrize(("capabilities", "expected"), [([(8, 0), (9, 0)], "bfloat16"), ([(8, 0), (7, 5)], "float32")])
+def test_auto_is_bfloat16_where_every_gpu_computes_in_it(capabilities, expected, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: capabilities)
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {"compute_capability": gpu})
+    assert resolve_precision(image_recipe(precision="auto"), "mirrored") == expected
 
 
 def test_small_gradients_are_scaled_and_infinite_ones_skipped():

@@ -52,9 +52,11 @@ class Recipe:
     seed: int = 0
     """Seed of initialisation, splits, example order, augmentation and dropout."""
 
-    precision: Literal["float32", "float64", "bfloat16", "float16"] | None = None
-    """Compute type of the model; None selects bfloat16 on a TPU and float32 elsewhere. With bfloat16 and float16 the
-    weights, normalisation statistics, softmax and loss stay in float32; float16 uses dynamic loss scaling."""
+    precision: Literal["auto", "float32", "float64", "bfloat16", "float16"] | None = None
+    """Compute type in training. auto selects bfloat16 where the devices compute in it (a TPU, GPUs of compute
+    capability 8.0 or more, a CPU with AVX-512 BF16 or AMX), else float32; None selects bfloat16 only on a TPU. With
+    bfloat16 and float16 the weights, normalisation statistics, softmax and loss stay in float32, and the trained model
+    is evaluated and exported in float32; float16 uses dynamic loss scaling."""
     deterministic: bool = False
     """Use deterministic operations, which are slower and which XLA does not compile. TensorFlow keeps them for the rest
     of the process."""

@@ -235,10 +235,23 @@ def hardware() -> str:
     return f"{cores} CPU core{'s' if cores != 1 else ''} ({_processor()})"
 
 
+def computes_in_bfloat16() -> bool:
+    """Whether the devices have instructions for bfloat16: every GPU, or the CPU where there is none."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+        return all(each.get("compute_capability", (0, 0)) >= (8, 0) for each in details)
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpu_info("flags").split())
+
+
 def _processor() -> str:
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_info(key: str) -> str:
+    """What Linux says of the first processor; empty on other systems."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+            return next((line.partition(":")[2].strip() for line in file if line.startswith(key)), "")
     except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
+        return ""

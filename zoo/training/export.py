@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from zoo.building import build
+from zoo.distribute.strategy import computes_in_bfloat16
 from zoo.errors import UsageError
 from zoo.exports import write
 from zoo.exports.half import store_in_half
@@ -51,7 +52,7 @@ def export(
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     task = create_task(recipe, log)
     task.prepare()
-    whole = build_model(task, resolve_precision(recipe, ""))
+    whole = build_model(task, export_precision(recipe))
     own = task.inference_model(whole)
     known = {weight.path for weight in whole.weights}
     if more := [weight.path for weight in model.weights if weight.path not in known]:
@@ -63,8 +64,17 @@ def export(
 
 
 def resolve_precision(recipe: Recipe, kind: str) -> str:
-    """The type that a recipe's model computes in under a kind of strategy, such as "tpu"."""
-    return recipe.precision or ("bfloat16" if kind == "tpu" else "float32")
+    """The type that a recipe's model computes in while it trains under a kind of strategy, such as "tpu"."""
+    if recipe.precision not in (None, "auto"):
+        return recipe.precision
+    half = kind == "tpu" or (recipe.precision == "auto" and computes_in_bfloat16())
+    return "bfloat16" if half else "float32"
+
+
+def export_precision(recipe: Recipe) -> str:
+    """The type that the trained model computes in. Half precision depends on the device: a CPU without instructions
+    for bfloat16 is slower in it, or has no operation for it."""
+    return "float64" if recipe.precision == "float64" else "float32"
 
 
 def build_model(task: Task, precision: str) -> keras.Model:

@@ -11,7 +11,7 @@ from zoo.errors import UsageError, ZooError
 from zoo.exports.half import is_stored_in_half
 from zoo.report import console
 from zoo.tasks.table import create_task, recipe_from_dict
-from zoo.training.export import build_model, resolve_precision, write_export
+from zoo.training.export import build_model, export_precision, write_export
 from zoo.weights.exports import find_export
 from zoo.weights.parent import Parent
 
@@ -52,7 +52,7 @@ def export_in_half(
     recipe = recipe_from_dict(parent.recipe)
     task = create_task(recipe, log)
     task.prepare()
-    model = task.inference_model(build_model(task, resolve_precision(recipe, "")))
+    model = task.inference_model(build_model(task, export_precision(recipe)))
     parent.load(model)
     large = [weight for weight in model.weights if is_stored_in_half(weight)]
     if not large:

@@ -22,7 +22,7 @@ from zoo.report import plots
 from zoo.tasks.base import Task
 from zoo.tasks.table import create_task
 from zoo.training import memory, outcome, run_folder
-from zoo.training.export import build_model, resolve_precision, write_export
+from zoo.training.export import build_model, export_precision, resolve_precision, write_export
 from zoo.training.optimizers import divide_epoch
 from zoo.training.training import SAVE_SECONDS, Training
 
@@ -204,7 +204,7 @@ class Run:
             tf.config.experimental.enable_op_determinism()
         with placement.strategy.scope():
             model = self.prepare()
-        self.log(f"{model.name}: {model.count_params():,} weights; on {hardware()}")
+        self.log(f"{model.name}: {model.count_params():,} weights; in {self.precision} on {hardware()}")
         self.log(f"strategy: {placement.why}")
         if placement.replicas > 1 and isinstance(recipe, GradientRecipe):
             self.log(placement.share_of(recipe.batch_size))
@@ -286,9 +286,10 @@ class Run:
         )
 
     def _finish(self, model: keras.Model, training: Training) -> Result:
-        """Scores and exports the trained model, in one process and on one device."""
-        if self.placement.replicas > 1:  # the same model with variables on one device
-            trained, model = model, build_model(self.task, self.precision)
+        """Scores and exports the trained model, in one process and on one device, and not in half precision."""
+        precision = export_precision(self.recipe)
+        if self.placement.replicas > 1 or self.precision != precision:  # the same model on one device, or in single
+            trained, model = model, build_model(self.task, precision)
             for variable, value in zip(model.variables, trained.variables, strict=True):
                 variable.assign(value.numpy())
         model = self.task.inference_model(model)
