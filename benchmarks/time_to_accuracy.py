@@ -221,6 +221,7 @@ def accuracy_of(net, test, recipe, precision: str) -> float:
                 wide, size = torch.nn.functional.pad(images, [1] * 4, "reflect"), images.shape[2]
                 corners = [wide[:, :, at : at + size, at : at + size] for at in (0, 2)]
                 views = [(0.5, images), (0.25, corners[0]), (0.25, corners[1])]
+            if recipe.test_views != "centre":
                 views = [(weight / 2, part) for weight, view in views for part in (view, view.flip(3))]
             logits = sum(weight * net(view).float() for weight, view in views)
             right += int((logits.argmax(1) == labels).sum())

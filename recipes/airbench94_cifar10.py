@@ -14,10 +14,10 @@ is 1.5 for a mean over 1,024 images, and its weight decay of 0.0153, divided by 
 the biases whose rate is 64 times as high it is divided by 64, so that they decay no faster than the others.
 
 Differences from the released code: it computes in float16 and holds all weights but those of normalisation in it; here
-that is bfloat16, with weights in float32. It leaves out the last 848 images of each epoch; here they open the next one,
-and a flip alternates with the passes over all images. Its momentum is multiplied by the rate of the step; Keras's holds
-the rates of the steps in which its gradients arose. The whitening layer is set from the first 5,000 images in the order
-of TensorFlow Datasets, not in that of the authors' files.
+that is bfloat16 where the devices compute in it, else float32, with weights in float32. It leaves out the last 848
+images of each epoch; here they open the next one, and a flip alternates with the passes over all images. Its momentum
+is multiplied by the rate of the step; Keras's holds the rates of the steps in which its gradients arose. The whitening
+layer is set from the first 5,000 images in the order of TensorFlow Datasets, not in that of the authors' files.
 
 On two CPU cores with AVX-512 BF16 the training took 51 minutes beside other work, 190 s an epoch.
 """
@@ -31,7 +31,7 @@ recipe = zoo.ImageRecipe(
     name="airbench94_cifar10",
     model="airbench94",
     dataset="cifar10",
-    precision="bfloat16",
+    precision="auto",
     epochs=9.9,
     batch_size=1024,
     learning_rate=11.5 / (1 + 1 / (1 - 0.85)),
