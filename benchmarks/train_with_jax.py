@@ -357,7 +357,7 @@ def finish(folder: Path, run_dir: Path) -> None:
     recipe = recipe_from_dict(json.loads((folder / "recipe.json").read_text()))
     (row,) = json.loads((folder / "result.json").read_text())["rows"]
     job = Run(recipe, run_dir)
-    run_folder.claim(run_dir, recipe, job.placement.why)
+    run_folder.claim(run_dir, recipe, {"strategy": job.placement.why, "precision": job.precision})
     model = job.prepare()
     with np.load(folder / "weights.npz") as weights:
         for variable in model.weights:

@@ -91,11 +91,14 @@ def test_short_runs_have_a_table_of_their_own(tmp_path):
         finished_run(tmp_path / "half", {"test_accuracy": 0.4}, recipe="b", precision="bfloat16"),
         finished_run(tmp_path / "wide", {"val_loss": 2.0}, recipe="c", model="net(units=3)", precision="bfloat16"),
         finished_run(tmp_path / "gpu", {"test_accuracy": 0.6}, recipe="b", paper=0.7, trained_on="1 GPU", seconds=6),
+        finished_run(
+            tmp_path / "core", {"test_accuracy": 0.55}, recipe="b", seed=1, trained_on="1 CPU core (Z)", seconds=180
+        ),
     ]
     report.add_results(runs, tmp_path / "results.csv")
     rows = report.read_results(tmp_path / "results.csv")
     assert report.summary_table(rows).splitlines()[2:] == [
-        "| `b` | `net` | x | test accuracy | 70.00% | 55.00% ± 7.07% | 2 | 1.5, 0.1 (GPU) |",
+        "| `b` | `net` | x | test accuracy | 70.00% | 55.00% ± 5.00% | 3 | 1.5, 3.0 (1 core), 0.1 (GPU) |",
         "| `c`, bfloat16 | `net` ¹ | x | val loss | – | 2.000 | 1 | 1.5 |",
     ]
     assert report.short_runs_table(rows).splitlines()[2:] == [

@@ -47,6 +47,17 @@ def test_folders_with_glob_characters(name, small_recipe, tmp_path, capsys):
     assert (tmp_path / name / "tensorboard").is_dir()
 
 
+def test_a_run_that_goes_on_in_another_precision_says_so(small_recipe, tmp_path, monkeypatch, capsys):
+    recipe = small_recipe(precision="auto", steps_per_execution=5)
+    monkeypatch.setattr("zoo.training.export.computes_in_bfloat16", lambda: True)
+    stopped(recipe, tmp_path / "run")
+    assert "in bfloat16 on" in capsys.readouterr().out
+    monkeypatch.setattr("zoo.training.export.computes_in_bfloat16", lambda: False)
+    run(recipe, run_dir=tmp_path / "run")
+    said = capsys.readouterr().out
+    assert "Resuming from step 10" in said and "warning: the run was begun in bfloat16, which these devices" in said
+
+
 def test_a_failed_command_leaves_no_folder(small_recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for changes in ({"dataset": "folder:none"}, {"model": "lenet6"}, {"model_args": {"hiden": 3}}):

@@ -72,7 +72,7 @@ def test_steps_on_jax_are_those_of_a_run(tmp_path):
     np.savez(tmp_path / "data.npz", **arrays)
     recipe, folder = replace(whole_batches(), dataset="arrays"), tmp_path / "run"
     job = Run(recipe, folder, data={"train": (images, labels), "test": (images, labels)})
-    run_folder.claim(folder, recipe, job.placement.why)
+    run_folder.claim(folder, recipe, {"strategy": job.placement.why, "precision": job.precision})
     model = job.prepare()
     before = {weight.path: weight.numpy() for weight in model.weights}
     np.savez(tmp_path / "start.npz", **before)

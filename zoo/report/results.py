@@ -194,12 +194,13 @@ def _scores(metric: str, group: Sequence[Mapping[str, str]]) -> tuple[str, str]:
 
 
 def _minutes(runs: Sequence[Mapping[str, str]]) -> str:
-    """The mean minutes of the runs on CPUs, and of those on GPUs."""
-    found = []
-    for on_gpu, mark in ((False, ""), (True, " (GPU)")):
-        seconds = [float(row["seconds"]) for row in runs if ("GPU" in row["trained_on"]) == on_gpu]
-        found += [f"{mean(seconds) / 60:.1f}{mark}"] if seconds else []
-    return ", ".join(found)
+    """The mean minutes of the runs on several CPU cores, on one core and on a GPU."""
+    seconds: dict[str, list[float]] = {"": [], " (1 core)": [], " (GPU)": []}
+    for row in runs:
+        one_core = row["trained_on"].startswith("1 CPU core ")
+        mark = " (GPU)" if "GPU" in row["trained_on"] else " (1 core)" if one_core else ""
+        seconds[mark].append(float(row["seconds"]))
+    return ", ".join(f"{mean(times) / 60:.1f}{mark}" for mark, times in seconds.items() if times)
 
 
 def _notes(precision: str, strategy: str) -> list[str]:

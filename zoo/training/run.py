@@ -195,7 +195,7 @@ class Run:
         if placement.chief:
             if self.restart:
                 run_folder.empty(self.folder)
-            run_folder.claim(self.folder, recipe, placement.why)
+            run_folder.claim(self.folder, recipe, {"strategy": placement.why, "precision": self.precision})
         placement.wait_for_all()
         if placement.broadcast_flag((self.folder / "result.json").exists()):
             return self._finished()
@@ -206,6 +206,11 @@ class Run:
             model = self.prepare()
         self.log(f"{model.name}: {model.count_params():,} weights; in {self.precision} on {hardware()}")
         self.log(f"strategy: {placement.why}")
+        if (begun := run_folder.begun_in(self.folder) or self.precision) != self.precision:
+            self.log(
+                f"warning: the run was begun in {begun}, which these devices do not have: its weights will differ from "
+                "those of an uninterrupted run"
+            )
         if placement.replicas > 1 and isinstance(recipe, GradientRecipe):
             self.log(placement.share_of(recipe.batch_size))
         if self.precision == "float16" and not tf.config.list_physical_devices("GPU"):

@@ -60,8 +60,9 @@ def remove(made: Sequence[Path]) -> None:
             return
 
 
-def claim(folder: Path, recipe: Recipe, strategy: str) -> None:
-    """Creates a run's folder, or checks that the existing one belongs to the same recipe.
+def claim(folder: Path, recipe: Recipe, setting: Mapping[str, str]) -> None:
+    """Creates a run's folder with its environment and `setting`, or checks that the existing one belongs to the same
+    recipe.
 
     Raises `UsageError` if it does not, `ZooError` if the folder cannot be written.
     """
@@ -84,9 +85,15 @@ def claim(folder: Path, recipe: Recipe, strategy: str) -> None:
         if any(not other.name.startswith(".") for other in folder.iterdir()):
             raise UsageError(f"{folder} is not empty and is not a run directory; choose another --run-dir.")
         write_json(path, recipe.to_dict())
-        write_json(folder / "environment.json", {**environment(), "strategy": strategy})
+        write_json(folder / "environment.json", {**environment(), **setting})
     except OSError as error:
         raise ZooError(f"The run directory {folder} cannot be written: {reason(error)}.") from error
+
+
+def begun_in(folder: Path) -> str | None:
+    """The precision in which a run's first steps were computed; None for a run of a version that did not record it."""
+    path = folder / "environment.json"
+    return read_json(path).get("precision") if path.exists() else None
 
 
 def check_data(folder: Path, fingerprint: Mapping[str, Any]) -> None:
