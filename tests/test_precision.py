@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,6 +16,8 @@ from zoo.distribute import strategy
 from zoo.tasks.losses import cross_entropy, smoothed_cross_entropy
 from zoo.training import optimizers
 from zoo.training.export import resolve_precision
+
+SAVED_MODELS = Path(__file__).parents[1] / "saved_models"
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,11 @@ def test_each_task_trains_in_half_precision(task, precision, tmp_path, capsys):
     if task == "language":  # where the metric is the loss
         assert row["nats_per_char"] == pytest.approx(row["loss"], rel=1e-6)
     assert ("float16 is slow on a CPU" in capsys.readouterr().out) == (precision == "float16")
+
+
+@pytest.mark.parametrize("export", sorted(SAVED_MODELS.glob("*/*")), ids=lambda export: export.parent.name)
+def test_no_pretrained_export_computes_in_bfloat16(export):
+    assert tf.bfloat16.as_datatype_enum not in types_in(export)
 
 
 def types_in(export):
