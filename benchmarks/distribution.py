@@ -18,11 +18,12 @@ TWO = {"strategy": "mirrored", "logical_devices": 2}
 
 
 def recipe():
-    """The recipe, cut to a few short epochs without validation."""
+    """The recipe in float32, cut to a few short epochs without warm-up and validation."""
     from zoo.recipe import load_recipe
 
     short = {"epochs": EPOCHS, "steps_per_epoch": STEPS, "steps_per_execution": 10, "validation_examples": 0}
-    return replace(load_recipe("resnet20_cifar10_fast"), batch_size=BATCH, keep="last", **short)
+    same = {"batch_size": BATCH, "keep": "last", "warmup_epochs": 0, "precision": "float32"}
+    return replace(load_recipe("resnet20_cifar10_fast"), **same, **short)
 
 
 def engine(devices: dict) -> list[float]:

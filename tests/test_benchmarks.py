@@ -53,3 +53,26 @@ def test_convolutions(benchmark, monkeypatch):
     monkeypatch.setattr(module, "SECONDS", 0.001)
     monkeypatch.setitem(module.NETS, "resnet20", (2, [(8, 3, 4, 1, 2), (8, 4, 6, 2, 1)]))
     assert all(value > 0 for value in module.tensorflow("resnet20", "float32"))
+
+
+def test_mnist_training(benchmark, monkeypatch):
+    need("mnist")
+    module = benchmark("mnist_training")
+    monkeypatch.setattr(module, "EPOCHS", 1)
+    assert min(module.engine("mlp_mnist") + module.plain("mlp_mnist", False, 50)) > 0
+
+
+def test_distribution(benchmark, monkeypatch):
+    need("cifar10")
+    module = benchmark("distribution")
+    monkeypatch.setattr(module, "EPOCHS", 2)
+    monkeypatch.setattr(module, "STEPS", 10)
+    monkeypatch.setattr(module, "BATCH", 8)
+    one = {"strategy": "one_device"}
+    assert min(module.engine(one) + module.bare(one)) > 0
+
+
+def test_time_to_accuracy(benchmark):
+    need("mnist")
+    ((minutes, accuracy),) = benchmark("time_to_accuracy").engine("lenet5_modern_mnist", "float32", 0, 1)
+    assert minutes > 0 and accuracy > 0.9
