@@ -55,7 +55,10 @@ def test_a_run_that_goes_on_in_another_precision_says_so(small_recipe, tmp_path,
     monkeypatch.setattr("zoo.training.export.computes_in_bfloat16", lambda: False)
     run(recipe, run_dir=tmp_path / "run")
     said = capsys.readouterr().out
-    assert "Resuming from step 10" in said and "warning: the run was begun in bfloat16, which these devices" in said
+    assert (
+        "Resuming from step 10" in said
+        and "warning: the run was begun in bfloat16 on other devices and goes on in float32" in said
+    )
 
 
 def test_a_failed_command_leaves_no_folder(small_recipe, tmp_path, monkeypatch):

@@ -208,8 +208,8 @@ class Run:
         self.log(f"strategy: {placement.why}")
         if (begun := run_folder.begun_in(self.folder) or self.precision) != self.precision:
             self.log(
-                f"warning: the run was begun in {begun}, which these devices do not have: its weights will differ from "
-                "those of an uninterrupted run"
+                f"warning: the run was begun in {begun} on other devices and goes on in {self.precision}; its weights "
+                "will differ from those of an uninterrupted run"
             )
         if placement.replicas > 1 and isinstance(recipe, GradientRecipe):
             self.log(placement.share_of(recipe.batch_size))
