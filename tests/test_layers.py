@@ -432,16 +432,38 @@ def test_identity_shortcut(height, stride):
     assert IdentityShortcut.from_config(layer.get_config()).get_config() == layer.get_config()
 
 
-def test_the_gated_cell_is_keras_gated_unit():
-    from zoo.layers import GatedCell
+@pytest.mark.parametrize("compiled", [None, False, True])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_gated_recurrence_is_keras_gated_unit(backwards, compiled):
+    from zoo.layers import GatedCell, GatedRNN
 
     rng = np.random.default_rng(0)
-    x, mask = rng.normal(size=(3, 5, 4)).astype(np.float32), np.arange(5)[None] < [[5], [3], [1]]
-    theirs = keras.layers.GRU(6, reset_after=False, return_sequences=True, go_backwards=True)
-    products, ours = keras.layers.Dense(18), keras.layers.RNN(GatedCell(6), return_sequences=True, go_backwards=True)
+    x, state = (rng.normal(size=shape).astype(np.float32) for shape in ((3, 5, 4), (3, 6)))
+    mask = np.arange(5)[None] < [[5], [3], [1]]
+    options = {"return_sequences": True, "return_state": True, "go_backwards": backwards}
+    theirs = keras.layers.GRU(6, reset_after=False, **options)
+    products, ours = keras.layers.Dense(18), GatedRNN(GatedCell(6), **options)
     theirs(x), ours(products(x))
     kernel, recurrent, bias = (rng.normal(size=w.shape) for w in theirs.weights)
     theirs.set_weights([kernel, recurrent, bias])
     products.set_weights([kernel, bias])
     ours.set_weights([recurrent[:, :12], recurrent[:, 12:]])
-    np.testing.assert_allclose(ours(products(x), mask=mask), theirs(x, mask=mask), atol=1e-5)
+
+    def learn(layer, inputs, training):
+        with tf.GradientTape() as tape:
+            tape.watch(state_tensor)
+            outputs, last = layer(inputs(), initial_state=state_tensor, mask=mask, training=training)
+            loss = tf.reduce_sum(outputs**2) + tf.reduce_sum(tf.sin(last))
+        return outputs, last, tape.gradient(loss, [*layer.trainable_weights, state_tensor])
+
+    state_tensor = tf.constant(state)
+    if compiled is not None:
+        learn = tf.function(learn, jit_compile=compiled)
+    expected, expected_last, (_, expected_recurrent, _, expected_state) = learn(theirs, lambda: x, True)
+    for training in (True, False):
+        outputs, last, (gates, proposal, state_gradient) = learn(ours, lambda: products(x), training)
+        np.testing.assert_allclose(outputs, expected, atol=1e-5)
+        np.testing.assert_allclose(last, expected_last, atol=1e-5)
+        np.testing.assert_allclose(np.hstack([gates, proposal]), expected_recurrent, atol=1e-4)
+        np.testing.assert_allclose(state_gradient, expected_state, atol=1e-4)
+    assert GatedRNN.from_config(ours.get_config()).cell.units == 6

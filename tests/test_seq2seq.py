@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import zoo
 from zoo.errors import UsageError
+from zoo.layers.loop_kernels import LoopKernels
 from zoo.registry import describe
 
 SMALL = {
@@ -118,6 +119,28 @@ def test_step_by_step_decoding_is_the_same(name):
         np.testing.assert_allclose(output, outputs[:, position], atol=1e-5)
         np.testing.assert_allclose(looked, attention[:, position], atol=1e-5)
     np.testing.assert_allclose(state, last, atol=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [None, False, True])
+@pytest.mark.parametrize("name", ["seq2seq", "seq2seq_luong", "seq2seq_no_attention"])
+def test_gradients_after_the_loop_are_those_of_its_steps(name, compiled, monkeypatch):
+    model = small(name)
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            logits = model({"source": SOURCE, "target": TARGET}, training=True)["logits"]
+            loss = tf.reduce_sum(logits**2)
+        return [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, model.trainable_variables)]
+
+    def once():
+        return (gradients if compiled is None else tf.function(gradients, jit_compile=compiled))()
+
+    found = once()
+    monkeypatch.setattr(LoopKernels, "carry", lambda self, x: x)
+    monkeypatch.setattr(LoopKernels, "__getitem__", lambda self, name: self.kernels[name])
+    for weight, ours, expected in zip(model.trainable_variables, found, once(), strict=True):
+        largest = np.abs(expected).max()
+        np.testing.assert_allclose(ours, expected, atol=1e-5 * largest, err_msg=weight.path)
 
 
 def test_the_deep_lstms_read_the_text_in_reverse():

@@ -4,12 +4,13 @@ Every class is registered under the package name "zoo", so that `keras.models.lo
 model can contain must be imported here.
 """
 
-from zoo.layers.attention import AttentionDecoder, DecoderCell
+from zoo.layers.attention import AttentionDecoder
 from zoo.layers.characters import CharacterEncoder
 from zoo.layers.device import on_cpus
-from zoo.layers.gated import GatedCell
+from zoo.layers.gated import GatedCell, GatedRNN
 from zoo.layers.gelu import GELU
 from zoo.layers.lenet import EuclideanRBF, PartialConv2D, ScaledTanh, Subsampling2D
+from zoo.layers.loop_kernels import FunctionCell
 from zoo.layers.maxout import Maxout
 from zoo.layers.normalization import BatchNormalization, LocalResponseNormalization
 from zoo.layers.recurrent import LSTM
@@ -24,9 +25,10 @@ __all__ = [
     "AttentionDecoder",
     "BatchNormalization",
     "CharacterEncoder",
-    "DecoderCell",
     "EuclideanRBF",
+    "FunctionCell",
     "GatedCell",
+    "GatedRNN",
     "IdentityKernel",
     "IdentityShortcut",
     "LocalResponseNormalization",

@@ -1,11 +1,12 @@
 """The decoder of the translation models, with additive, multiplicative or no attention."""
 
-from collections.abc import Callable
+import itertools
 
 import keras
 from keras import layers, ops
 
 from zoo.layers.gated import GatedCell
+from zoo.layers.loop_kernels import FunctionCell, LoopKernels
 
 
 def seq2seq_initializer(attention: str, stddev: float = 0.01) -> keras.initializers.Initializer:
@@ -22,22 +23,6 @@ def seq2seq_initializer(attention: str, stddev: float = 0.01) -> keras.initializ
 def gated_cell(units: int, attention: str) -> GatedCell:
     """The gated unit of encoder and decoder."""
     return GatedCell(units, seq2seq_initializer(attention) if attention == "luong" else "orthogonal", name="cell")
-
-
-class DecoderCell(keras.layers.Layer):
-    """Makes a cell for `keras.layers.RNN` of a function (input, state) → (*outputs, state).
-
-    Tensors that are constant over the steps reach the function through its closure, because `RNN` takes no constants.
-    The outputs are concatenated on the last axis.
-    """
-
-    def __init__(self, function: Callable, state_size: int, **kwargs):
-        super().__init__(**kwargs)
-        self.function, self.state_size = function, state_size
-
-    def call(self, inputs, states):
-        *outputs, state = self.function(inputs, states[0])
-        return ops.concatenate(outputs, axis=-1), [state]
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -101,33 +86,53 @@ class AttentionDecoder(keras.layers.Layer):
         count = ops.sum(ops.cast(valid, "int32"), axis=1)
         return ops.arange(ops.shape(valid)[1])[None] == count[:, None] - 1
 
-    def attend(self, state, keys, annotations, valid):
-        """The context (N, D) and the attention (N, S) of a state (N, units)."""
+    def attend(self, query, keys, annotations, valid):
+        """The context (N, D) and the attention (N, S) of a query: (N, alignment) for Bahdanau, the state (N, units) for
+        Luong."""
         if self.attention == "none":
             return keys, ops.cast(self.last_token(valid), annotations.dtype)
         if self.attention == "bahdanau":
-            scores = self.score(ops.tanh(self.query(state)[:, None] + keys))[..., 0]
+            scores = self.score(ops.tanh(query[:, None] + keys))[..., 0]
         else:
-            scores = ops.matmul(keys, state[..., None])[..., 0]
+            scores = ops.matmul(keys, query[..., None])[..., 0]
         scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
         attention = ops.cast(ops.softmax(ops.where(valid, scores, -1e9), axis=-1), annotations.dtype)
         return ops.matmul(attention[:, None], annotations)[:, 0], attention
 
-    def advance(self, x, state, keys, annotations, valid):
-        """One step from the projected token (N, 3·units): the step's features, its attention and the next state."""
+    def kernels(self):
+        """The kernels that each step multiplies with, in the compute type."""
+        kernels = {"context": self.context.kernel, "gates": self.cell.gates, "proposal": self.cell.proposal}
+        if self.attention == "bahdanau":
+            kernels["query"] = self.query.kernel
         if self.attention == "luong":
-            hidden, last_output = ops.split(state, 2, axis=-1)
-            hidden, _ = self.cell(x + self.context(last_output), [hidden])
+            kernels["combine"] = self.combine.kernel
+        return {name: ops.cast(kernel, self.compute_dtype) for name, kernel in kernels.items()}
+
+    def advance(self, x, more, state, kernels, keys, annotations, valid):
+        """One step from the projected token (N, 3·units).
+
+        `more` is added to the product with the kernel of the query (N, alignment) or the output (N, units), or is 0.
+        Returns the step's features, what else kernels are multiplied with, its attention and the next state.
+        """
+        if self.attention == "luong":
+            last, last_output = ops.split(state, 2, axis=-1)
+            x += ops.matmul(last_output, kernels["context"])
+            hidden, kept = self.cell.advance(x, last, kernels["gates"], kernels["proposal"])
             context, attention = self.attend(hidden, keys, annotations, valid)
-            output = self.combine(ops.concatenate([hidden, context], axis=-1))
-            return output, attention, ops.concatenate([hidden, output], axis=-1)
-        context, attention = self.attend(state, keys, annotations, valid)
-        next_state, _ = self.cell(x + self.context(context), [state])
-        return ops.concatenate([state, context], axis=-1), attention, next_state
+            combined = ops.concatenate([hidden, context], axis=-1)
+            output = ops.tanh(more + ops.matmul(combined, kernels["combine"]))
+            others = ops.concatenate([state, kept, combined], axis=-1)
+            return output, others, attention, ops.concatenate([hidden, output], axis=-1)
+        query = more + ops.matmul(state, kernels["query"]) if self.attends else None
+        context, attention = self.attend(query, keys, annotations, valid)
+        x += ops.matmul(context, kernels["context"])
+        next_state, kept = self.cell.advance(x, state, kernels["gates"], kernels["proposal"])
+        return ops.concatenate([state, context], axis=-1), kept, attention, next_state
 
     def step(self, token, state, keys, annotations, valid):
         """One token (N, E) and the previous state → inputs of the output layers (N, …), attention, next state."""
-        features, attention, state = self.advance(self.word(token), state, keys, annotations, valid)
+        x = self.word(token)
+        features, _, attention, state = self.advance(x, 0, state, self.kernels(), keys, annotations, valid)
         return self.output_features(features, token), attention, state
 
     def output_features(self, features, tokens):
@@ -135,15 +140,32 @@ class AttentionDecoder(keras.layers.Layer):
         return features if self.attention == "luong" else ops.concatenate([features, tokens], axis=-1)
 
     def call(self, tokens, annotations, valid, state):
-        keys, dtype = self.keys(annotations, valid), self.dtype_policy
+        units, width = self.units, self.units + annotations.shape[-1]
+        columns = {"context": slice(3 * units), "gates": slice(2 * units), "proposal": slice(2 * units, 3 * units)}
+        columns |= {"query": slice(3 * units, None), "combine": slice(3 * units, None)}
+        kernels = LoopKernels({name: (kernel, columns[name]) for name, kernel in self.kernels().items()})
+        keys, x = self.keys(annotations, valid), self.word(tokens)
+        if self.attends:
+            x = ops.pad(x, [[0, 0], [0, 0], [0, units if self.attention == "luong" else self.alignment]])
+
+        def step(x, state):
+            x, more = x[:, : 3 * units], x[:, 3 * units :]
+            return self.advance(x, more, state, kernels, keys, annotations, valid)
+
         # Not `ops.scan`: on TensorFlow XLA cannot differentiate it.
-        cell = DecoderCell(
-            lambda x, state: self.advance(x, state, keys, annotations, valid), state.shape[-1], dtype=dtype
-        )
-        loop = layers.RNN(cell, return_sequences=True, return_state=True, dtype=dtype)
-        x, state = loop(self.word(tokens), initial_state=state)
-        width = self.units if self.attention == "luong" else self.units + annotations.shape[-1]
-        return self.output_features(x[..., :width], tokens), x[..., width:], state
+        cell = FunctionCell(step, state.shape[-1], dtype=self.dtype_policy)
+        loop = layers.RNN(cell, return_sequences=True, return_state=True, dtype=self.dtype_policy)
+        x, state = loop(kernels.carry(x), initial_state=state)
+        sizes = [units, units, units, units, width] if self.attention == "luong" else [units, width - units, units]
+        ends = list(itertools.accumulate(sizes))
+        parts, attention = [x[..., end - size : end] for end, size in zip(ends, sizes, strict=True)], x[..., ends[-1] :]
+        if self.attention == "luong":
+            output, last, last_output, kept, combined = parts
+            kernels.inputs = {"context": last_output, "gates": last, "proposal": kept, "combine": combined}
+            return self.output_features(output, tokens), attention, state
+        last, context, kept = parts
+        kernels.inputs = {"context": context, "gates": last, "proposal": kept, "query": last}
+        return self.output_features(x[..., :width], tokens), attention, state
 
     def compute_output_spec(self, tokens, annotations, valid, state):
         width = self.units if self.attention == "luong" else self.units + annotations.shape[-1] + tokens.shape[-1]

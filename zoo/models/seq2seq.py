@@ -5,7 +5,7 @@ import keras
 from keras import layers, ops
 
 from zoo.errors import UsageError
-from zoo.layers import AttentionDecoder, Maxout
+from zoo.layers import AttentionDecoder, GatedRNN, Maxout
 from zoo.layers.attention import gated_cell, seq2seq_initializer
 from zoo.models.common import check_sizes
 
@@ -64,7 +64,7 @@ def seq2seq(
 
     def encode(name: str, **options):
         projected = dense(3 * units, f"{name}_input")(x)
-        loop = layers.RNN(gated_cell(units, attention), return_sequences=True, name=name, **options)
+        loop = GatedRNN(gated_cell(units, attention), return_sequences=True, name=name, **options)
         return loop(projected, mask=valid)
 
     forward = encode("encoder_forward")  # (N, S, units)
