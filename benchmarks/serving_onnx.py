@@ -39,14 +39,16 @@ def onnx_session(path: Path):
     except ImportError as error:
         sys.exit(f"{error.name} is not installed: pip install onnxruntime tf2onnx")
     import zoo
+    from zoo.exports.read import read_recipe
+    from zoo.tasks.image_classification.scoring import logits_of
 
     logging.disable(logging.WARNING)
-    network = zoo.build("resnet20", weights=str(EXPORT / "1"))
+    network, views = zoo.build("resnet20", weights=str(EXPORT / "1")), read_recipe(EXPORT / "1")["test_views"]
     signature = [tf.TensorSpec((None, 32, 32, 3), tf.float32, "inputs")]
 
     @tf.function(input_signature=signature)
     def probabilities(inputs):
-        return {"probabilities": tf.nn.softmax(network(inputs, training=False))}
+        return {"probabilities": tf.nn.softmax(logits_of(network, inputs, views))}
 
     tf2onnx.convert.from_function(probabilities, input_signature=signature, opset=17, output_path=str(path))
     options = onnxruntime.SessionOptions()

@@ -92,12 +92,12 @@ class AttentionDecoder(keras.layers.Layer):
         if self.attention == "none":
             return keys, ops.cast(self.last_token(valid), annotations.dtype)
         if self.attention == "bahdanau":
-            scores = self.score(ops.tanh(query[:, None] + keys))[..., 0]
+            scores = ops.squeeze(self.score(ops.tanh(ops.expand_dims(query, 1) + keys)), -1)
         else:
-            scores = ops.matmul(keys, query[..., None])[..., 0]
+            scores = ops.squeeze(ops.matmul(keys, ops.expand_dims(query, -1)), -1)
         scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
         attention = ops.cast(ops.softmax(ops.where(valid, scores, -1e9), axis=-1), annotations.dtype)
-        return ops.matmul(attention[:, None], annotations)[:, 0], attention
+        return ops.squeeze(ops.matmul(ops.expand_dims(attention, 1), annotations), 1), attention
 
     def kernels(self):
         """The kernels that each step multiplies with, in the compute type."""
@@ -149,9 +149,10 @@ class AttentionDecoder(keras.layers.Layer):
             x = ops.pad(x, [[0, 0], [0, 0], [0, units if self.attention == "luong" else self.alignment]])
 
         def step(x, state):
-            x, more = x[:, : 3 * units], x[:, 3 * units :]
+            x, more = ops.split(x, [3 * units], axis=-1)
             return self.advance(x, more, state, kernels, keys, annotations, valid)
 
+        # Neither slices nor new axes in the loop: TensorFlow's gradient of these fills a tensor with zeros first.
         # Not `ops.scan`: on TensorFlow XLA cannot differentiate it.
         cell = FunctionCell(step, state.shape[-1], dtype=self.dtype_policy)
         loop = layers.RNN(cell, return_sequences=True, return_state=True, dtype=self.dtype_policy)

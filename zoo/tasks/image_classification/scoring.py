@@ -11,6 +11,7 @@ def logits_of(model: keras.Model, inputs: tf.Tensor, test_views: str) -> tf.Tens
     """The logits (N, K) of normalised images, in float32 or float64; their mean over mirror views where `test_views`
     has them."""
 
+    @tf.function(autograph=False)  # the views of an export share one function
     def logits(view: tf.Tensor) -> tf.Tensor:
         return tf.cast(model(view, training=False), inputs.dtype)
 
