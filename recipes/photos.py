@@ -29,6 +29,8 @@ recipe = zoo.ImageRecipe(
     pixel_std=(63.0, 62.1, 66.7),
     random_shift=4,
     random_flip=True,
+    alternating_flip=True,
+    test_views="mirror",
 )
 
 if __name__ == "__main__":
