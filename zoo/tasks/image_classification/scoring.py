@@ -11,14 +11,14 @@ def logits_of(model: keras.Model, inputs: tf.Tensor, test_views: str) -> tf.Tens
     """The logits (N, K) of normalised images, in float32 or float64; their mean over mirror views where `test_views`
     has them."""
 
-    @tf.function(autograph=False)  # the views of an export share one function
     def logits(view: tf.Tensor) -> tf.Tensor:
         return tf.cast(model(view, training=False), inputs.dtype)
 
     if test_views not in ("mirror", "mirror_shift"):
         return logits(inputs)
     weighted = views.mirror_views(inputs, shifted=test_views == "mirror_shift")
-    return tf.add_n([weight * logits(view) for weight, view in weighted])
+    shared = tf.function(logits, autograph=False)  # of all views; an export holds it once
+    return tf.add_n([weight * shared(view) for weight, view in weighted])
 
 
 def scores(labels: np.ndarray, outputs: np.ndarray, prefix: str) -> dict[str, float]:
