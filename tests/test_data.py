@@ -7,6 +7,7 @@ import tensorflow as tf
 from conftest import image_recipe, prepared, run_python
 from zoo.data.decoding import decode_image
 from zoo.data.images import load_images
+from zoo.data.splits import difference, fingerprint_of
 from zoo.data.stream import BatchRNG, EpochShuffle
 from zoo.data.views import resize, whole
 from zoo.errors import UsageError, ZooError
@@ -160,6 +161,15 @@ def test_unusual_but_legitimate_images_are_converted(tmp_path):
         assert (pixels["deep"] == 255).all()
     assert pixels["cmyk"][..., 0].min() > 200 and pixels["cmyk"][..., 1:].max() < 60
     assert (pixels["dot"] == [255, 0, 0]).all()
+
+
+def test_data_of_another_version_of_a_package_are_the_same_unless_their_content_is():
+    old, new = (fingerprint_of(["a", "b"], examples=2, source=f"Babel {version}") for version in ("2.18", "2.19"))
+    more = fingerprint_of(["a", "b", "c"], examples=3, source="Babel 2.19")
+    unknown = fingerprint_of(["a", "b"], examples=2)
+    assert difference(old, new, "then") is None and difference(unknown, new, "then") is None
+    assert difference(old, more, "then") == "3 examples now, 2 then; Babel 2.19 now, Babel 2.18 then"
+    assert difference(unknown, more, "then") == "3 examples now, 2 then; Babel 2.19 now, not recorded then"
 
 
 def test_an_unknown_data_set_names_the_nearest():

@@ -1,6 +1,7 @@
 """Character models: the graph and its state, splits of a text, training by streams, and exports."""
 
 import json
+import platform
 from dataclasses import replace
 
 import keras
@@ -363,6 +364,7 @@ def test_unknown_texts_are_named(tmp_path):
 def test_the_python_documentation_needs_no_network():
     data = load_text("python_docs", split="tfds", streams=32, sequence_length=50)
     assert len(data.train) * data.train.length > 300_000 and "assert" in data.train.rows[0]
+    assert data.fingerprint["source"] == f"Python {platform.python_version()}"
 
 
 def test_predict_and_evaluate_on_the_command_line(exported, capsys, tmp_path):

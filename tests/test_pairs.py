@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import re
 
+import babel
 import pytest
 
 from conftest import need
@@ -16,6 +17,8 @@ def test_dates_are_in_thirty_languages_and_no_day_in_two_splits():
     data = load_pairs("dates")
     assert (len(data.train), len(data.validation), len(data.test)) == (40_000, 2_000, 2_000)
     assert len(set(LOCALES)) == 30
+    source = f"Babel {babel.__version__}"
+    assert data.fingerprint["source"] == source and f"from {source}" in data.found
     assert all(re.fullmatch(r"(19|20)\d\d-\d\d-\d\d", target) for target in data.train.targets)
     days = [set(part.targets) for part in (data.train, data.validation, data.test)]
     assert not days[0] & days[1] and not days[0] & days[2] and not days[1] & days[2]

@@ -1,5 +1,7 @@
 """Taggers: the graph, treebanks and files, batches by length, and exports."""
 
+import platform
+
 import keras
 import numpy as np
 import pytest
@@ -148,6 +150,7 @@ def test_a_folder_needs_a_training_file_or_for_scoring_any_split(tmp_path):
 def test_python_source_is_labelled_by_kind():
     data = load_tagged("python_tokens")
     assert {"COMMENT", "NAME", "NUMBER", "OP", "SPACE", "STRING"} <= set(data.classes) and len(data.train) > 20_000
+    assert data.fingerprint["source"] == f"Python {platform.python_version()}"
     pairs = [pair for row in zip(data.train.tokens, data.train.tags, strict=True) for pair in zip(*row, strict=True)]
     assert all(" " not in token and token for token, _ in pairs)
     kinds = {}

@@ -2,6 +2,7 @@
 
 import json
 
+import babel
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -97,6 +98,8 @@ def test_files_are_cut_by_content(reviews, tmp_path):
 def test_names_of_cldr_need_no_network():
     data = load_labelled("cldr_names", validation_examples=2000, seed=0)
     assert data.classes == ("city", "currency", "language", "territory")
+    source = f"Babel {babel.__version__}"
+    assert data.fingerprint["source"] == source and f"from {source}" in data.found
     assert data == load_labelled("cldr_names", validation_examples=2000, seed=1)  # the seed does not cut it
     assert len(data.train) > 20_000 and 2000 <= len(data.validation) < 2100 and len(data.test) > 2500
     rows = {split: set(zip(part.texts, part.labels, strict=True)) for split, part in data.present.items()}

@@ -15,13 +15,24 @@ def export(small_recipe, tmp_path):
     return run(small_recipe(epochs=1), run_dir=tmp_path / "run").export
 
 
-def changed_card(folder, **metrics):
+def changed_card(folder, entry="metrics", **values):
     card = folder / "assets.extra" / "card.json"
     content = json.loads(card.read_text())
-    card.write_text(json.dumps({**content, "metrics": {**content["metrics"], **metrics}}))
+    card.write_text(json.dumps({**content, entry: {**content[entry], **values}}))
     sums = folder / read.SUMS
     rest = [line for line in sums.read_text().splitlines() if not line.endswith("card.json")]
     sums.write_text("\n".join([*rest, f"{read.sha256(card)}  assets.extra/card.json"]) + "\n")
+
+
+def test_a_score_on_data_that_changed_since_the_training_is_no_fault_of_the_export(export, capsys):
+    changed_card(export, test_accuracy=0.999)
+    changed_card(export, "data", examples=1000, source="scikit-learn 0.1")
+    assert verify_command([str(export)]) == 0
+    out, log = capsys.readouterr()
+    changed = "(1797 examples now, 1000 in training)"
+    assert "sums ok, test_accuracy is 0." in out
+    assert out.strip().endswith(f"on data that changed since the training {changed}")
+    assert f"warning: digits changed since {export} was trained on it {changed}" in log
 
 
 def test_the_fault_of_each_export_is_named(export, tmp_path, capsys):

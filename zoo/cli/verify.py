@@ -1,7 +1,7 @@
 """`zoo verify`: checks the files of exports against their checksums, and their scores against their cards."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.cli.flags import load_tensorflow
@@ -33,11 +33,15 @@ def verify_command(arguments: Sequence[str]) -> int:
             continue
         faults, scored = [], ""
         try:
-            pairs = list(_scores(folder))
-            faults = [
+            pairs, changed = _scores(folder)
+            differing = [
                 f"{key} is {now:.6g}, the card says {card:.6g}" for key, card, now in pairs if _differ(key, card, now)
             ]
             scored = ", ".join(f"{key} {now:.6g}" for key, _, now in pairs) or "nothing to compare"
+            if changed:
+                scored = f"{'; '.join(differing) or scored}, on data that changed since the training ({changed})"
+            else:
+                faults = differing
         except ZooError as error:
             scored = f"not scored ({error})"
         failed |= bool(faults)
@@ -45,13 +49,15 @@ def verify_command(arguments: Sequence[str]) -> int:
     return int(failed)
 
 
-def _scores(folder: Path) -> Iterator[tuple[str, float, float]]:
-    """Each metric that the card of an export has and that it is scored by: name, the card's value, the value now."""
+def _scores(folder: Path) -> tuple[list[tuple[str, float, float]], str | None]:
+    """Each metric that the card of an export has and that it is scored by, as its name, the card's value and the value
+    now; and how the data differ from those that the card's values are of."""
     from zoo.tasks.table import load_predictor
 
     measured = read_card(folder)["metrics"]
     results = load_predictor(folder).evaluate(log=lambda text: print(text, file=sys.stderr))
-    return ((key, measured[key], value) for key, value in results.items() if key in measured)
+    pairs = [(key, measured[key], value) for key, value in results.items() if key in measured]
+    return pairs, results.get("data_changed")
 
 
 def _differ(metric: str, card: float, now: float) -> bool:

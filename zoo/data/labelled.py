@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from itertools import chain
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def load_labelled(
     is the test split. Raises `UsageError` for an unknown name, `ZooError`
     for data that cannot be read, are too few or have labels that cannot be.
     """
-    name, notes, warnings, files, size = display_path(dataset), (), [], 0, 0
+    name, notes, warnings, files, size, source = display_path(dataset), (), [], 0, 0, ""
     if dataset.startswith("tsv:"):
         path = own_path(dataset, "a file with a text, a tab and its label on each line")
         columns = read_columns(path, "a text, a tab and its label", HEADER)
@@ -86,8 +87,9 @@ def load_labelled(
     elif dataset == "cldr_names":
         classes = KINDS
         rows, things = load_names()
+        source = f"Babel {metadata.version('babel')}"
         parts = _cut(name, rows, things, validation_examples)
-        notes = ("cut by a hash of what is named: 10 % for test",)
+        notes = (f"from {source}", "cut by a hash of what is named: 10 % for test")
     else:
         classes, train, test = _tfds(dataset, log)
         _check_sizes(name, len(train), len(test), validation_examples)
@@ -112,7 +114,7 @@ def load_labelled(
         classes,
         "\n".join([*found, *describe_classes(classes, labels)]),
         (*warnings, *class_warnings(classes, labels), *_repeated(splits)) if files else (),
-        fingerprint_of(chain(classes, content), examples=sum(sizes.values()), files=files, size=size),
+        fingerprint_of(chain(classes, content), examples=sum(sizes.values()), files=files, size=size, source=source),
     )
 
 

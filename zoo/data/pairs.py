@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from itertools import chain
 
 from zoo.data.columns import Columns, read_columns
@@ -72,9 +73,10 @@ def load_pairs(dataset: str, *, evaluation: bool = False, log: Callable[[str], N
     one's own is not cut: all of it is the test split. Raises `UsageError` for an unknown name, `ZooError` for data
     that cannot be read.
     """
-    name, notes, warnings, files, size = display_path(dataset), (), [], 0, 0
+    name, notes, warnings, files, size, source = display_path(dataset), (), [], 0, 0, ""
     if dataset == "dates":
-        parts = _dates()
+        parts, source = _dates(), f"Babel {metadata.version('babel')}"
+        notes = (f"from {source}",)
     elif dataset.startswith("tsv:"):
         path = own_path(dataset, "a file with a text, a tab and its translation on each line")
         columns = read_columns(path, "a text, a tab and its translation", header())
@@ -99,7 +101,7 @@ def load_pairs(dataset: str, *, evaluation: bool = False, log: Callable[[str], N
         parts["test"],
         found="\n".join([found, *(f"  {note}" for note in notes)]),
         warnings=(*warnings, *_repeated(parts)) if files else (),
-        fingerprint=fingerprint_of(rows, examples=sum(sizes.values()), files=files, size=size),
+        fingerprint=fingerprint_of(rows, examples=sum(sizes.values()), files=files, size=size, source=source),
     )
 
 

@@ -1,5 +1,6 @@
 """Sentences with a tag for each token: Universal Dependencies, Python's own source, the user's CoNLL-U files."""
 
+import platform
 import sysconfig
 import tokenize
 import unicodedata
@@ -45,9 +46,10 @@ def load_tagged(dataset: str, *, evaluation: bool = False, log: Callable[[str], 
     `evaluation`, what would be cut is the test split. Raises `UsageError` for an unknown name, `ZooError` for data that
     cannot be read.
     """
-    name, notes, files, size = display_path(dataset), [], 0, 0
+    name, notes, files, size, source = display_path(dataset), [], 0, 0, ""
     if dataset == "python_tokens":
-        parts = _python_tokens()
+        parts, source = _python_tokens(), f"Python {platform.python_version()}"
+        notes = [f"from {source}"]
     elif dataset.startswith("conllu:"):
         path = own_path(dataset, "a CoNLL-U file, or a folder with one for each split")
         treebank = read_treebank(path, evaluation)
@@ -85,7 +87,7 @@ def load_tagged(dataset: str, *, evaluation: bool = False, log: Callable[[str], 
         tags,
         "\n".join(found),
         tuple(_warnings(parts, tags)) if files else (),
-        fingerprint_of(content, examples=sum(sizes.values()), files=files, size=size),
+        fingerprint_of(content, examples=sum(sizes.values()), files=files, size=size, source=source),
     )
 
 

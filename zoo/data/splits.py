@@ -22,8 +22,7 @@ class Splits(Generic[T]):
     A split that is absent is None. `train` is None only where own data was loaded with `evaluation=True` and has no
     splits of its own: all of it is `test` then. `classes` names the classes of classification and the tags of tagging
     in the order of their ids; it is empty where there are none. `found` says what was read and how it was
-    split, `warnings` what may be wrong with it, one line each. `fingerprint` has the keys `files`, `examples`, `bytes`
-    and `sha256`; two are equal only for the same data.
+    split, `warnings` what may be wrong with it, one line each. `fingerprint` is one of `fingerprint_of`.
     """
 
     name: str
@@ -134,23 +133,34 @@ def display_name(name: str) -> str:
     return line if len(line) <= 60 else f"{line[:59]}…"
 
 
-def fingerprint_of(parts: Iterable[str | bytes], *, examples: int, files: int = 0, size: int = 0) -> dict:
-    """A fingerprint over all parts of a data set, in order; each part is hashed with its length."""
+def fingerprint_of(
+    parts: Iterable[str | bytes], *, examples: int, files: int = 0, size: int = 0, source: str = ""
+) -> dict[str, int | str]:
+    """A fingerprint over all parts of a data set, in order; each part is hashed with its length.
+
+    Its keys are `files`, `examples`, `bytes` and `sha256`, and `source` where a package contains the data: its name and
+    version, such as "Babel 2.18.0".
+    """
     digest = hashlib.sha256()
     for part in parts:
         content = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         digest.update(len(content).to_bytes(8, "little"))
         digest.update(content)
-    return {"files": files, "examples": examples, "bytes": size, "sha256": digest.hexdigest()}
+    fingerprint = {"files": files, "examples": examples, "bytes": size, "sha256": digest.hexdigest()}
+    return {**fingerprint, "source": source} if source else fingerprint
 
 
 def difference(there: Mapping[str, int | str], here: Mapping[str, int | str], when: str) -> str | None:
-    """How a fingerprint, `here`, differs from that of the time `when`, for an error; None where both are equal."""
-    if dict(there) == dict(here):
+    """How the data of a fingerprint, `here`, differ from those of the time `when`, for an error; None for the same
+    data, whatever they came with."""
+    differing = [key for key in here if key != "source" and there.get(key) != here[key]]
+    if not differing:
         return None
-    keys = [key for key in here if there.get(key) != here[key] and key != "sha256"]
-    counts = "; ".join(f"{here[key]} {key} now, {there.get(key)} {when}" for key in keys)
-    return counts or "as many files and examples, but other content"
+    counts = [f"{here[key]} {key} now, {there.get(key)} {when}" for key in differing if key != "sha256"]
+    found = counts or ["as many files and examples, but other content"]
+    if "source" in here:
+        found.append(f"{here['source']} now, {there.get('source', 'not recorded')} {when}")
+    return "; ".join(found)
 
 
 def share_of(content: str) -> float:

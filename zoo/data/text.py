@@ -1,5 +1,6 @@
 """Running text by name: tiny Shakespeare, the documentation that CPython carries, the user's own files."""
 
+import platform
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -60,7 +61,8 @@ def load_text(
     """
     name = display_path(dataset)
     text, notes, files = _read(dataset, log)
-    count = len(text)
+    count, source = len(text), f"Python {platform.python_version()}" if dataset in EMBEDDED else ""
+    notes = [f"from {source}"] if source else notes
     if evaluation and dataset.startswith("text:"):
         if count < 2:
             raise ZooError(f"{name} has {count:,} characters; at least two are needed.")
@@ -75,7 +77,7 @@ def load_text(
         parts.get("validation"),
         parts.get("test"),
         found="\n".join([*found, *(f"  {note}" for note in notes)]),
-        fingerprint=fingerprint_of([text], examples=count, files=files, size=len(text.encode())),
+        fingerprint=fingerprint_of([text], examples=count, files=files, size=len(text.encode()), source=source),
     )
 
 

@@ -281,26 +281,35 @@ class Predictor(abc.ABC):
         Raises `UsageError` if the data set does not fit the export.
         """
 
-    def check_data(self, data: Splits[Any], dataset: str | None, log: Log) -> None:
+    def check_data(self, data: Splits[Any], dataset: str | None, log: Log) -> dict[str, str]:
         """Logs what was read for `evaluate(dataset, log)`, and checks that it is what the score is thought to be of.
 
-        Raises `ZooError` if the recipe's own files changed since the training, where examples of the training split may
-        be in the test split now. Warns where `dataset` is the data of the training.
+        Returns the first entries of the results: `dataset`, and `data_changed` with what differs where the data have
+        not been the same since the training, as a package may bring other data in another version; the card's metrics
+        are not of these data then. Raises `ZooError` if the recipe's own files changed, where examples of the training
+        split may be in the test split now. Warns where `dataset` is the data of the training.
         """
         log(data.description)
         known, own = self.card.get("data") or {}, ":" in self.plain_recipe["dataset"]
-        if dataset is None and known and own:
-            if changed := difference(known, data.fingerprint, "in training"):
+        results = {"dataset": data.name}
+        if dataset is None and known and (changed := difference(known, data.fingerprint, "in training")):
+            if own:
                 raise ZooError(
                     f"The data that {self.export} was trained on changed ({changed}), so that its training examples "
                     "cannot be told from others. Restore it, or give other data with --dataset."
                 )
+            results["data_changed"] = changed
+            log(
+                f"warning: {data.name} changed since {self.export} was trained on it ({changed}), so that its card's "
+                "metrics are of other data, and training examples may be in the test split"
+            )
         same = dataset == self.plain_recipe["dataset"] or known.get("sha256") == data.fingerprint.get("sha256")
         if dataset is not None and own and same:
             log(
                 f"warning: {data.name} is the data of the training, and all of it is scored; without --dataset only "
                 "its test split is"
             )
+        return results
 
     def portable(self) -> Portable:
         """The part of the export that ONNX and LiteRT have operations for. By default there is none: `ZooError`."""

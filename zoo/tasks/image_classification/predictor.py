@@ -64,7 +64,7 @@ class ImagePredictor(Predictor):
         signature = self.signatures["serving_default"]
         preprocessing = Preprocessing(recipe, self.card["input_shape"])
         data = load_data(recipe, preprocessing, log, evaluation=dataset is not None, scored_only=True)
-        self.check_data(data, dataset, log)
+        results: dict[str, Any] = self.check_data(data, dataset, log)
         ids = self._class_ids(data)
         batches = data.scored.batches(1 if recipe.test_views == "dense" else 250)
         parts: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
@@ -78,7 +78,7 @@ class ImagePredictor(Predictor):
             raise
         truth = ids[np.concatenate([labels for labels, _ in parts])]
         outputs = np.concatenate([answer.get("probabilities", answer.get("scores")) for _, answer in parts])
-        results = {"dataset": recipe.dataset, "test_examples": len(truth), **scores(truth, outputs, "test")}
+        results |= {"test_examples": len(truth), **scores(truth, outputs, "test")}
         if "probabilities" in parts[0][1]:
             right = np.maximum(outputs[np.arange(len(truth)), truth], np.finfo(np.float32).tiny)
             results["test_cross_entropy"] = float(-np.mean(np.log(right.astype(np.float64))))

@@ -53,8 +53,7 @@ class LanguageModelPredictor(Predictor):
         recipe = replace(self.recipe, dataset=dataset or self.recipe.dataset)
         score = self.signatures["score"]
         data = read_data(recipe, log, evaluation=dataset is not None)
-        self.check_data(data, dataset, log)
-        results: dict[str, Any] = {"dataset": recipe.dataset}
+        results: dict[str, Any] = self.check_data(data, dataset, log)
         for name, streams in (("validation", data.validation), ("test", data.test)):
             if streams is not None:
                 rows = score(text=tf.constant([row.encode() for row in streams.rows]))["nats_per_char"]

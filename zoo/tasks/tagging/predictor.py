@@ -45,7 +45,7 @@ class TaggingPredictor(Predictor):
 
     def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
         data = load_tagged(dataset or self.recipe.dataset, evaluation=dataset is not None, log=log)
-        self.check_data(data, dataset, log)
+        results = self.check_data(data, dataset, log)
         split = data.scored
         self._check_tags(data.name, split, log)
         signature = self.signatures["serving_default"]
@@ -58,7 +58,7 @@ class TaggingPredictor(Predictor):
         if any(len(row) != len(guess) for row, guess in zip(split.tokens, predicted, strict=True)):
             raise UsageError(f"{data.name}: a token contains a space, so it cannot be sent as one token.")
         known = None if data.train is None else {token for row in data.train.tokens for token in row}
-        return {"dataset": data.name, **scores(split, predicted, known, "test")}
+        return {**results, **scores(split, predicted, known, "test")}
 
     def _check_tags(self, name: str, split: Sentences, log: Log) -> None:
         """Warns of tags that the export does not know, which count as errors; raises `UsageError` if it knows none."""

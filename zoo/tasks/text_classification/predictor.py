@@ -49,7 +49,7 @@ class TextClassificationPredictor(Predictor):
             evaluation=dataset is not None,
             log=log,
         )
-        self.check_data(data, dataset, log)
+        results = self.check_data(data, dataset, log)
         unknown = sorted(set(data.classes) - set(self.card["labels"]))
         if unknown:
             raise UsageError(
@@ -64,4 +64,4 @@ class TextClassificationPredictor(Predictor):
             answer = signature(text=tf.constant(split.texts[start : start + ROWS]))["labels"].numpy()
             truth = [data.classes[label] for label in split.labels[start : start + ROWS]]
             right += [label.decode() == name for label, name in zip(answer, truth, strict=True)]
-        return {"dataset": data.name, "test_accuracy": float(np.mean(right))}
+        return {**results, "test_accuracy": float(np.mean(right))}

@@ -52,9 +52,8 @@ class TranslationPredictor(Predictor):
     def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
         recipe = self.recipe
         data = load_pairs(dataset or recipe.dataset, evaluation=dataset is not None, log=log)
-        self.check_data(data, dataset, log)
+        results: dict[str, Any] = self.check_data(data, dataset, log)
         split = data.scored
-        results: dict[str, Any] = {"dataset": data.name}
         for kind, name in (("", "serving_default"), ("beam_", "beam")):
             signature = self.signatures[name]
             ours = translate(lambda texts, s=signature: s(text=texts), split.sources, f"scoring {name}")
