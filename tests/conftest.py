@@ -16,6 +16,7 @@ import pytest
 gc.set_threshold(50_000, 20, 100)  # tracing makes millions of objects, and looking for cycles less often is faster
 
 ROOT = Path(__file__).parent.parent
+EXPORTS = sorted(path.parent for path in (ROOT / "saved_models").glob("*/*/saved_model.pb"))
 PREPARED = Path(os.environ.get("TFDS_DATA_DIR") or ROOT.parent / "shared" / "tfds")
 if PREPARED.is_dir():
     os.environ["TFDS_DATA_DIR"] = str(PREPARED)

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from conftest import ROOT, need, run_python
+from conftest import EXPORTS, ROOT, need, run_python
 from zoo.cli.commands import COMMANDS, dispatch
 from zoo.cli.status import exit_status
 from zoo.distribute.cluster import tf_config
@@ -23,7 +23,6 @@ from zoo.report import results as report
 from zoo.tasks.table import load_predictor
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-EXPORTS = sorted(path.parent for path in (ROOT / "saved_models").glob("*/*/saved_model.pb"))
 PRETRAINED = [(name, tag) for name in list_models() for tag in describe(name).weights]
 
 

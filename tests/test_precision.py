@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from conftest import ROOT, image_recipe, run
+from conftest import EXPORTS, image_recipe, run
 from small_recipes import Losses, small_recipes
 from zoo.distribute import strategy
 from zoo.tasks.losses import cross_entropy, smoothed_cross_entropy
@@ -48,7 +48,7 @@ def test_each_task_trains_in_half_precision(task, precision, tmp_path, capsys):
     assert ("float16 is slow on a CPU" in capsys.readouterr().out) == (precision == "float16")
 
 
-@pytest.mark.parametrize("export", sorted((ROOT / "saved_models").glob("*/*")), ids=lambda export: export.parent.name)
+@pytest.mark.parametrize("export", EXPORTS, ids=lambda export: export.parent.name)
 def test_no_pretrained_export_computes_in_bfloat16(export):
     assert tf.bfloat16.as_datatype_enum not in types_in(export)
 

@@ -18,12 +18,11 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2, prediction_service_pb2_grpc
 
-from conftest import ROOT
+from conftest import EXPORTS, ROOT
 from serving import serving
 from zoo.serve import command
 
 TEXT = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
-EXPORTS = sorted(path.parent for path in (ROOT / "saved_models").glob("*/*/saved_model.pb"))
 
 
 @pytest.fixture(scope="module")
