@@ -15,7 +15,6 @@ It is the accuracy of LeCun's linear classifier of 1998 (12.0 % test error), whi
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -141,4 +140,4 @@ def summarize(
 
 
 if __name__ == "__main__":
-    sys.exit(zoo.exit_status(main))
+    zoo.leave(main)

@@ -178,5 +178,26 @@ def test_predict_continues_after_unreadable_input(run_folder, tmp_path, monkeypa
     assert "the folder holds no image file" in said.err
 
 
+def test_a_stopped_command_ends_the_process_without_destructors():
+    code = """
+import time
+from zoo.cli.status import leave
+
+class Slow:
+    def __del__(self):
+        time.sleep(600)
+
+slow = Slow()
+
+def stopped():
+    print("the last line")
+    raise KeyboardInterrupt
+
+leave(stopped)
+"""
+    result = run_python(code=code)
+    assert (result.returncode, result.stdout, result.stderr.splitlines()[-1]) == (130, "the last line\n", "stopped")
+
+
 def test_errors_of_the_library_are_errors_to_catch():
     assert issubclass(UsageError, ValueError)

@@ -14,7 +14,7 @@ from zoo.cli.finetune import finetune_command
 from zoo.cli.flags import load_tensorflow, parse
 from zoo.cli.lr_find import lr_find_command
 from zoo.cli.parser import Parser
-from zoo.cli.status import exit_status
+from zoo.cli.status import leave
 from zoo.cli.verify import verify_command
 from zoo.errors import UsageError, ZooError, nearest
 from zoo.recipe import Recipe, list_recipes, load_recipe, load_script
@@ -22,12 +22,12 @@ from zoo.recipe import Recipe, list_recipes, load_recipe, load_script
 
 def main(recipe: Recipe, arguments: Sequence[str] | None = None) -> NoReturn:
     """The main function of a recipe script: parses the flags, runs the recipe, exits with status 0, 1 or 2."""
-    sys.exit(exit_status(lambda: _train(recipe, arguments)))
+    leave(lambda: _train(recipe, arguments))
 
 
 def console() -> NoReturn:
     """The `zoo` command."""
-    sys.exit(exit_status(lambda: dispatch(sys.argv[1:])))
+    leave(lambda: dispatch(sys.argv[1:]))
 
 
 def dispatch(arguments: Sequence[str]) -> int:

@@ -1,10 +1,27 @@
-"""Exit statuses."""
+"""How a command ends the process."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from zoo.errors import ZooError
+
+STOPPED = 130
+
+
+def leave(command: Callable[[], int | None]) -> NoReturn:
+    """Runs a command and ends the process with its `exit_status`."""
+    status = exit_status(command)
+    if status == STOPPED:
+        # At once: TensorFlow's destructors would wait for the thread that tunes an input pipeline, which sleeps for up
+        # to a minute.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # closed
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def exit_status(command: Callable[[], int | None]) -> int:
@@ -12,11 +29,11 @@ def exit_status(command: Callable[[], int | None]) -> int:
     try:
         return command() or 0
     except ZooError as error:
-        print(error if error.exit_status == 130 else f"error: {error}", file=sys.stderr)
+        print(error if error.exit_status == STOPPED else f"error: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
-        return 130
+        return STOPPED
     except BrokenPipeError:  # the reader, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
