@@ -169,6 +169,7 @@ def test_data_of_another_version_of_a_package_are_the_same_unless_their_content_
     unknown = fingerprint_of(["a", "b"], examples=2)
     assert difference(old, new, "then") is None and difference(unknown, new, "then") is None
     assert difference(old, more, "then") == "3 examples now, 2 then; Babel 2.19 now, Babel 2.18 then"
+    assert difference({"rows": 2}, {}, "then") == "None rows now, 2 then"  # of a task of one's own
     assert difference(unknown, more, "then") == "3 examples now, 2 then; Babel 2.19 now, not recorded then"
 
 

@@ -153,10 +153,10 @@ def fingerprint_of(
 def difference(there: Mapping[str, int | str], here: Mapping[str, int | str], when: str) -> str | None:
     """How the data of a fingerprint, `here`, differ from those of the time `when`, for an error; None for the same
     data, whatever they came with."""
-    differing = [key for key in here if key != "source" and there.get(key) != here[key]]
+    differing = [key for key in {**here, **there} if key != "source" and there.get(key) != here.get(key)]
     if not differing:
         return None
-    counts = [f"{here[key]} {key} now, {there.get(key)} {when}" for key in differing if key != "sha256"]
+    counts = [f"{here.get(key)} {key} now, {there.get(key)} {when}" for key in differing if key != "sha256"]
     found = counts or ["as many files and examples, but other content"]
     if "source" in here:
         found.append(f"{here['source']} now, {there.get('source', 'not recorded')} {when}")
