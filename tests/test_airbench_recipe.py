@@ -329,3 +329,9 @@ def test_the_recipe_has_the_numbers_of_the_released_code():
     assert recipe.learning_rate * recipe.weight_decay == pytest.approx(decay)
     (beta, factor), (_, decay_factor) = *recipe.learning_rate_factors.items(), *recipe.weight_decay_factors.items()
     assert (beta, factor, factor * decay_factor) == ("*_norm?/beta", 64, 1)
+
+
+def test_the_long_recipe_differs_from_the_papers_in_its_length_only():
+    paper, long = load_recipe("airbench94_cifar10"), load_recipe("airbench94_cifar10_long")
+    assert long.total_steps(48) == 576 and long.schedule_epochs == (0, 0.23 * 12, 12)
+    assert replace(long, name=paper.name, epochs=paper.epochs, schedule_epochs=paper.schedule_epochs) == paper

@@ -4,6 +4,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+STOPPED = 130  # the exit status of a process that Ctrl-C ended
+
 
 class ZooError(Exception):
     """An error whose message says what was found, what was expected and what to do."""

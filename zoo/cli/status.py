@@ -6,9 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from zoo.errors import ZooError
-
-STOPPED = 130
+from zoo.errors import STOPPED, ZooError
 
 
 def leave(command: Callable[[], int | None]) -> NoReturn:

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from zoo.distribute.strategy import Placement
-from zoo.errors import ZooError, reason
+from zoo.errors import STOPPED, ZooError, reason
 from zoo.paths import literal_path
 from zoo.recipe import Recipe
 from zoo.tasks.base import Log, Task
@@ -24,7 +24,7 @@ SAVE_SECONDS = 30.0  # between two checkpoints
 class Interrupted(ZooError):
     """The user stopped the run; its progress is saved."""
 
-    exit_status = 130
+    exit_status = STOPPED
 
 
 class Training:
