@@ -3,6 +3,7 @@
 import importlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from conftest import need
@@ -38,13 +39,14 @@ def test_char_rnn(benchmark, monkeypatch):
     assert min(module.predict_loop("float32")["sampling, batch 1"]) > 0
 
 
-def test_vision(benchmark, monkeypatch):
+@pytest.mark.parametrize("name", ["resnet20", "resnet50"])
+def test_vision(benchmark, monkeypatch, name):
     need("cifar10")
     module = benchmark("vision")
     monkeypatch.setattr(module, "EPOCHS", 2)
-    side, _, _, *others = module.NETS["resnet20"]
-    monkeypatch.setitem(module.NETS, "resnet20", (side, 8, 2, *others))
-    rates = module.engine("resnet20", "bfloat16")
+    side, _, _, *others = module.NETS[name]
+    monkeypatch.setitem(module.NETS, name, (side, 4, 2, *others))
+    rates = module.engine(name, "bfloat16")
     assert min(rates["training"]) > 0 and min(rates["inference"]) > 0
 
 
@@ -55,9 +57,12 @@ def test_convolutions(benchmark, monkeypatch):
     assert all(value > 0 for value in module.tensorflow("resnet20", "float32"))
 
 
-def test_mnist_training(benchmark, monkeypatch):
+def test_mnist_training(benchmark, monkeypatch, tmp_path):
     need("mnist")
     module = benchmark("mnist_training")
+    module.prepare("lenet5_mnist", str(tmp_path / "data.npz"))
+    with np.load(tmp_path / "data.npz") as data:
+        assert data["images"].shape == (60000, 32, 32, 1) and len(data["planes"]) == 60
     monkeypatch.setattr(module, "EPOCHS", 1)
     assert min(module.engine("mlp_mnist") + module.plain("mlp_mnist", False, 50)) > 0
 

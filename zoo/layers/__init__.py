@@ -10,7 +10,6 @@ from zoo.layers.device import on_cpus
 from zoo.layers.gated import GatedCell, GatedRNN
 from zoo.layers.gelu import GELU
 from zoo.layers.lenet import EuclideanRBF, PartialConv2D, ScaledTanh, Subsampling2D
-from zoo.layers.loop_kernels import FunctionCell
 from zoo.layers.maxout import Maxout
 from zoo.layers.normalization import BatchNormalization, LocalResponseNormalization
 from zoo.layers.recurrent import LSTM
@@ -26,7 +25,6 @@ __all__ = [
     "BatchNormalization",
     "CharacterEncoder",
     "EuclideanRBF",
-    "FunctionCell",
     "GatedCell",
     "GatedRNN",
     "IdentityKernel",
