@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from conftest import need
 
@@ -15,7 +16,9 @@ pytestmark = pytest.mark.full
 def benchmark(monkeypatch):
     """Imports a benchmark by name."""
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
-    return importlib.import_module
+    yield importlib.import_module
+    # In vision.py a contender, which has a process of its own, makes TensorFlow compute exports in bfloat16.
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": False})
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
