@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -258,23 +259,58 @@ def test_a_run_directory_that_cannot_be_written_is_named(small_recipe, tmp_path)
         run(small_recipe(), run_dir="/proc/run")
 
 
-def test_a_full_disk_keeps_the_last_checkpoint(small_recipe, tmp_path, monkeypatch):
+@contextmanager
+def full_disk(after):
+    """No checkpoint can be written after this many."""
     save, saved = tf.train.CheckpointManager.save, []
 
     def full(self, **options):
-        if len(saved) == 3:
+        if len(saved) == after:
             raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
         saved.append(save(self, **options))
         return saved[-1]
 
-    monkeypatch.setattr(tf.train.CheckpointManager, "save", full)
-    recipe = small_recipe(steps_per_execution=5, deterministic=True)
-    with pytest.raises(zoo.ZooError, match="step 20 cannot be written.*No space left.*is intact.*Free some space"):
-        run(recipe, run_dir=tmp_path / "run", save_seconds=0.0)
-    monkeypatch.setattr(tf.train.CheckpointManager, "save", save)
-    result = run(recipe, run_dir=tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.train.CheckpointManager, "save", full)
+        yield
+    assert len(set(saved)) == after  # none was written over another
+
+
+@pytest.mark.parametrize(
+    ("fields", "whole", "step"),
+    [
+        ({}, 3, 20),
+        # The last checkpoint that is whole is that of the last step, with the weights as they were in training.
+        ({"keep": "average", "average_momentum": 0.9}, 10, 50),
+        ({"keep": "best"}, 10, 50),
+        ({"lookahead_steps": 3}, 10, 50),
+    ],
+)
+def test_a_full_disk_keeps_the_last_checkpoint(fields, whole, step, small_recipe, tmp_path):
+    recipe = small_recipe(steps_per_execution=5, deterministic=True, **fields)
     calm = run(recipe, run_dir=tmp_path / "calm")
-    np.testing.assert_array_equal(weights(calm)[0], weights(result)[0])
+    with (
+        full_disk(after=whole),
+        pytest.raises(zoo.ZooError, match=f"step {step} cannot be written.*No space left.*is intact.*Free some space"),
+    ):
+        run(recipe, run_dir=tmp_path / "run", save_seconds=0.0)
+    result = run(recipe, run_dir=tmp_path / "run")
+    for ours, theirs in zip(weights(calm), weights(result), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_run_that_a_callback_ended_has_ended_when_it_resumes(small_recipe, tmp_path):
+    import keras
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    recipe = small_recipe(epochs=4, steps_per_execution=5, deterministic=True)
+    with full_disk(after=10), pytest.raises(zoo.ZooError, match="step 50 cannot be written"):
+        run(recipe, run_dir=tmp_path / "run", save_seconds=0.0, callbacks=[Stop()])
+    result = run(recipe, run_dir=tmp_path / "run")
+    assert [json.loads(line)["step"] for line in rows(result.folder)] == [25, 50]
 
 
 @pytest.mark.parametrize("limit", [10, 60])

@@ -53,25 +53,11 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.descent.record(epoch, logs)
-        self.descent.save_periodically()
         if self.descent.stalled():
             self.descent.run.log(
                 f"Stopped early after epoch {epoch + 1}: {self.descent.task.monitor[0]} has not improved for "
                 f"{self.descent.recipe.early_stopping} epochs."
             )
             self.model.stop_training = True
-
-
-class Snapshot(keras.callbacks.Callback):
-    """Keeps the weights as they are at the end of an epoch."""
-
-    def __init__(self, model: keras.Model):
-        super().__init__()
-        self.weights = [v.value for v in model.trainable_variables]
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.values = [weight.numpy() for weight in self.weights]
-
-    def restore(self) -> None:
-        for weight, value in zip(self.weights, self.values, strict=True):
-            weight.assign(value)
+        self.descent.ended = self.model.stop_training  # the user's and the task's callbacks come before this one
+        self.descent.save_periodically()

@@ -13,7 +13,7 @@ from zoo.layers import CharacterEncoder
 from zoo.paths import literal_path
 from zoo.recipe import GradientRecipe, list_recipes, load_recipe
 from zoo.training import optimizers, phases
-from zoo.training.callbacks import Progress, Snapshot
+from zoo.training.callbacks import Progress
 from zoo.training.lookahead import Lookahead
 from zoo.training.step import Trainer
 from zoo.training.training import Interrupted, Training
@@ -36,6 +36,7 @@ class GradientDescent:
         run.counter = self.model.optimizer.iterations.value
         self.best = [tf.Variable(v.value) for v in self.model.variables] if recipe.keep == "best" else []
         self.best_value: float | None = None
+        self.ended = False  # before the recipe's last step, because a callback or early stopping said so
         # The state of all replicas together, so that a run can resume on another number of them.
         self.streams = {
             name: tf.Variable(value, trainable=False) for name, value in self.model.gathered_state().items()
@@ -107,14 +108,11 @@ class GradientDescent:
         """Trains to the recipe's last step. Raises `Interrupted` when the user stops it."""
         if self.restore():
             return
-        segments = self._segments()
         try:
-            for number, segment in enumerate(segments, start=1):
-                if self.stalled():
+            for segment in self._segments():
+                if self.ended:
                     break
-                self._fit(*segment, last=number == len(segments))
-                if self.model.stop_training:  # a callback ended the training
-                    break
+                self._fit(*segment)
         except KeyboardInterrupt:
             step = self.run.step
             if self.placement.multi_worker:  # the workers are at different steps
@@ -131,6 +129,8 @@ class GradientDescent:
         self.model.freeze(())
         if self.model.lookahead:
             self.model.lookahead.finish()
+        if self.recipe.keep == "average":
+            self.model.optimizer.take_average(self.model.trainable_variables)
         if self.best:
             for variable, value in zip(self.model.variables, self.best, strict=True):
                 variable.assign(value)
@@ -167,8 +167,7 @@ class GradientDescent:
             segments.append((step // size, step // size + 1, end - step))
         return segments
 
-    def _fit(self, first_epoch: int, epochs: int, steps: int, *, last: bool) -> None:
-        raw = Snapshot(self.model) if self.recipe.keep == "average" and not last else None
+    def _fit(self, first_epoch: int, epochs: int, steps: int) -> None:
         validation = self.task.validation_batches()
         batch_size = self.recipe.batch_size
         self.model.freeze(self.frozen_at(self.run.step))
@@ -181,12 +180,10 @@ class GradientDescent:
             steps_per_epoch=steps,
             validation_data=None if validation is None else shard_batches(validation, self.placement),
             validation_steps=None if validation is None else int(validation.cardinality()),
-            callbacks=[*self._callbacks(), *([raw] if raw else [])],
+            callbacks=self._callbacks(),
             shuffle=False,
             verbose=verbose if self.placement.chief else 0,
         )
-        if raw and not self.model.stop_training:  # fit has put the averaged weights into the model, too early here
-            raw.restore()
 
     def _callbacks(self) -> list[keras.callbacks.Callback]:
         callbacks = [*self.run.callbacks, *self.task.callbacks(), Progress(self)]
@@ -200,7 +197,7 @@ class GradientDescent:
         """Writes a checkpoint."""
         for name, value in self.model.gathered_state().items():
             self.streams[name].assign(value)
-        self.run.save(finished=finished, best_value=self.best_value)
+        self.run.save(finished=finished, best_value=self.best_value, ended=self.ended)
 
     def save_periodically(self) -> None:
         """Writes a checkpoint if the last one is old enough."""
@@ -221,7 +218,7 @@ class GradientDescent:
         if saved is None:
             return False
         self.model.scatter_state({name: value.numpy() for name, value in self.streams.items()})
-        self.best_value = saved["best_value"]
+        self.best_value, self.ended = saved["best_value"], saved.get("ended", False)
         if not saved["finished"]:
             epoch, done = divmod(self.run.step, self.steps_per_epoch)
             self.run.log(

@@ -131,6 +131,13 @@ class SummedFirst:
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return list(grads_and_vars)  # they are summed already
 
+    def finalize_variable_values(self, var_list):
+        """Nothing: `fit` calls it after each part of a run; the average replaces the weights after the last."""
+
+    def take_average(self, weights: Sequence[keras.Variable]) -> None:
+        """Gives the weights the values of their moving averages."""
+        super().finalize_variable_values(weights)
+
 
 def _over_replicas(grads: Sequence) -> list:
     """Gradients summed over replicas; None stays None."""
@@ -184,6 +191,9 @@ class LossScale(SummedFirst, keras.optimizers.LossScaleOptimizer):
     def __init__(self, inner: keras.optimizers.Optimizer):
         super().__init__(inner)
         inner.sums = False
+
+    def take_average(self, weights):
+        self.inner_optimizer.take_average(weights)
 
     def _stateful_handle_non_finite_grads(self):
         super()._stateful_handle_non_finite_grads()

@@ -126,7 +126,7 @@ class Training:
         state = {"rows": self.rows, "seconds": self.seconds, "finished": finished, **more}
         self._state.assign(json.dumps(state))
         try:
-            self._manager.save(checkpoint_number=self.step)
+            self._manager.save(checkpoint_number=self._next_number())
         except (OSError, tf.errors.OpError) as error:
             if self.placement.multi_worker and isinstance(error, tf.errors.OpError):
                 raise  # a checkpoint gathers from all workers, one of which may be lost
@@ -136,6 +136,11 @@ class Training:
                 "Free some space and run the same command to resume."
             ) from error
         self.saved_at = time.monotonic()
+
+    def _next_number(self) -> int:
+        """The number of a new checkpoint: the step, or the next number where that one is taken."""
+        latest = self._manager.latest_checkpoint
+        return self.step if latest is None else max(self.step, int(latest.rpartition("-")[2]) + 1)
 
     def save_is_due(self) -> bool:
         """Whether the last checkpoint is older than `save_seconds`, by the chief's clock."""
