@@ -83,6 +83,17 @@ def test_results_are_added_and_averaged_over_seeds(tmp_path):
         report.add_results([tmp_path], results)
 
 
+def test_a_complete_run_replaces_a_short_one_and_not_the_reverse(tmp_path):
+    results = tmp_path / "results.csv"
+
+    def steps_after(name, steps):
+        report.add_results([finished_run(tmp_path / name, {"test_accuracy": 0.5}, steps=steps)], results)
+        return sorted(int(row["steps"]) for row in report.read_results(results))
+
+    assert steps_after("short", 20) == [20] and steps_after("whole", 2000) == [2000]
+    assert steps_after("again", 30) == [30, 2000] and steps_after("shorter", 10) == [10, 2000]
+
+
 def test_short_runs_have_a_table_of_their_own(tmp_path):
     runs = [
         finished_run(tmp_path / "short", {"test_accuracy": 0.1}, steps=20),
@@ -245,7 +256,7 @@ def test_every_export_scores_what_its_card_says(folder):
 
 
 def test_nothing_committed_is_a_pickle_or_too_large():
-    done = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True)
+    done = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True)
     files = [ROOT / name for name in done.stdout.split("\0") if name]
     assert all(path.stat().st_size < 8 * 2**20 for path in files if path.exists())
     exports = [path for path in files if path.is_relative_to(ROOT / "saved_models") and path.exists()]

@@ -1,12 +1,14 @@
 """The rows of results.csv, and the tables of README.md, docs/ and saved_models/ that are generated from them."""
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
 from zoo.errors import ZooError
+from zoo.paths import write_whole
 from zoo.report.console import format_metric
 
 COLUMNS = (
@@ -22,7 +24,8 @@ TABLE_START, TABLE_END = "<!-- written by `make results` -->", "<!-- end -->"
 
 
 def add_results(runs: Sequence[Path], results: Path) -> None:
-    """Adds the metrics of finished runs to results.csv; a row of the same setting, hardware and seed is replaced.
+    """Adds the metrics of finished runs to results.csv; a row of the same setting, hardware and seed is replaced, but
+    not one of a complete run by one of a run that was stopped early.
 
     Raises `ZooError` for a folder without the result of a finished run.
     """
@@ -36,14 +39,19 @@ def add_results(runs: Sequence[Path], results: Path) -> None:
             ) from error
         for row in result["rows"]:
             new = {column: "" if row[column] is None else str(row[column]) for column in COLUMNS}
-            same = (*SETTING, "trained_on", "metric", "seed")
-            rows = [old for old in rows if any(old[column] != new[column] for column in same)]
+            rows = [old for old in rows if not _replaces(new, old)]
             rows.append(new)
     rows.sort(key=lambda row: (row["recipe"], len(row["model"]), *(row[column] for column in SETTING)))
-    with results.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(results, text.getvalue().encode())
+
+
+def _replaces(new: Mapping[str, str], old: Mapping[str, str]) -> bool:
+    same = all(old[column] == new[column] for column in (*SETTING, "trained_on", "metric", "seed"))
+    return same and (is_complete(new) or not is_complete(old))
 
 
 def read_results(results: Path) -> list[dict[str, str]]:
@@ -111,7 +119,8 @@ def best_row(rows: Sequence[Mapping[str, str]], model: str, recipes: Sequence[st
             found.append((recipe, dataset, metric, metrics[metric]))
     if not found:
         return None
-    found.sort(key=lambda entry: (recipes.index(entry[0]), not entry[3][0]["paper"]))
+    order = {recipe: number for number, recipe in enumerate(recipes)}  # a recipe of another model comes last
+    found.sort(key=lambda entry: (order.get(entry[0], len(order)), not entry[3][0]["paper"]))
     _, dataset, metric, _ = found[0]
     groups = [group for _, *same, group in found if same == [dataset, metric]]
     lower = metric.endswith(LOWER_IS_BETTER)
