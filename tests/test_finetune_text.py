@@ -10,7 +10,7 @@ import tensorflow as tf
 import zoo
 from conftest import check_resumption, run
 from small_recipes import small_recipes
-from zoo.tasks.table import create_task
+from zoo.tasks.table import create_task, load_predictor
 from zoo.weights.exports import weight_keys
 from zoo.weights.parent import Parent
 
@@ -107,6 +107,10 @@ def test_a_tagger_takes_other_tags_and_new_words(parents, tmp_path, capsys):
     assert new["tags/kernel"].shape[1] == 2
     result = run(recipe, run_dir=tmp_path / "run")
     assert 0 <= result.metrics["test_accuracy"] <= 1
+    scored = load_predictor(result.export).evaluate()  # the parent's words are known words
+    assert {key: scored[key] for key in scored if key.endswith("accuracy")} == {
+        key: value for key, value in result.metrics.items() if key.startswith("test_") and key.endswith("accuracy")
+    }
     again = zoo.finetuning_recipe(result.export, dataset=data, batch_size=4, epochs=1)
     assert started(again)[0].labels() == ("X", "Y") and "head: kept, with the 2 classes" in capsys.readouterr().out
 

@@ -13,6 +13,7 @@ from conftest import prepared, run
 from small_recipes import TASKS, small_recipes
 from zoo.cli.commands import dispatch
 from zoo.exports import read
+from zoo.report.console import differs
 from zoo.tasks.table import load_predictor
 from zoo.training.export import build_model, write_export
 from zoo.training.half_precision import export_in_half
@@ -87,6 +88,14 @@ def test_the_command_says_what_changes(trained, tmp_path, capsys, monkeypatch):
     with pytest.raises(zoo.UsageError, match="is stored in float16 already"):
         dispatch(["export", str(half), "--format", "float16", "--output", "again"])
     assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize(
+    ("metric", "most"), [("test_accuracy", 0.001), ("test_exact_match", 0.001), ("test_beam_bleu", 0.1)]
+)
+def test_a_tenth_of_a_point_is_a_difference(metric, most):
+    assert not differs(metric, 0.5, 0.5 + 0.9 * most) and differs(metric, 0.5, 0.5 - 1.1 * most)
+    assert differs(metric, 0.5, float("nan"))
 
 
 def test_what_float16_changes_is_refused(small_recipe, tmp_path):

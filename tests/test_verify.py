@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -56,3 +57,13 @@ def test_the_fault_of_each_export_is_named(export, tmp_path, capsys):
     cut, better = capsys.readouterr().out.strip().splitlines()
     assert "FAILED" in cut and data.name in cut
     assert "FAILED. test_accuracy is 0." in better and "the card says 0.999" in better
+
+
+def test_data_without_a_test_split_are_scored_on_validation(small_recipe, image_folder, tmp_path, capsys):
+    for split in ("train", "validation"):
+        image_folder(tmp_path / "data" / split)
+    recipe = small_recipe(dataset=f"folder:{tmp_path / 'data'}", batch_size=4, limit_steps=3, normalisation="per_image")
+    result = run(replace(recipe, model_args={"input_shape": (8, 8, 3)}), run_dir=tmp_path / "run")
+    assert "validation_accuracy" in result.metrics and "test_accuracy" not in result.metrics
+    assert verify_command([str(result.export)]) == 0
+    assert "sums ok, validation_accuracy" in capsys.readouterr().out

@@ -8,6 +8,7 @@ from zoo.cli.flags import load_tensorflow
 from zoo.cli.parser import Parser
 from zoo.errors import UsageError, ZooError
 from zoo.exports.read import read_card
+from zoo.report.console import differs
 from zoo.shipped import shipped_folder
 from zoo.weights.exports import find_export
 
@@ -35,7 +36,7 @@ def verify_command(arguments: Sequence[str]) -> int:
         try:
             pairs, changed = _scores(folder)
             differing = [
-                f"{key} is {now:.6g}, the card says {card:.6g}" for key, card, now in pairs if _differ(key, card, now)
+                f"{key} is {now:.6g}, the card says {card:.6g}" for key, card, now in pairs if differs(key, card, now)
             ]
             scored = ", ".join(f"{key} {now:.6g}" for key, _, now in pairs) or "nothing to compare"
             if changed:
@@ -58,8 +59,3 @@ def _scores(folder: Path) -> tuple[list[tuple[str, float, float]], str | None]:
     results = load_predictor(folder).evaluate(log=lambda text: print(text, file=sys.stderr))
     pairs = [(key, measured[key], value) for key, value in results.items() if key in measured]
     return pairs, results.get("data_changed")
-
-
-def _differ(metric: str, card: float, now: float) -> bool:
-    """Whether two values differ by more than 0.1 point; a value that is not a number differs."""
-    return not abs(card - now) <= (0.1 if "bleu" in metric else 0.001)

@@ -40,6 +40,11 @@ class Splits(Generic[T]):
         return next(split for split in (self.test, self.validation, self.train) if split is not None)
 
     @property
+    def scored_name(self) -> str:
+        """The name of that split."""
+        return next(name for name, split in self.present.items() if split is self.scored)
+
+    @property
     def present(self) -> dict[str, T]:
         """The splits that there are, by name, in the order train, validation, test."""
         splits = {"train": self.train, "validation": self.validation, "test": self.test}

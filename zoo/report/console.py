@@ -24,6 +24,12 @@ def format_metric(metric: str, value: float | None, digits: int = 4) -> str:
     return f"{value:.2%}" if metric.endswith(("accuracy", "error", "match")) else f"{value:#.{digits}g}"
 
 
+def differs(metric: str, before: float, after: float) -> bool:
+    """Whether two values of a metric differ by more than 0.1 point, a percentage point or one of BLEU, and 0.001 for
+    other metrics; a value that is not a number differs."""
+    return not abs(before - after) <= (0.1 if "bleu" in metric else 0.001)
+
+
 def format_bytes(count: int) -> str:
     """A number of bytes as text."""
     return f"{count / 1e6:,.1f} MB"

@@ -47,8 +47,8 @@ def curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     _save(figure, path)
 
 
-def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str], path: Path) -> None:
-    """Draws the number of examples of each class (rows) by predicted class (columns)."""
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str], split: str, path: Path) -> None:
+    """Draws the number of examples of each class (rows) by predicted class (columns) in a split."""
     counts = np.zeros((len(classes), len(classes)), int)
     np.add.at(counts, (labels, predicted), 1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -60,7 +60,7 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: Sequenc
     axes.set(
         xlabel="predicted",
         ylabel="true",
-        title=f"test: {np.trace(counts):,} of {counts.sum():,} correct ({accuracy:.2%})",
+        title=f"{split}: {np.trace(counts):,} of {counts.sum():,} correct ({accuracy:.2%})",
     )
     if len(classes) <= 30:
         ticks = range(len(classes))

@@ -25,9 +25,11 @@ def encoder(task: Task, counts: Mapping[str, int], min_count: int) -> WordsAndCh
     words = known_words(task, *WORDS)
     characters = task.parent.characters(*CHARACTERS) if task.parent else []
     if task.parent:
-        common = sum(count >= min_count for count in counts.values())
-        added = sum(count >= min_count for word, count in counts.items() if word not in set(words))
-        task.log(f"words: {len(words):,} of {task.parent.name}, and {added:,} new ones of the {common:,} in the data")
+        common = {word for word, count in counts.items() if count >= min_count}
+        added = len(common.difference(words))
+        task.log(
+            f"words: {len(words):,} of {task.parent.name}, and {added:,} new ones of the {len(common):,} in the data"
+        )
     return WordsAndCharacters(with_words(counts, words, min_count), min_count, characters)
 
 

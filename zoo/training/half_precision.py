@@ -15,8 +15,6 @@ from zoo.training.export import build_model, export_precision, write_export
 from zoo.weights.exports import find_export
 from zoo.weights.parent import Parent
 
-MOST_POINTS = 0.1  # that a metric may change by
-
 
 def export_in_half(
     export: str | os.PathLike[str],
@@ -68,7 +66,7 @@ def export_in_half(
     before = {name: value for name, value in parent.card["metrics"].items() if name in metrics}
     for name, value in before.items():
         log(f"{name}: {console.format_metric(name, value)} → {console.format_metric(name, metrics[name])}")
-        if abs(metrics[name] - value) * (100 if name.endswith("accuracy") else 1) > MOST_POINTS:
-            raise ZooError(f"{folder}: float16 changes {name} by more than {MOST_POINTS} point; keep it in float32.")
+        if console.differs(name, value, metrics[name]):
+            raise ZooError(f"{folder}: float16 changes {name} by more than 0.1 point; keep it in float32.")
     stored = {"type": "float16", "metrics_in_float32": before}
     return write_export(task, model, Path(path), metrics, stored=stored, check=check)

@@ -78,10 +78,11 @@ class ImagePredictor(Predictor):
             raise
         truth = ids[np.concatenate([labels for labels, _ in parts])]
         outputs = np.concatenate([answer.get("probabilities", answer.get("scores")) for _, answer in parts])
-        results |= {"test_examples": len(truth), **scores(truth, outputs, "test")}
+        name = data.scored_name
+        results |= {f"{name}_examples": len(truth), **scores(truth, outputs, name)}
         if "probabilities" in parts[0][1]:
             right = np.maximum(outputs[np.arange(len(truth)), truth], np.finfo(np.float32).tiny)
-            results["test_cross_entropy"] = float(-np.mean(np.log(right.astype(np.float64))))
+            results[f"{name}_cross_entropy"] = float(-np.mean(np.log(right.astype(np.float64))))
         return results
 
     def portable(self) -> Portable:

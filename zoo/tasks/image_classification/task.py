@@ -231,7 +231,8 @@ class ImageClassification(SplitsTask):
         if len(self.classes.names) > 100:
             return {}
         labels, predicted = self._confusion
-        return {"confusion.png": partial(plots.confusion_matrix, labels, predicted, self.classes.names)}
+        draw = partial(plots.confusion_matrix, labels, predicted, self.classes.names, self.data.scored_name)
+        return {"confusion.png": draw}
 
     def _outputs(self, model: keras.Model, split: ImageSplit) -> tuple[np.ndarray, np.ndarray]:
         """Labels (N,) of a split and its logits (N, K); for ten_crops and dense the logarithm of the mean

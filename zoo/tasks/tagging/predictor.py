@@ -14,6 +14,8 @@ from zoo.errors import UsageError, ZooError
 from zoo.tasks.base import Log, Predictor
 from zoo.tasks.inputs import add_text_flag, read_lines
 from zoo.tasks.tagging.scoring import scores
+from zoo.tasks.vocabularies import WORDS
+from zoo.weights.parent import Parent
 
 ROWS = 100  # sentences per request in evaluation
 
@@ -57,8 +59,10 @@ class TaggingPredictor(Predictor):
             predicted += [tuple(t.decode() for t in answer[: len(row)]) for row, answer in zip(rows, tags, strict=True)]
         if any(len(row) != len(guess) for row, guess in zip(split.tokens, predicted, strict=True)):
             raise UsageError(f"{data.name}: a token contains a space, so it cannot be sent as one token.")
-        known = None if data.train is None else {token for row in data.train.tokens for token in row}
-        return {**results, **scores(split, predicted, known, "test")}
+        known = set(Parent(self.export).lines(*WORDS))
+        if dataset is None:  # also the words of the training that are too rare for the vocabulary
+            known |= {token for row in data.train.tokens for token in row}
+        return {**results, **scores(split, predicted, known, data.scored_name)}
 
     def _check_tags(self, name: str, split: Sentences, log: Log) -> None:
         """Warns of tags that the export does not know, which count as errors; raises `UsageError` if it knows none."""

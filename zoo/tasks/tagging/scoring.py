@@ -8,14 +8,13 @@ from zoo.data.sentences import Sentences
 
 
 def scores(
-    split: Sentences, predicted: Sequence[Sequence[str]], known: Container[str] | None, prefix: str
+    split: Sentences, predicted: Sequence[Sequence[str]], known: Container[str], prefix: str
 ) -> dict[str, float]:
-    """Accuracy over all tokens, and over those that are not `known`; names begin with `prefix`. Where `known` is
-    None, only the first."""
+    """Accuracy over all tokens, and over those that are not `known`; names begin with `prefix`."""
     right, unseen = [], []
     for tokens, tags, guesses in zip(split.tokens, split.tags, predicted, strict=True):
         right += [tag == guess for tag, guess in zip(tags, guesses, strict=True)]
-        unseen += [known is not None and token not in known for token in tokens]
+        unseen += [token not in known for token in tokens]
     results = {f"{prefix}_accuracy": float(np.mean(right))}
     if any(unseen):
         results[f"{prefix}_unknown_word_accuracy"] = float(np.mean(np.array(right)[np.array(unseen)]))

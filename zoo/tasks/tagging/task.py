@@ -134,7 +134,8 @@ class Tagging(SequenceTask):
         if not pairs:
             return {}
         truth, guesses = np.array(pairs).T
-        return {"confusion.png": partial(plots.confusion_matrix, truth, guesses, self.data.classes)}
+        draw = partial(plots.confusion_matrix, truth, guesses, self.data.classes, self.data.scored_name)
+        return {"confusion.png": draw}
 
     def labels(self) -> tuple[str, ...]:
         return self.data.classes

@@ -64,4 +64,4 @@ class TextClassificationPredictor(Predictor):
             answer = signature(text=tf.constant(split.texts[start : start + ROWS]))["labels"].numpy()
             truth = [data.classes[label] for label in split.labels[start : start + ROWS]]
             right += [label.decode() == name for label, name in zip(answer, truth, strict=True)]
-        return {**results, "test_accuracy": float(np.mean(right))}
+        return {**results, f"{data.scored_name}_accuracy": float(np.mean(right))}

@@ -121,7 +121,8 @@ class TextClassification(SequenceTask):
         return results
 
     def pictures(self) -> dict[str, Callable[[Path], None]]:
-        return {"confusion.png": partial(plots.confusion_matrix, *self._confusion, self.data.classes)}
+        draw = partial(plots.confusion_matrix, *self._confusion, self.data.classes, self.data.scored_name)
+        return {"confusion.png": draw}
 
     def labels(self) -> tuple[str, ...]:
         return self.data.classes

@@ -58,5 +58,5 @@ class TranslationPredictor(Predictor):
             signature = self.signatures[name]
             ours = translate(lambda texts, s=signature: s(text=texts), split.sources, f"scoring {name}")
             found, results["scored_by"] = scores(recipe, ours, split)
-            results |= {f"test_{kind}{key}": value for key, value in found.items()}
+            results |= {f"{data.scored_name}_{kind}{key}": value for key, value in found.items()}
         return results

@@ -63,7 +63,7 @@ class Translation(SequenceTask):
         """The vocabulary of a side: its words, and those of the parent."""
         known, min_count = known_words(self, side, "table", marks=1), self.recipe.min_count
         if self.parent:
-            new = sum(count >= min_count for word, count in counts.items() if word not in set(known))
+            new = len({word for word, count in counts.items() if count >= min_count}.difference(known))
             self.log(f"{side.replace('_', ' ')}: {len(known):,} of {self.parent.name}, and {new:,} new ones")
         return Words(with_words(counts, known, min_count), min_count, marks=["end"])
 
@@ -105,8 +105,8 @@ class Translation(SequenceTask):
         )
 
     def evaluate(self, model: keras.Model, folder: Path) -> dict[str, float]:
-        """BLEU of the test split, or the share of exact matches, of greedy and of beam search. The translations are
-        written to `folder`."""
+        """BLEU of the test split, or the share of exact matches, of greedy and of beam search; of the validation split
+        where there is no other. The translations are written to `folder`."""
         endpoints, test = self.serving(model).endpoints, self.data.scored
         results: dict[str, float] = {}
         for kind, endpoint in (("", endpoints["serving_default"]), ("beam_", endpoints["beam"])):
@@ -114,7 +114,7 @@ class Translation(SequenceTask):
             found, way = scores(self.recipe, ours, test)
             if not kind and self.recipe.unit == "words":
                 found |= bleu_by_length(self.recipe, ours, test, self.tokenizer)
-            results |= {f"test_{kind}{key}": value for key, value in found.items()}
+            results |= {f"{self.data.scored_name}_{kind}{key}": value for key, value in found.items()}
             rows = zip(test.sources, test.targets, ours, strict=True)
             text = "".join(f"{source}\n= {target}\n> {translation}\n\n" for source, target, translation in rows)
             (folder / f"{kind}translations.txt").write_text(f"{way}\n\n{text}", encoding="utf-8")
