@@ -14,7 +14,8 @@ HEAD = """# Recipe fields
 
 Every field is an argument of the recipe's class, and a flag of the same name on the command line (`batch_size` is
 `--batch-size`). A value of another type, out of its range or not among the choices is refused. Arguments of the model's
-builder go to `model_args`; as flags they are `--model.NAME`. This page is generated from the classes.
+builder go to `model_args`; as flags they are `--model.NAME`. As a flag, a mapping is pairs such as
+`--learning-rate-factors "*/bias=64"`, and without a pair it is empty. This page is generated from the classes.
 """
 
 

@@ -89,6 +89,13 @@ def test_flags_are_the_recipes_fields_and_the_builders_arguments():
     assert recipe.model_args["hidden"] == (7, 8) and recipe.model_args["drop_rate"] == 0.3
     assert options == {"run_dir": None, "restart": False, "dry_run": True, "devices": Devices()}
     assert recipe.batch_size == load_recipe("mlp_mnist").batch_size
+    airbench = load_recipe("airbench94_cifar10")
+    assert parse(airbench, [])[0] == airbench
+    flags = ["--optimizer", "adam", "--learning-rate-factors", "--frozen-after", "*/bias=2", "a=3"]
+    changed, _ = parse(airbench, flags)
+    assert dict(changed.learning_rate_factors) == {} and dict(changed.frozen_after) == {"*/bias": 2, "a": 3}
+    with pytest.raises(UsageError, match="--frozen-after: 'a' is not PATTERN=NUMBER"):
+        parse(airbench, ["--frozen-after", "a"])
     other, _ = parse(load_recipe("mlp_mnist"), ["--model", "lenet5_modern", "--model.pool", "avg"])
     assert dict(other.model_args) == {"pool": "avg"}
 
@@ -178,10 +185,13 @@ def test_predict_continues_after_unreadable_input(run_folder, tmp_path, monkeypa
     assert "the folder holds no image file" in said.err
 
 
-def test_a_stopped_command_ends_the_process_without_destructors():
+def test_a_stopped_command_ends_the_process_without_destructors(tmp_path):
     code = """
 import time
 from zoo.cli.status import leave
+from zoo.paths import temporary_folder
+
+temporary_folder("zoo-").joinpath("words").touch()
 
 class Slow:
     def __del__(self):
@@ -195,8 +205,9 @@ def stopped():
 
 leave(stopped)
 """
-    result = run_python(code=code)
+    result = run_python(code=code, env={"TMPDIR": str(tmp_path)})
     assert (result.returncode, result.stdout, result.stderr.splitlines()[-1]) == (130, "the last line\n", "stopped")
+    assert not list(tmp_path.iterdir())
 
 
 def test_errors_of_the_library_are_errors_to_catch():

@@ -126,6 +126,8 @@ def test_what_cannot_teach_is_refused(teacher, image_folder, tmp_path):
         prepared(student("perceptron:mnist"))
     with pytest.raises(zoo.UsageError, match="same in each epoch"):
         prepared(student(teacher, crop="inception", test_size=8))
+    mixed = run(image_recipe(mixup=0.2, limit_steps=1), run_dir=tmp_path / "mixed").export
+    assert zoo.distillation_recipe(mixed, student="mlp").mixup == 0
     for field, value in (("temperature", 0.0), ("alpha", 1.5), ("loss", "rbf_map")):
         with pytest.raises(zoo.UsageError, match=field):
             student(teacher, **{field: value})

@@ -34,7 +34,8 @@ def test_the_first_batch_is_that_of_a_run(small_recipe, tmp_path):
 
 
 def test_the_command_writes_only_a_picture(tmp_path):
-    done = run_zoo("lr-find", "softmax_regression:mnist", "--dataset", "digits", "--steps", "12", cwd=tmp_path)
+    flags = ["--dataset", "digits", "--steps", "12", "--epochs", "2"]
+    done = run_zoo("lr-find", "softmax_regression:mnist", *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "The loss falls fastest at" in done.stdout and "Use --learning-rate" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["softmax_mnist-finetuned-lr-find.png"]

@@ -28,6 +28,8 @@ NOT_TAKEN = (
     "weight_decay_factors",
     "frozen_after",
     "adapt_images",
+    "mixup",
+    "cutmix",
     "loss",
     "paper",
     "precision",

@@ -87,7 +87,9 @@ class Recipe:
 
     def _require(self, key: str, holds: bool, expected: str) -> None:
         if not holds:
-            raise UsageError(f"{self.name}: {key} is {getattr(self, key)!r}; it must be {expected}.")
+            value = getattr(self, key)
+            shown = dict(value) if isinstance(value, Mapping) else value
+            raise UsageError(f"{self.name}: {key} is {shown!r}; it must be {expected}.")
 
     @property
     def data(self) -> str:

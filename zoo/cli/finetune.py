@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from zoo.cli.flags import load_tensorflow, parse
 from zoo.cli.parser import Parser
 from zoo.errors import UsageError
+from zoo.recipe import GradientRecipe
 
 USAGE = """usage: zoo finetune EXPORT [--dataset DATASET] [--weights-only] [FLAGS]
 
@@ -23,11 +24,21 @@ def finetune_command(arguments: Sequence[str]) -> int:
         return 0 if arguments else 2
     if arguments[0].startswith("-"):
         raise UsageError("The first argument of `zoo finetune` is the export.")
-    export, rest = arguments[0], list(arguments[1:])
-    parser = Parser("finetune", "", add_help=False)
+    recipe, rest = recipe_for("finetune", arguments[0], arguments[1:])
+    load_tensorflow()
+    recipe, run_options = parse(recipe, rest, program=f"zoo finetune {arguments[0]}")
+    from zoo.training.run import run
+
+    run(recipe, **run_options)
+    return 0
+
+
+def recipe_for(command: str, export: str, arguments: Sequence[str]) -> tuple[GradientRecipe, list[str]]:
+    """The recipe that fine-tunes an export, and the flags that are not applied to it yet."""
+    parser = Parser(command, "", add_help=False)
     parser.add_argument("--dataset")
     parser.add_argument("--weights-only", action="store_true")
-    options, rest = parser.parse_known_args(rest)
+    options, rest = parser.parse_known_args(arguments)
     # The defaults of other fields depend on these; what is wrong with a value is said where all flags are parsed.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for flag in ("--epochs", "--frozen-epochs", "--frozen_epochs"):
@@ -35,13 +46,7 @@ def finetune_command(arguments: Sequence[str]) -> int:
     stated = {key: int(value) for key, value in vars(first.parse_known_args(rest)[0]).items() if _whole(value)}
     from zoo.finetuning import finetuning_recipe
 
-    recipe = finetuning_recipe(export, dataset=options.dataset, weights_only=options.weights_only, **stated)
-    load_tensorflow()
-    recipe, run_options = parse(recipe, rest, program=f"zoo finetune {export}")
-    from zoo.training.run import run
-
-    run(recipe, **run_options)
-    return 0
+    return finetuning_recipe(export, dataset=options.dataset, weights_only=options.weights_only, **stated), rest
 
 
 def _whole(value: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import math
 import os
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from zoo.errors import UsageError, ZooError
 from zoo.recipe import Recipe
 from zoo.registry import describe, parameters_of
 
+NO_FLAGS = {"model_args", "paper"}
+PAIRS = "[PATTERN=NUMBER [PATTERN=NUMBER ...]]"
 RENAMED = {"--least-count": "--min-count", "--longest": "--max-length"}
 
 
@@ -37,12 +40,15 @@ def parse(
     first.add_argument("--model", default=recipe.model)
     model = first.parse_known_args(arguments)[0].model
     ModelArguments = make_dataclass("ModelArguments", _builder_fields(model, recipe))
-    # Mappings are not flags: the builder's arguments have flags of their own, and a paper's results are facts.
-    mappings = [entry.name for entry in fields(recipe) if isinstance(getattr(recipe, entry.name), Mapping)]
+    # The builder's arguments have flags of their own, and a paper's results are facts. Other mappings are patterns.
+    mappings = {entry.name for entry in fields(recipe) if isinstance(getattr(recipe, entry.name), Mapping)}
+    hidden, patterns = mappings & NO_FLAGS, sorted(mappings - NO_FLAGS)
     Shown = make_dataclass(
         type(recipe).__name__,
-        [(name, tyro.conf.Suppress[tyro.conf.Fixed[Any]], field(default=None)) for name in mappings],
+        [(name, tyro.conf.Suppress[tyro.conf.Fixed[Any]], field(default=None)) for name in hidden]
+        + [(name, Annotated[tuple[str, ...], tyro.conf.arg(metavar=PAIRS)], field(default=())) for name in patterns],
         bases=(type(recipe),),
+        namespace={"__post_init__": lambda self: None},  # the recipe itself is checked
         frozen=True,
         kw_only=True,
     )
@@ -61,6 +67,7 @@ def parse(
         ],
     )
     values = {entry.name: getattr(recipe, entry.name) for entry in fields(recipe)}
+    values |= {name: tuple(f"{key}={value}" for key, value in values[name].items()) for name in patterns}
     defaults = Flags(recipe=Shown(**values), model_args=ModelArguments())
     flags = tyro.cli(
         Flags,
@@ -80,9 +87,25 @@ def parse(
     unknown = {} if model != recipe.model else dict(recipe.model_args)
     chosen = {**{name: value for name, value in unknown.items() if name not in vars(flags.model_args)}, **chosen}
     values = {name: getattr(flags.recipe, name) for name in values}
+    values |= {name: _numbers_by_pattern(name, values[name]) for name in patterns}
     if values["dataset"] != recipe.dataset:
         values["paper"] = {}  # published results are for the recipe's own data
     return type(recipe)(**{**values, "model_args": chosen}), {name: getattr(flags, name) for name, _, _ in options}
+
+
+def _numbers_by_pattern(name: str, pairs: Sequence[str]) -> dict[str, float]:
+    """The numbers of a flag of pairs PATTERN=NUMBER, by pattern."""
+    numbers = {}
+    for pair in pairs:
+        pattern, _, text = pair.rpartition("=")
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not pattern or not math.isfinite(number):
+            raise UsageError(f"--{name.replace('_', '-')}: {pair!r} is not PATTERN=NUMBER, such as '*/bias=2'.")
+        numbers[pattern] = int(number) if number == int(number) else number
+    return numbers
 
 
 def _refuse_renamed(arguments: Sequence[str]) -> None:

@@ -1,9 +1,9 @@
 """`zoo lr-find`: a short run with a rising learning rate, and the rate that it suggests."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
+from zoo.cli.finetune import recipe_for
 from zoo.cli.flags import load_tensorflow, parse
 from zoo.cli.parser import Parser
 from zoo.errors import UsageError, ZooError, reason
@@ -26,17 +26,10 @@ def lr_find_command(arguments: Sequence[str]) -> int:
         raise UsageError("The first argument of `zoo lr-find` is a recipe or an export.")
     name = arguments[0]
     parser = Parser("lr-find", "", add_help=False)
-    parser.add_argument("--dataset")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--plot")
     options, rest = parser.parse_known_args(arguments[1:])
-    if name in list_recipes():
-        recipe = load_recipe(name)
-        recipe = replace(recipe, dataset=options.dataset or recipe.dataset)
-    else:
-        from zoo.finetuning import finetuning_recipe
-
-        recipe = finetuning_recipe(name, dataset=options.dataset)
+    recipe, rest = (load_recipe(name), rest) if name in list_recipes() else recipe_for("lr-find", name, rest)
     load_tensorflow()
     recipe, run_options = parse(recipe, rest, program=f"zoo lr-find {name}")
     from zoo.report import plots

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from zoo.errors import STOPPED, ZooError
+from zoo.paths import delete_temporary
 
 
 def leave(command: Callable[[], int | None]) -> NoReturn:
@@ -18,6 +19,7 @@ def leave(command: Callable[[], int | None]) -> NoReturn:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):  # closed
                 stream.flush()
+        delete_temporary()
         os._exit(status)
     sys.exit(status)
 
