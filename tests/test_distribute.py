@@ -237,19 +237,18 @@ def test_a_chief_killed_while_writing_keeps_the_previous_checkpoint(tmp_path):
     check_equal_weights(calm, folder)
 
 
-def test_a_process_that_lost_a_worker_ends_and_deletes_its_files(tmp_path):
-    scratch, address = tmp_path / "scratch", local_addresses(1)[0]
-    (scratch / "checkpoint").mkdir(parents=True)
+def test_a_process_that_lost_a_worker_ends_and_deletes_its_files(tmp_path, monkeypatch):
+    address = local_addresses(1)[0]
     code = f"""
-from pathlib import Path
 from zoo.distribute.peers import PeerMonitor
-monitor = PeerMonitor({{"worker 1": "{address}"}}, interval=0.1)
-monitor.scratch = Path("{scratch}")
-monitor.run()
+from zoo.paths import temporary_folder
+(temporary_folder("zoo-worker-") / "checkpoint").mkdir()
+PeerMonitor({{"worker 1": "{address}"}}, interval=0.1).run()
 """
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     done = run_python(code=code)
     assert done.returncode == 1 and f"worker 1 ({address}) was lost" in done.stderr
-    assert not scratch.exists()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.full
@@ -273,6 +272,9 @@ def test_a_missing_worker_is_named(tmp_path):
         (None, "TF_CONFIG is not set"),
         ("{", "TF_CONFIG is not JSON"),
         ('{"cluster": {"worker": ["a:1"]}}', "TF_CONFIG lacks 'task'"),
+        ('{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "ps", "index": 0}}', "has no worker of"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": -1}}', "has no worker of"),
+        ('{"cluster": {"worker": [1]}, "task": {"type": "worker", "index": 0}}', "1 is not HOST:PORT"),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "no worker of the task's"),
         ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}', "'a' is not HOST:PORT"),
     ],

@@ -1,7 +1,9 @@
 """Exports: outputs, loading without the zoo, completeness, and loading their weights."""
 
 import json
+import os
 import shutil
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -139,6 +141,10 @@ def test_weights_are_stored_once_and_can_be_loaded(trained, tmp_path):
 def test_another_number_of_classes_keeps_all_but_the_head(small_recipe, tmp_path, capsys):
     recipe = small_recipe(model="mlp", model_args={"input_shape": (8, 8, 1), "hidden": (16,)})
     result = run(recipe, run_dir=tmp_path / "run")
+    headless = zoo.build("mlp", weights=result.export, num_classes=3, include_top=False)
+    assert "head" not in capsys.readouterr().out
+    for ours, theirs in zip(headless.weights, result.model.weights, strict=False):
+        np.testing.assert_array_equal(ours, theirs)
     model = zoo.build("mlp", weights=result.export, num_classes=3)
     assert model.output_shape == (None, 3) and "the head for 3 classes is new" in capsys.readouterr().out
     np.testing.assert_array_equal(model.weights[0], result.model.weights[0])
@@ -169,9 +175,11 @@ def test_versions_are_numbered_and_never_partial(trained, tmp_path):
 
     assert written() == tmp_path / "m" / "1"
     (tmp_path / "m" / "7").mkdir()
-    (tmp_path / "m" / ".writing-killed").mkdir()
+    for name, hours in (("killed", 2), ("now", 0)):  # another process may be writing
+        (tmp_path / "m" / f".writing-{name}").mkdir()
+        os.utime(tmp_path / "m" / f".writing-{name}", (time.time() - 3600 * hours,) * 2)
     assert written() == tmp_path / "m" / "8"
-    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["1", "7", "8"]
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == [".writing-now", "1", "7", "8"]
 
 
 def test_an_export_with_other_outputs_is_deleted(trained, digits, tmp_path):

@@ -201,6 +201,15 @@ def test_the_head_is_the_last_layer_with_weights():
     assert names(three) == ["one", "other"]
 
 
+def test_a_layer_that_its_builder_fixed_stays_fixed():
+    fixed = keras.layers.BatchNormalization(trainable=False)
+    inputs = keras.Input((4,))
+    freezing = phases.Freezing(keras.Model(inputs, keras.layers.Dense(2)(fixed(inputs))))
+    freezing.switch({weight.path for weight in fixed.weights})
+    freezing.switch(())
+    assert not fixed.trainable
+
+
 def test_early_stopping_ends_and_is_resumed(recipe, tmp_path, capsys):
     still = recipe(epochs=9, learning_rate=0.0, early_stopping=2)
     run(still, run_dir=tmp_path / "run", save_seconds=0.0)

@@ -68,6 +68,28 @@ def test_the_loss_is_taken_in_single_precision():
         assert loss.dtype == tf.float32 and np.isfinite(loss)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"label_smoothing": 0.1, "normalisation": "gcn_zca"},
+        {"loss": "sigmoid_cross_entropy"},
+        {"loss": "rbf_map", "normalisation": "mean_image"},
+    ],
+)
+def test_a_run_in_double_precision(changes, small_recipe, tmp_path):
+    parts = [
+        run(
+            small_recipe(precision="float64", limit_steps=3, accumulate_steps=count, **changes),
+            run_dir=tmp_path / str(count),
+        )
+        for count in (1, 2)
+    ]
+    for ours, theirs in zip(*(part.model.get_weights() for part in parts), strict=True):
+        assert ours.dtype == np.float64
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
 def test_a_tpu_computes_in_bfloat16():
     def on(kind):
         return resolve_precision(image_recipe(), kind)

@@ -71,6 +71,13 @@ def test_an_export_is_fetched_once(package, website, tmp_path):
     assert find(package, tmp_path, ZOO_WEIGHTS_URL=address) == (there, 0)
 
 
+def test_another_version_in_the_cache_is_not_taken(package, website, tmp_path):
+    cached = tmp_path / "cache" / "reference-zoo" / NAME
+    shutil.copytree(website[0] / NAME / "1", cached / "0")
+    assert find(package, tmp_path)[1] == 1
+    assert find(package, tmp_path, ZOO_WEIGHTS_URL=website[1]) == (str(cached / "1"), 0)
+
+
 @pytest.mark.parametrize("file", ["saved_model.pb", "assets.extra/sha256sums.txt"])
 @pytest.mark.parametrize("change", ["other", "cut", "missing"])
 def test_another_file_is_not_kept(package, website, tmp_path, file, change):
@@ -87,3 +94,5 @@ def test_another_file_is_not_kept(package, website, tmp_path, file, change):
 def test_an_address_without_a_server_is_one_line(package, tmp_path):
     said, status = find(package, tmp_path, ZOO_WEIGHTS_URL="http://127.0.0.1:9")
     assert status == 1 and "cannot be fetched" in said and "Connection refused" in said
+    said, status = find(package, tmp_path, ZOO_WEIGHTS_URL="http://a b")
+    assert status == 1 and "cannot be fetched: URL can't contain" in said

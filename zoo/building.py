@@ -128,8 +128,10 @@ def _build_with_weights(
     if exported["name"] != card.name:
         raise UsageError(f"{folder} holds weights of {exported['name']!r}, not of {card.name!r}.")
     saved = exported["arguments_built"]
-    model = builder(**{**card.arguments, **saved, **config})
-    new_head = "num_classes" in saved and config.get("num_classes", saved["num_classes"]) != saved["num_classes"]
+    built = {**card.arguments, **saved, **config}
+    model = builder(**built)
+    has_head = "num_classes" in saved and built.get("include_top", True)
+    new_head = has_head and built["num_classes"] != saved["num_classes"]
     load_export(model, folder, head=not new_head)
     if new_head:
         print(

@@ -21,7 +21,7 @@ class UsageError(ZooError, ValueError):
 
 def nearest(name: str, known: Iterable[str], *, count: int = 3) -> str:
     """The end of an error message that suggests known names similar to `name`."""
-    known = sorted(known)
+    known = sorted(set(known))
     close = difflib.get_close_matches(name, known, n=count, cutoff=0.5)
     if not close:
         close = [other for other in known if name and name.lower() in other.lower()][:count]

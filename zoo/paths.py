@@ -1,4 +1,5 @@
-"""Paths for TensorFlow, which reads some of them as patterns, and files written whole. Standard library only."""
+"""Paths for TensorFlow, which reads some of them as patterns, files written whole, and temporary folders. Standard
+library only."""
 
 import atexit
 import contextlib
@@ -8,6 +9,22 @@ import tempfile
 from pathlib import Path
 
 _links: dict[Path, Path] = {}
+_temporary: list[Path] = []
+
+
+def temporary_folder(prefix: str) -> Path:
+    """A new folder that is deleted when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    _temporary.append(folder)
+    return folder
+
+
+@atexit.register
+def delete_temporary() -> None:
+    """Deletes the temporary folders. Call it before `os._exit`, which runs no exit handlers."""
+    for folder in _temporary:
+        shutil.rmtree(folder, ignore_errors=True)
+    _temporary.clear()
 
 
 def literal_path(path: str | os.PathLike[str]) -> Path:
@@ -21,9 +38,7 @@ def literal_path(path: str | os.PathLike[str]) -> Path:
         return path
     path = path.absolute()
     if path not in _links:
-        folder = tempfile.mkdtemp(prefix="zoo-path-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        _links[path] = Path(folder, "link")
+        _links[path] = temporary_folder("zoo-path-") / "link"
         _links[path].symlink_to(path, target_is_directory=True)
     return _links[path]
 

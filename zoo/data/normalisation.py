@@ -37,8 +37,8 @@ class Normalisation(tf.Module):
         if self.kind == "mean_image":
             self.mean = tf.Variable(tf.zeros(shape, self.dtype), trainable=False)
         if self.kind == "gcn_zca":
-            self.centre = tf.Variable(tf.zeros(size), trainable=False)
-            self.whitening = tf.Variable(tf.zeros((size, size)), trainable=False)
+            self.centre = tf.Variable(tf.zeros(size, self.dtype), trainable=False)
+            self.whitening = tf.Variable(tf.zeros((size, size), self.dtype), trainable=False)
 
     @property
     def needs_images(self) -> bool:

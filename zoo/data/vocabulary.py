@@ -1,15 +1,12 @@
 """Vocabularies of characters and words: from text to ids and back, in Python and in the graph."""
 
-import atexit
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from zoo.data.unicode import normalize
+from zoo.paths import temporary_folder
 
 UNKNOWN = 0  # the id of every character that is not in the vocabulary
 UNKNOWN_WORD = 1  # the id of every word that is not in the vocabulary
@@ -17,9 +14,7 @@ UNKNOWN_WORD = 1  # the id of every word that is not in the vocabulary
 
 def _file_of_lines(name: str, lines: Iterable[Any]) -> str:
     """A file for a lookup table to read, which is deleted when the process ends: an export copies it as its asset."""
-    folder = tempfile.mkdtemp(prefix="zoo-vocabulary-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = Path(folder, name)
+    path = temporary_folder("zoo-vocabulary-") / name
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return str(path)
 

@@ -99,11 +99,13 @@ def tf_config(text: str | None) -> tuple[tuple[str, ...], int]:
         cluster, task = config["cluster"], config["task"]
         kind, index = task["type"], int(task["index"])
         own = cluster[kind][index]
+        if kind not in ("chief", "worker") or index < 0:
+            raise IndexError
     except (KeyError, IndexError, TypeError, ValueError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else "has no worker of the task's type and index"
         raise UsageError(f"TF_CONFIG {what}. Example: {example}.") from error
     workers = tuple(address for job in ("chief", "worker") for address in cluster.get(job, []))
     for address in workers:
-        if not address.rpartition(":")[2].isdigit():
+        if not isinstance(address, str) or not address.rpartition(":")[2].isdigit():
             raise UsageError(f"TF_CONFIG: {address!r} is not HOST:PORT, such as host0:2222.")
     return workers, workers.index(own)

@@ -1,16 +1,15 @@
 """The other workers of a cluster: waiting for them to start, and noticing when one is lost."""
 
 import os
-import shutil
 import socket
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from zoo.errors import UsageError, ZooError, reason
+from zoo.paths import delete_temporary
 
 PROBE_SECONDS = 2.0  # between two polls of the other workers
 PROBES_MISSED = 5  # missed polls before a worker counts as lost
@@ -64,15 +63,13 @@ class PeerMonitor(threading.Thread):
         self.interval = interval
         self.peers, self.missed = dict(peers), dict.fromkeys(peers, 0)
         self.stopped = threading.Event()
-        self.scratch: Path | None = None  # files of this process, deleted when it ends
 
     def run(self) -> None:
         while not self.stopped.wait(self.interval):
             lost = [name for name, missed in self.poll().items() if missed >= PROBES_MISSED]
             if lost and not self.stopped.is_set():
                 print(f"error: {self.lost_message(lost)}", file=sys.stderr, flush=True)
-                if self.scratch:
-                    shutil.rmtree(self.scratch, ignore_errors=True)
+                delete_temporary()
                 os._exit(1)  # the main thread may be in a call that never returns
 
     def poll(self) -> dict[str, int]:

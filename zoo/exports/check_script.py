@@ -2,7 +2,7 @@
 
 Run as a script: `check_script.py EXPORT ANSWERS.npz`. It imports TensorFlow and nothing of the zoo. ANSWERS.npz holds
 the request as `in:NAME` and the expected answer as `out:NAME`. Prints the largest difference; exits with 1 where
-strings or whole numbers differ, or others by more than 1e-5 of the largest value.
+shapes, strings or whole numbers differ, or others by more than 1e-5, or 1e-5 of the largest value above 1.
 """
 
 import sys
@@ -23,7 +23,9 @@ def main(export: str, answers: str) -> int:
         if not key.startswith("out:"):
             continue
         value = got[key[4:]].numpy()
-        if expected.dtype.kind != "f":
+        if value.shape != expected.shape:
+            difference = np.inf
+        elif expected.dtype.kind != "f":
             value = value.astype(expected.dtype)
             difference = 0.0 if np.array_equal(value, expected) else np.inf
         else:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from zoo.recipe import Recipe
 from zoo.registry import Card
 
 PART_BYTES = 7 * 2**20  # of the files that hold the weights, so that a repository takes exports of any size
+ABANDONED_SECONDS = 3600.0  # after which a folder that was not finished is deleted
 
 
 def write(
@@ -65,8 +67,9 @@ def write(
     """
     try:
         base.mkdir(parents=True, exist_ok=True)
-        for left in base.glob(".writing-*"):  # of a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        for left in base.glob(".writing-*"):  # of a process that was killed; another one may be writing now
+            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=base))
     except OSError as error:
         raise ZooError(f"The export cannot be written to {base}: {reason(error)}.") from error
@@ -138,7 +141,11 @@ def _write_warmup(path: Path, examples: Mapping[str, np.ndarray]) -> None:
 
 
 def _check(folder: Path, serving: tf.Module, examples: Mapping[str, np.ndarray]) -> None:
-    expected = serving.endpoints["serving_default"](*(tf.constant(value) for value in examples.values()))
+    endpoint = serving.endpoints["serving_default"]
+    names = [spec.name for spec in tf.nest.flatten(endpoint.get_concrete_function().structured_input_signature)]
+    if set(names) != set(examples):
+        raise ZooError(f"The serving_examples have the inputs {sorted(examples)}; the signature takes {sorted(names)}.")
+    expected = endpoint(*(tf.constant(examples[name]) for name in names))
     arrays = {f"in:{name}": value for name, value in examples.items()}
     for name, value in expected.items():
         array = value.numpy()

@@ -39,8 +39,17 @@ class Version:
 class Model:
     """A folder of versions under one name."""
 
-    def __init__(self, name: str, base: Base, policy: VersionPolicy, labels: Mapping[str, int], batching: Batching):
+    def __init__(
+        self,
+        name: str,
+        base: Base,
+        policy: VersionPolicy,
+        labels: Mapping[str, int],
+        batching: Batching,
+        request_seconds: float = 60.0,
+    ):
         self.name, self.base, self.policy, self.labels, self.batching = name, base, policy, labels, batching
+        self.request_seconds = request_seconds  # a request may take that long, and its version stays loaded for it
         self.versions: dict[int, Version] = {}
         self._lock = threading.Lock()
 
@@ -149,13 +158,13 @@ class Model:
             version.servable, version.state = servable, State.AVAILABLE
         log(f"{self.name} version {number} is available" + (f" ({count} warm-up requests)" if count else ""))
 
-    def _unload(self, version: Version, log: Callable[[str], None], seconds: float = 60.0) -> None:
+    def _unload(self, version: Version, log: Callable[[str], None]) -> None:
         with self._lock:
             version.state = State.UNLOADING
             busy = version.users > 0
             version.idle.clear()
         if busy:
-            version.idle.wait(seconds)
+            version.idle.wait(self.request_seconds)
         servable, version.servable = version.servable, None
         with self._lock:
             version.state = State.END

@@ -1,4 +1,4 @@
-"""Losses and metrics that several tasks share, in float32 whatever the model computes in."""
+"""Losses and metrics that several tasks share, in float32, or float64 where the model computes in that."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from keras import ops
 
 def cross_entropy(labels, logits):
     """-log softmax(logits)[label], per example or token: labels (…), logits (…, K)."""
-    return keras.losses.sparse_categorical_crossentropy(labels, ops.cast(logits, "float32"), from_logits=True)
+    return keras.losses.sparse_categorical_crossentropy(labels, _whole_precision(logits), from_logits=True)
 
 
 def smoothed_cross_entropy(labels, logits, smoothing: float):
@@ -17,9 +17,13 @@ def smoothed_cross_entropy(labels, logits, smoothing: float):
     et al. 2016, section 7), per example or token."""
     if not smoothing:
         return cross_entropy(labels, logits)
-    logits = ops.cast(logits, "float32")
+    logits = _whole_precision(logits)
     uniform = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
     return (1 - smoothing) * cross_entropy(labels, logits) + smoothing * uniform
+
+
+def _whole_precision(logits):
+    return logits if keras.backend.standardize_dtype(logits.dtype) == "float64" else ops.cast(logits, "float32")
 
 
 def masked_sum(losses: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:

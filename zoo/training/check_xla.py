@@ -23,6 +23,7 @@ EMBEDDED = {  # replaces data that is not available, by task
     "tagging": "python_tokens",
     "translation": "dates",
 }
+STAND_INS = (*EMBEDDED, "image_classification", "text_classification")  # the tasks that have such data
 # Instructions and calls with which a program accesses the host during a step.
 HOST_INSTRUCTIONS = ("infeed", "outfeed", "send", "recv")
 HOST_CALL = re.compile(r'custom_call_target="([^"]*(?:callback|host)[^"]*)"', re.IGNORECASE)
@@ -66,7 +67,8 @@ def check(recipe: Recipe, dump: Path, say: Callable[[str], None] = print) -> dic
         try:
             model = run.prepare()
         except ZooError as error:
-            if isinstance(error, UsageError) or ":" in recipe.dataset:  # the user's own data is not replaced
+            own = ":" in recipe.dataset or recipe.task not in STAND_INS  # the user's own data is not replaced
+            if isinstance(error, UsageError) or own:
                 raise
             stand_in = with_embedded_data(recipe, Path(folder))
             say(f"{recipe.dataset} is not available; {stand_in.dataset} replaces it, with batches of the same shape")

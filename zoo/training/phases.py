@@ -20,7 +20,7 @@ class Freezing:
         self.statistics = tuple(net.non_trainable_variables)
         self.frozen: frozenset[str] = frozenset()
         self._paths = [
-            (layer, {weight.path for weight in layer.trainable_weights or layer.weights})
+            (layer, layer.trainable, {weight.path for weight in layer.trainable_weights or layer.weights})
             for layer in net.layers
             if layer.weights
         ]
@@ -33,8 +33,8 @@ class Freezing:
     def switch(self, frozen: Collection[str]) -> None:
         """Starts a phase in which the weights of these paths stay fixed."""
         before, self.frozen = self.frozen, frozenset(frozen)
-        for layer, paths in self._paths:
-            if (paths <= self.frozen) != (paths <= before):
+        for layer, trainable, paths in self._paths:
+            if trainable and (paths <= self.frozen) != (paths <= before):
                 layer.trainable = not paths <= self.frozen
 
 

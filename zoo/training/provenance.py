@@ -1,5 +1,6 @@
 """Which code and which command a result comes from. Standard library only."""
 
+import contextlib
 import shlex
 import subprocess
 import sys
@@ -16,7 +17,8 @@ def commit() -> str:
     found = ""
     if (ROOT / ".git").exists():
         describe = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty"]
-        found = subprocess.run(describe, capture_output=True, text=True).stdout.strip()
+        with contextlib.suppress(OSError):  # git is not installed
+            found = subprocess.run(describe, capture_output=True, text=True).stdout.strip()
     return found or f"version {zoo.__version__}"
 
 

@@ -157,7 +157,7 @@ class Trainer(keras.Model):
             return i + 1, loss + new, [old if m is None else old + m for old, m in zip(gradients, more, strict=True)]
 
         zeros = [tf.zeros(weight.shape, weight.dtype) for weight in self.freezing.trained]
-        begin = (0, tf.zeros([], tf.float32), zeros)
+        begin = (0, tf.zeros([], self.freezing.trainable[0].dtype), zeros)
         _, loss, gradients = tf.while_loop(lambda i, *_: i < parts, add, begin, maximum_iterations=parts)
         return loss, count, gradients
 

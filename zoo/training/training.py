@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import tensorflow as tf
 
 from zoo.distribute.strategy import Placement
 from zoo.errors import STOPPED, ZooError, reason
-from zoo.paths import literal_path
+from zoo.paths import literal_path, temporary_folder
 from zoo.recipe import Recipe
 from zoo.tasks.base import Log, Task
 from zoo.training.run_folder import write_text
@@ -90,11 +89,8 @@ class Training:
         parts = {"model": [v.value for v in self.model.variables], "counter": [self.counter], **(parts or {})}
         checkpoint = tf.train.Checkpoint(state=self._state, **parts)
         # Every worker takes part in a checkpoint, as some of its values are on each; only the chief's is kept.
-        self._scratch = None if self.placement.chief else tempfile.TemporaryDirectory(prefix="zoo-worker-")
         shared = literal_path(self.folder)
-        folder = Path(self._scratch.name) if self._scratch else shared
-        if self._scratch:
-            self.placement.monitor.scratch = folder
+        folder = shared if self.placement.chief else temporary_folder("zoo-worker-")
         self._manager = tf.train.CheckpointManager(checkpoint, str(folder / "checkpoint"), max_to_keep=2)
         latest = tf.train.latest_checkpoint(str(shared / "checkpoint"))
         try:

@@ -1,6 +1,7 @@
 """The ImageNet weights of Keras Applications as the start of a training."""
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.registry import APPLICATIONS, Card, describe
@@ -14,9 +15,11 @@ MEANS = (123.68, 116.779, 103.939)  # of R, G, B
 
 
 def is_imagenet(reference: str) -> bool:
-    """Whether a reference is MODEL:TAG of weights that Keras Applications publishes."""
+    """Whether a reference is MODEL:TAG of weights that Keras Applications publishes, and not a path."""
     name, _, tag = str(reference).partition(":")
-    return bool(tag) and name.isidentifier() and describe(name).weights.get(tag) == APPLICATIONS
+    if not tag or not name.isidentifier() or Path(reference).exists():
+        return False
+    return describe(name).weights.get(tag) == APPLICATIONS
 
 
 class ImagenetParent(Parent):

@@ -7,6 +7,7 @@ address is the base of any copy of `saved_models/` on a web server. `exports.jso
 of sums, and that list has those of its files, so that nothing else can be fetched.
 """
 
+import http.client
 import json
 import os
 import shutil
@@ -53,8 +54,10 @@ def stored_export(name: str) -> Path:
     """
     tried = []
     for folder in _folders():
-        if (folder / name).is_dir():
-            return read.find(folder / name)
+        # The cache may hold an export of an older version of the zoo.
+        wanted = known_exports()[name]["version"] if folder == _cache() and name in known_exports() else ""
+        if (folder / name / wanted).is_dir():
+            return read.find(folder / name / wanted)
         tried.append(str(folder))
     address = os.environ.get("ZOO_WEIGHTS_URL", "").rstrip("/")
     if name in known_exports() and address:
@@ -93,7 +96,12 @@ def _fetch(name: str, address: str, store: Path) -> Path:
                 digest, _, file = line.partition("  ")
                 _download(f"{base}/{quote(file)}", folder / file, digest)
             read.find(folder)
-            Path(scratch, name).rename(store / name)
+            (store / name).mkdir(exist_ok=True)
+            try:
+                folder.rename(store / name / version)
+            except OSError:
+                if not (store / name / version).exists():  # else another process has fetched it
+                    raise
     except OSError as error:
         raise ZooError(f"{store}: {reason(error)}. {name} was not fetched.") from error
     return store / name / version
@@ -110,7 +118,7 @@ def _download(address: str, path: Path, digest: str) -> None:
             quiet = not sys.stdout.isatty()
             with wrap_file(answer, size, description=path.name, transient=True, disable=quiet) as source:
                 shutil.copyfileobj(source, file)
-    except (urllib.error.URLError, ValueError, TimeoutError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, ValueError, TimeoutError) as error:
         raise ZooError(
             f"{address} cannot be fetched: {getattr(error, 'reason', error)}. See ZOO_WEIGHTS_URL."
         ) from None

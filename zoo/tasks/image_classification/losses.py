@@ -12,8 +12,7 @@ RUBBISH_DISTANCE = 10.0
 def sigmoid_cross_entropy(labels, logits):
     """Binary cross-entropy summed over the classes, per example: labels (N,), logits (N, K) (Nielsen, chapter 3)."""
     targets = ops.one_hot(ops.reshape(labels, (-1,)), logits.shape[-1], dtype=logits.dtype)
-    # max(z, 0) − z·t + log(1 + e^−|z|) is the stable form of −t·log σ(z) − (1 − t)·log(1 − σ(z)).
-    return ops.sum(ops.relu(logits) - logits * targets + ops.softplus(-ops.abs(logits)), axis=-1)
+    return ops.sum(ops.binary_crossentropy(targets, logits, from_logits=True), axis=-1)
 
 
 def perceptron(labels, scores):
