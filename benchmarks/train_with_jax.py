@@ -334,7 +334,7 @@ def train(recipe: ImageRecipe, arrays: str, folder: Path, commit: str) -> float:
         "evaluated_on": hardware,
         "versions": f"python-{platform.python_version()} jax-{version('jax')} keras-{version('keras')}",
         "commit": commit,
-        "command": provenance.command(without=("--commit",)),
+        "command": f"KERAS_BACKEND=jax {provenance.command(without=('--commit',))}",
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=2) + "\n")
@@ -403,6 +403,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif options.part == "finish":
         finish(options.folder, options.run_dir)
     else:
+        import keras
+
+        if keras.backend.backend() != "jax":
+            parser.error("train needs Keras's JAX backend; set KERAS_BACKEND=jax before the command.")
         recipe = recipe_of(options.recipe, options.seed, options.precision, options.limit_steps)
         print(f"{recipe.name}, seed {recipe.seed}: {train(recipe, options.arrays, options.folder, options.commit):.2%}")
 

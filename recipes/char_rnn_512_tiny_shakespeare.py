@@ -3,8 +3,9 @@
     python recipes/char_rnn_512_tiny_shakespeare.py
 
 Ours, following the advice for larger models in char-rnn's README: more units and dropout of 0.5. Nothing is published
-for these settings. The weights with the best validation loss are kept. Measured, one run: 1.251 nats per character on
-char-rnn's validation split; two layers of 256 units reach 1.313.
+for these settings. The weights with the best validation loss are kept, and the result is that of the same split, as in
+char-rnn's README. Measured, one run: 1.251 nats per character; two layers of 256 units have 1.313 after their last
+epoch.
 """
 
 import zoo

@@ -145,6 +145,9 @@ def test_another_number_of_classes_keeps_all_but_the_head(small_recipe, tmp_path
     assert "head" not in capsys.readouterr().out
     for ours, theirs in zip(headless.weights, result.model.weights, strict=False):
         np.testing.assert_array_equal(ours, theirs)
+    card = read.read_card(result.export)
+    assert (card["parameters"], card["trainable"], card["macs"]) == (65 * 16 + 17 * 10, 65 * 16 + 17 * 10, None)
+    assert card["summary"].endswith("; here with input_shape=(8, 8, 1), hidden=(16,)")
     model = zoo.build("mlp", weights=result.export, num_classes=3)
     assert model.output_shape == (None, 3) and "the head for 3 classes is new" in capsys.readouterr().out
     np.testing.assert_array_equal(model.weights[0], result.model.weights[0])

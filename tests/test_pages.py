@@ -85,30 +85,32 @@ def test_the_best_setting_is_the_first_recipes_data_and_a_complete_run():
         result(0.8, "b", "other"),
         result(0.99, "c", model="net2"),
     ]
-    assert best_row(rows, "net", ["a", "b"]) == ("d", "test accuracy", "–", "60.00%")
-    assert best_row(rows, "net", ["b", "a"]) == ("other", "test accuracy", "–", "80.00%")
+    assert best_row(rows, "net", ["a", "b"]) == ("`a`", "test accuracy", "–", "60.00%")
+    assert best_row(rows, "net", ["b", "a"]) == ("`b`", "test accuracy", "–", "80.00%")
     assert best_row(rows[:1], "net", ["a"]) is None
     losses = [result(1.5, metric="nats_per_char"), result(1.2, "b", metric="nats_per_char")]
     assert best_row(losses, "net", ["a", "b"])[3] == "1.200"
-    assert best_row([*rows, result(0.7, "of another model")], "net", ["a"]) == ("d", "test accuracy", "–", "70.00%")
+    assert best_row([*rows, result(0.7, "of another model")], "net", ["a"])[0] == "`of another model`"
 
 
 def test_pictures_of_a_run_are_copied_small(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (600, 900, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "curves.png")
     Image.new("RGB", (30, 20), "white").save(tmp_path / "confusion.png")
-    (tmp_path / "result.json").write_text(json.dumps({"rows": [{"recipe": "a"}]}), encoding="utf-8")
-    (tmp_path / "compared").mkdir()
-    (tmp_path / "compared" / "curves.png").write_bytes((tmp_path / "curves.png").read_bytes())
-    (tmp_path / "compared" / "result.json").write_text(
-        json.dumps({"rows": [{"recipe": "scratch/a"}]}), encoding="utf-8"
-    )
-    copy_pictures([tmp_path, tmp_path / "compared"], tmp_path / "images")
+    row = {"recipe": "softmax_mnist", "model": "softmax_regression", "dataset": "mnist", "steps": 9, "planned_steps": 9}
+    (tmp_path / "result.json").write_text(json.dumps({"rows": [row]}), encoding="utf-8")
+    others = ({"recipe": "scratch/softmax_mnist"}, {"recipe": "own"}, {"dataset": "d"}, {"model": "mlp"}, {"steps": 8})
+    for number, changes in enumerate(others):
+        (tmp_path / str(number)).mkdir()
+        Image.new("RGB", (1, 1)).save(tmp_path / str(number) / "curves.png")
+        result = json.dumps({"rows": [row | changes]})
+        (tmp_path / str(number) / "result.json").write_text(result, encoding="utf-8")
+    copy_pictures([tmp_path, *(tmp_path / str(number) for number in range(len(others)))], tmp_path / "images")
     copies = {path.name: path for path in (tmp_path / "images").iterdir()}
-    assert set(copies) == {"a_curves.png", "a_confusion.png"}
-    assert copies["a_curves.png"].stat().st_size <= LARGEST
-    with Image.open(copies["a_confusion.png"]) as image:
-        assert image.size == (30, 20)
+    assert set(copies) == {"softmax_mnist_curves.png", "softmax_mnist_confusion.png"}
+    assert copies["softmax_mnist_curves.png"].stat().st_size <= LARGEST
+    sizes = {name: Image.open(path).size for name, path in copies.items()}
+    assert sizes["softmax_mnist_confusion.png"] == (30, 20) and sizes["softmax_mnist_curves.png"] != (1, 1)
 
 
 def test_committed_pictures_are_small():

@@ -1,6 +1,7 @@
 """Writing SavedModels for serving: a version is checked and then renamed, so that it is never partial."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -120,6 +121,12 @@ def _write_extras(
     if parent := about["parent"]:
         plain.update(licence=parent["licence"] or plain["licence"])
     contents = {"recipe.json": recipe.to_dict(), "card.json": plain}
+    if model is not None and model.count_params() != card.parameters:  # other sizes than the card's
+        trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+        plain.update(parameters=model.count_params(), trainable=trained, macs=None)
+        if recipe.model_args:
+            stated = ", ".join(f"{name}={value!r}" for name, value in recipe.model_args.items())
+            plain.update(summary=f"{card.summary}; here with {stated}" if card.summary else f"with {stated}")
     if model is not None:  # the key of each Keras weight in the SavedModel's own checkpoint: weights are stored once
         keys = {v.path: f"weights/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i, v in enumerate(model.weights)}
         contents["weights.json"] = keys

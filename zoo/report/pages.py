@@ -48,12 +48,14 @@ def gallery(rows: Sequence[Mapping[str, str]], docs: Path) -> str:
     text = ["# Models", "", GENERATED, ""]
     text += [
         "One line per model, the oldest kind first. The score is that of the model's best recipe that was trained to",
-        "its last step; a dash means that there is none yet. The page of a model has its layers, its recipes, all its",
-        "results and the commands to use it.",
+        "its last step; a dash means that there is none yet. The recipe's header names the source of the published",
+        "score, which is not always the paper of the model; for a `_fast` or `_long` recipe it is the score of the",
+        "paper's own recipe. The page of a model has its layers, its recipes, all its results and the commands to use",
+        "it.",
     ]
     for title, families in HISTORY:
         text += ["", f"## {title}", ""]
-        text += ["| model | year | paper | data | metric | paper's score | ours |", "|---|---|---|---|---|---:|---:|"]
+        text += ["| model | year | paper | recipe | metric | published | ours |", "|---|---|---|---|---|---:|---:|"]
         for card in (describe(name) for family in families for name in _by_year(family)):
             score = best_row(rows, card.name, card.recipes) or ("–",) * 4
             cells = [f"[{card.name}](models/{card.name}.md)", str(card.year or ""), _cited(card), *score]
@@ -61,7 +63,8 @@ def gallery(rows: Sequence[Mapping[str, str]], docs: Path) -> str:
         for recipe in (recipe for family in families for name in _by_year(family) for recipe in describe(name).recipes):
             picture = docs / "models" / "images" / f"{recipe}_curves.png"
             if picture.exists():
-                text += ["", f'<img src="models/images/{picture.name}" alt="Learning curves of {recipe}" width="360">']
+                image = f'<img src="models/images/{picture.name}" alt="Learning curves of {recipe}" width="360">'
+                text += ["", f"`{recipe}`:", "", image]
     return "\n".join(text) + "\n"
 
 
@@ -116,9 +119,10 @@ def _results(card: Card, rows: Sequence[Mapping[str, str]]) -> list[str]:
     complete, short = [row for row in own if is_complete(row)], [row for row in own if not is_complete(row)]
     if complete:
         text = [
-            "Runs to the last step of the recipe, mean ± standard deviation over seeds:",
+            "Runs to the last step of the recipe, mean ± standard deviation over runs:",
             "",
             *model_table(complete),
+            *_arguments(complete),
         ]
     elif card.recipes:
         text = ["No run has reached the last step of a recipe yet."]
@@ -132,6 +136,17 @@ def _results(card: Card, rows: Sequence[Mapping[str, str]]) -> list[str]:
             *model_table(short),
         ]
     return text
+
+
+def _arguments(rows: Sequence[Mapping[str, str]]) -> Iterable[str]:
+    """A line for each recipe that gives its model arguments."""
+    calls: dict[str, list[str]] = {}
+    for row in rows:
+        if "(" in row["model"] and row["model"] not in calls.setdefault(row["recipe"], []):
+            calls[row["recipe"]].append(row["model"])
+    for recipe, models in calls.items():
+        if len(models) == 1:  # of several, the table shows the arguments
+            yield from ["", f"`{recipe}` trains `{models[0]}`, so that its sizes are not those above."]
 
 
 def _pictures(card: Card, docs: Path) -> Iterable[list[str]]:
@@ -210,7 +225,8 @@ def _layers(name: str) -> list[str]:
     table += [f"| {' | '.join(cells)} |" for cells in (*map(layer_cells, rows), total)]
     text = [
         "The output shape has no batch axis. The receptive field is the part of the input image that one position of",
-        "the output depends on, in pixels. MACs are multiply-accumulates.",
+        "the output depends on, in pixels. MACs are multiply-accumulates; their sum includes what is computed once per",
+        "sequence.",
         "",
     ]
     if len(rows) <= LONG_TABLE:

@@ -102,12 +102,12 @@ def summary_table(rows: Sequence[Mapping[str, str]]) -> str:
             str(len(group)),
         ]
         lines[key] = (notes, f"| {' | '.join([*cells, _minutes(group)])} |")
-    head = ["| recipe | model | data | metric | paper | ours | runs | minutes |"]
+    head = ["| recipe | model | data | metric | published | ours | runs | minutes |"]
     return "\n".join([*head, "|---|---|---|---|---:|---:|---:|---:|", *(line for _, line in lines.values())])
 
 
 def best_row(rows: Sequence[Mapping[str, str]], model: str, recipes: Sequence[str]) -> tuple[str, str, str, str] | None:
-    """Data, metric, published score and ours of the model's best complete setting, or None.
+    """Recipe, metric, published score and ours of the model's best complete setting, or None.
 
     Settings are compared on the data and the metric of the first of `recipes` that has a complete run; a setting with a
     published score comes before one without.
@@ -125,7 +125,7 @@ def best_row(rows: Sequence[Mapping[str, str]], model: str, recipes: Sequence[st
     groups = [group for _, *same, group in found if same == [dataset, metric]]
     lower = metric.endswith(LOWER_IS_BETTER)
     best = max(groups, key=lambda group: mean(float(row["value"]) for row in group) * (-1 if lower else 1))
-    return dataset, metric.replace("_", " "), *_scores(metric, best)
+    return f"`{best[0]['recipe']}`", metric.replace("_", " "), *_scores(metric, best)
 
 
 def model_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
@@ -138,7 +138,7 @@ def model_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
     for recipe, model, *_ in settings:
         models.setdefault(recipe, set()).add(model)
     lines = [
-        "| recipe | data | metric | paper | ours | runs | steps | minutes |",
+        "| recipe | data | metric | published | ours | runs | steps | minutes |",
         "|---|---|---|---:|---:|---:|---:|---:|",
     ]
     for (recipe, model, dataset, precision, strategy, steps, planned), metrics in settings.items():
@@ -195,7 +195,7 @@ def comparison_table(rows: Sequence[Mapping[str, str]], ways: Mapping[str, str])
 
 
 def _scores(metric: str, group: Sequence[Mapping[str, str]]) -> tuple[str, str]:
-    """The published value and the mean ± standard deviation over seeds."""
+    """The published value and the mean ± standard deviation over runs."""
     values = [float(row["value"]) for row in group]
     paper = format_metric(metric, float(group[0]["paper"]) if group[0]["paper"] else None)
     spread = f" ± {format_metric(metric, stdev(values), digits=2)}" if len(values) > 1 else ""
@@ -221,7 +221,7 @@ def _notes(precision: str, strategy: str) -> list[str]:
 def results_table(rows: Sequence[Mapping[str, str]]) -> str:
     """A line in Markdown for each setting and metric, the mean over seeds."""
     text = [
-        "| recipe | model | data | metric | paper | ours | runs | steps | minutes each | hardware |",
+        "| recipe | model | data | metric | published | ours | runs | steps | minutes each | hardware |",
         "|---|---|---|---|---:|---:|---:|---:|---:|---|",
     ]
     settings = _settings(rows, "trained_on")
