@@ -116,16 +116,20 @@ def compare(name: str, export: str, write: Callable[[Path, int], tuple[str, str 
             folder = Path(f"{way}-{name}-{seed}")
             result = zoo.run(recipe, run_dir=folder, check_export=False)
             score(folder, folder, f"{way}/{name}", name, load_predictor(result.export).evaluate(test))
-        if own.task == "tagging":  # the export knows the tags, so that it answers without any fine-tuning
+        # The export knows the tags, so that it answers without any fine-tuning; the test file is that of every seed.
+        if own.task == "tagging" and seed == SEEDS[0]:
             scores = load_predictor(find_export(export)).evaluate(dataset)
-            score(Path(f"finetuned-{name}-{seed}"), Path(f"untrained-{name}-{seed}"), f"as_it_is/{name}", name, scores)
+            tuned_run, untrained = Path(f"finetuned-{name}-{seed}"), {"steps": 0, "planned_steps": 0, "seconds": 0.0}
+            score(tuned_run, Path(f"untrained-{name}"), f"as_it_is/{name}", name, scores, **untrained)
 
 
-def score(run: Path, folder: Path, recipe: str, data: str, scores: dict) -> None:
-    """Leaves the score of the test data in `folder`, as the only row of a result that is otherwise that of `run`."""
+def score(run: Path, folder: Path, recipe: str, data: str, scores: dict, **changes: float) -> None:
+    """Leaves the score of the test data in `folder`, as the only row of a result that is otherwise that of `run` but
+    for `changes`."""
     result = read_json(run / "result.json")
     metric = next(key for key in scores if key.startswith("test_") and not key.endswith(("loss", "examples")))
     row = {**result["rows"][0], "recipe": recipe, "dataset": data, "metric": metric, "value": scores[metric]}
+    row |= changes
     folder.mkdir(exist_ok=True)
     write_json(folder / "result.json", {**result, "rows": [row]})
 
