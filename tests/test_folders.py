@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -334,14 +335,24 @@ def test_the_documentation_names_what_is_read():
     assert f"more than {file_hashes.MAX_FILES:,} files" in text
 
 
-def test_without_copies_the_cut_is_the_seeds(tmp_path):
-    classes(tmp_path, 20)
-    data = load(tmp_path, seed=3)
-    for number, name in enumerate(("cat", "dog")):
-        order = np.random.default_rng([3, number]).permutation(20)
-        held = [np.asarray(Image.open(tmp_path / name / f"{i:03}.png").resize((12, 12))) for i in sorted(order[2:4])]
-        for ours, theirs in zip(data.test.pictures[2 * number :], held, strict=False):
-            assert abs(ours.mean() - theirs.mean()) < 1
+def test_the_cut_depends_on_the_images_alone(tmp_path):
+    """An image stays in its split whatever the seed, the name of the folder and the images that are added."""
+
+    def split_of(root, **options):
+        data = load(root, **options)
+        return {picture.tobytes(): split for split, part in data.present.items() for picture in part.pictures}
+
+    classes(tmp_path / "a", 100)
+    before = split_of(tmp_path / "a", seed=3)
+    counts = Counter(before.values())
+    assert 10 <= counts["test"] <= 30 and 10 <= counts["validation"] <= 30 and sum(counts.values()) == 200
+    (tmp_path / "a").rename(tmp_path / "b")
+    classes(tmp_path / "b", 50, first=500)
+    after = split_of(tmp_path / "b", seed=4)
+    assert len(after) == 300 and {picture: after[picture] for picture in before} == before
+    classes(tmp_path / "small", 30)
+    assert sizes(load(tmp_path / "small")) == {"train": 48, "validation": 6, "test": 6}
+    assert split_of(tmp_path / "small", seed=1) == split_of(tmp_path / "small", seed=2)
 
 
 def test_warnings_name_copies_across_splits_and_rare_classes(tmp_path):

@@ -60,7 +60,7 @@ def ensemble(
         recipe,
         _card(cards),
         {"images": example_images(first)},
-        scores_of(serving, first, log),
+        scores_of(serving, folders, log),
         {},
         labels=cards[0]["labels"],
         members=[read.origin(folder) for folder in folders],

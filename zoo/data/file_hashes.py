@@ -18,23 +18,33 @@ def hash_files(paths: Sequence[Path]) -> dict[Path, bytes]:
 
     Of large sets only the first and last bytes of each file are hashed, of sets with very many files only a sample.
     """
-    sizes = {path: _size(path) for path in paths}
-    whole = sum(sizes.values()) <= WHOLE_BYTES
     chosen = paths[:: -(-len(paths) // MAX_FILES)] if paths else []
+    return _digests(chosen, whole=sum(map(_size, paths)) <= WHOLE_BYTES)
 
+
+def cutting_keys(paths: Sequence[Path]) -> dict[Path, str]:
+    """What decides in which split each file is: its size and its first and last bytes, however large the set is; its
+    name in sets of very many files."""
+    if len(paths) > MAX_FILES:
+        return {path: path.name for path in paths}
+    return {path: digest.hex() for path, digest in _digests(paths, whole=False).items()}
+
+
+def _digests(paths: Sequence[Path], *, whole: bool) -> dict[Path, bytes]:
     def digest(path: Path) -> bytes:
+        size = _size(path)
         try:
             with open(path, "rb") as file:
-                content = file.read() if whole or sizes[path] <= 2 * ENDS else file.read(ENDS)
-                if len(content) < sizes[path]:
+                content = file.read() if whole or size <= 2 * ENDS else file.read(ENDS)
+                if len(content) < size:
                     file.seek(-ENDS, os.SEEK_END)
                     content += file.read()
         except OSError:  # the code that reads the file reports it
             content = b""
-        return hashlib.sha256(sizes[path].to_bytes(8, "little") + content).digest()
+        return hashlib.sha256(size.to_bytes(8, "little") + content).digest()
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(chosen, pool.map(digest, chosen), strict=True))
+        return dict(zip(paths, pool.map(digest, paths), strict=True))
 
 
 def _size(path: Path) -> int:

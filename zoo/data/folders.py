@@ -2,18 +2,22 @@
 
 import re
 import unicodedata
+from bisect import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 
 from zoo.data.decoding import SUFFIXES
 from zoo.data.paths import Files, absent, describe_suffixes, display_path, files_below, readable_name, subfolders
-from zoo.data.splits import display_name
+from zoo.data.splits import display_name, share_of
 from zoo.errors import UsageError, ZooError
 
 SPLITS = ("train", "validation", "test")
+SHARE = 0.1  # of the images, for validation and for test
+MANY = 50
 SPLIT_NAME = re.compile(
     r"(?:(?P<train>train|training|trn)|(?P<validation>val|valid|validation|dev|development)|(?P<test>test|testing|tst))"
     r"(?:[ _-]?(?:set|split|data|dataset|images|imgs))?(?:[ _-]?(?:19|20)\d\d)?",
@@ -219,24 +223,34 @@ def _few(names: Iterable[str]) -> str:
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
 
 
-def cut_classes(classes: Classes, hashes: Mapping[Path, bytes], seed: int) -> tuple[dict[str, Classes], list[str]]:
-    """Ten per cent of each class to test, ten to validation, at least one image each if two remain for train.
+def cut_classes(
+    classes: Classes, hashes: Mapping[Path, bytes], keys: Mapping[Path, str]
+) -> tuple[dict[str, Classes], list[str]]:
+    """About ten per cent of each class to test and ten to validation, at least one image each if two remain for train.
 
-    Drawn by the seed among different files: identical ones are in one split. Also gives warnings.
+    The hashes of the images' keys decide and not the seed, so that runs with other seeds, ensembles of them, and
+    trainings from their exports have one test split. In a class of `MANY` images or more each is drawn by itself, so
+    that it stays in its split when others are added; in a smaller one the numbers are exact. Identical images are in
+    one split. Also gives warnings.
     """
     splits: dict[str, Classes] = {split: {} for split in SPLITS}
     warnings = []
-    for number, (name, paths) in enumerate(sorted(classes.items())):
-        groups = list(_identical(paths, hashes))
+    for name, paths in sorted(classes.items()):
+        groups, key_of = list(_identical(paths, hashes)), keys.get
         if len(groups) <= 3 < len(paths):
             warnings.append(
                 f"the {len(paths):,} images of {display_name(name)} are copies of {len(groups)}, too few to be cut: "
                 "there are copies in several splits"
             )
-            groups = [[path] for path in paths]
-        order = np.random.default_rng([seed, number]).permutation(len(groups))
-        held = max(len(groups) // 10, 1 if len(groups) > 3 else 0)
-        for split, part in zip(SPLITS, (order[2 * held :], order[:held], order[held : 2 * held]), strict=True):
+            groups, key_of = [[path] for path in paths], attrgetter("name")
+        groups = sorted(groups, key=lambda group: share_of(key_of(group[0])))
+        shares = [share_of(key_of(group[0])) for group in groups]
+        held = max(int(SHARE * len(groups)), 1 if len(groups) > 3 else 0)
+        ends = [held, 2 * held]
+        if len(groups) >= MANY:
+            first = max(bisect(shares, SHARE), 1)
+            ends = [first, max(bisect(shares, 2 * SHARE), first + 1)]
+        for split, part in zip(("test", "validation", "train"), np.split(np.arange(len(groups)), ends), strict=True):
             if len(part):
                 splits[split][name] = sorted(path for i in part for path in groups[i])
     return splits, warnings

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.data import arrays
-from zoo.data.file_hashes import fingerprint_of_files, hash_files
+from zoo.data.file_hashes import cutting_keys, fingerprint_of_files, hash_files
 from zoo.data.folders import SPLITS, Classes, copy_warnings, cut_classes, read_layout
 from zoo.data.image_split import ImageSplit
 from zoo.data.paths import display_path, own_path
@@ -51,9 +51,9 @@ def load_images(
     """Loads a data set with the views of training and of testing (also used for validation; by default the same).
 
     `dataset` is a TFDS name (`"mnist"`), an embedded set (`"digits"`, which needs no network) or `"folder:PATH"`: a
-    folder with a subfolder of images for each class, or with train, val and test above those (see
-    `zoo.data.folders`). A folder without splits is cut by the seed, 80, 10 and 10 % of each class; with `evaluation`
-    all of it is the test split. Data whose decoded size is above `cache_limit`, or whose view is random, is read and
+    folder with a subfolder of images for each class, or with train, val and test above those (see `zoo.data.folders`).
+    A folder without splits is cut by the images' contents, about 80, 10 and 10 % of each class; with `evaluation` all
+    of it is the test split. Data whose decoded size is above `cache_limit`, or whose view is random, is read and
     decoded each time; with `scored_only` also the training split of a TFDS set, of which nothing is read then. Where
     there is no validation split, `validation_examples` are cut from train: `"random"` by the seed (the last ones where
     a set is streamed, which TFDS has shuffled) or from the `"end"` of the authors' own order, which TFDS sets alone
@@ -74,7 +74,6 @@ def load_images(
         data = _folder(
             own_path(dataset, "a folder with a subfolder of images for each class"),
             views,
-            seed=seed,
             skip_bad_images=skip_bad_images,
             evaluation=evaluation,
             cache_limit=cache_limit,
@@ -160,7 +159,7 @@ def _stored(split: ImageSplit) -> ImageSplit:
 
 
 def _folder(
-    root: Path, views: dict[str, View], *, seed: int, skip_bad_images: bool, evaluation: bool, cache_limit: int
+    root: Path, views: dict[str, View], *, skip_bad_images: bool, evaluation: bool, cache_limit: int
 ) -> Splits[ImageSplit]:
     name = f"folder:{display_path(root)}"
     layout = read_layout(root, evaluation=evaluation)
@@ -171,11 +170,9 @@ def _folder(
         if evaluation:
             files, how = {"test": files["all"]}, "all of it for evaluation"
         else:
-            files, more = cut_classes(files["all"], hashes, seed)
-            how, warnings = (
-                f"cut by seed {seed}: 80 % train, 10 % validation and 10 % test of each class",
-                warnings + more,
-            )
+            files, more = cut_classes(files["all"], hashes, cutting_keys(everything))
+            how = "cut by a hash of each image: about 80 % train, 10 % validation and 10 % test of each class"
+            warnings += more
         notes.append(how)
         different = len(set(hashes.values()))
         if different < len(hashes):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from zoo.data.splits import display_name
+from zoo.data.splits import display_name, few
 from zoo.errors import UsageError, ZooError
 from zoo.exports import read
 from zoo.paths import literal_path
@@ -60,10 +60,18 @@ class _EnsemblePredictor(ImagePredictor):
         return self._endpoints
 
 
-def scores_of(serving: ServingEnsemble, first: Path, log: Callable[[str], None]) -> dict[str, float]:
-    """Metrics on the data set of the first member; empty, with a warning, where it cannot be read."""
+def scores_of(serving: ServingEnsemble, folders: Sequence[Path], log: Callable[[str], None]) -> dict[str, float]:
+    """Metrics on the data set of the first member; empty, with a warning, where it cannot be read. Warns of members
+    that were trained on other data."""
+    data = [read.read_card(folder).get("data", {}).get("sha256") for folder in folders]
+    others = [str(folder) for folder, own in zip(folders, data, strict=True) if own != data[0]]
+    if others:
+        log(
+            f"warning: {few(others)} {'was' if len(others) == 1 else 'were'} trained on other data than {folders[0]}; "
+            "if test images of that one are among them, the score is too good"
+        )
     try:
-        results = _EnsemblePredictor(first, serving).evaluate(log=log)
+        results = _EnsemblePredictor(folders[0], serving).evaluate(log=log)
     except ZooError as error:
         log(f"warning: the ensemble is not scored ({error})")
         return {}
