@@ -65,6 +65,14 @@ def test_labels_may_be_names_and_colours_are_converted():
     assert named.classes == ("a", "b", "c") and named.test is None
 
 
+def test_names_are_compared_in_nfc_and_copies_are_warned_of(data):
+    images, _ = data["train"]
+    given = {"train": (images[:4], ["é", "e\u0301", "f", "f"]), "test": (images[3:6], ["f", "é", "f"])}
+    splits = array_splits(given, VIEWS)
+    assert splits.classes == ("f", "é") and splits.train.labels.tolist() == [1, 1, 0, 0]
+    assert splits.warnings == ("1 of 3 test images are in the training split, too",)
+
+
 def test_fine_tuning_takes_arrays(small_recipe, data, tmp_path):
     export = run(small_recipe(), run_dir=tmp_path / "parent").export
     images, labels = data["train"]
@@ -90,9 +98,12 @@ IMAGES = np.zeros((4, 8, 8, 1), np.uint8)
         ({"train": (IMAGES[:0], [])}, "at least 1"),
         ({"train": (IMAGES, [0, 1, -1, 0])}, "class ids from 0 on"),
         ({"train": (IMAGES, [0.5] * 4)}, "class ids from 0 on"),
-        ({"train": (IMAGES, [0, 1, 2, 3]), "classes": "ab"}, "2 classes, and a label is 3"),
-        ({"train": (IMAGES, ["a", "b", "c", "a"]), "classes": "ab"}, "label 'c' is not among"),
+        ({"train": (IMAGES, [0, 1, 2, 3]), "classes": ["a", "b"]}, "2 classes, and a label is 3"),
+        ({"train": (IMAGES, ["a", "b", "c", "a"]), "classes": ["a", "b"]}, "label 'c' is not among"),
         ({"train": (IMAGES, ["a"] * 4), "test": (IMAGES, [0] * 4)}, "names and those of another class ids"),
+        ({"train": (IMAGES, [0, 1, 0, 1]), "classes": {0: "a", 1: "b"}}, "classes'. is a dict; give a list"),
+        ({"train": (IMAGES, [0, 1, 0, 1]), "classes": "ab"}, "classes'. is a str; give a list"),
+        ({"train": (IMAGES, [0] * 4)}, "one class, '0'; there must be two"),
         ({"train": tf.data.Dataset.from_tensors((IMAGES[0], 1)).repeat()}, "must be a finite"),
     ],
 )

@@ -19,6 +19,7 @@ import tensorflow as tf
 import zoo
 from conftest import PREPARED, run
 from zoo.recipe import load_recipe
+from zoo.training import run_folder
 from zoo.training.optimizers import divide_epoch
 
 
@@ -218,6 +219,27 @@ def test_another_recipes_folder_is_not_touched(small_recipe, tmp_path):
     with pytest.raises(zoo.UsageError, match="another run .learning_rate is 0.1 there, 0.2 here.*--restart"):
         run(small_recipe(limit_steps=2, learning_rate=0.2), run_dir=folder)
     assert run(small_recipe(limit_steps=3), run_dir=folder, restart=True).metrics
+
+
+def test_a_mistake_with_restart_loses_nothing(small_recipe, tmp_path):
+    recipe = small_recipe(limit_steps=2)
+    kept = weights(run(recipe, run_dir=tmp_path / "run"))
+    for mistake in ({"dataset": f"folder:{tmp_path / 'absent'}"}, {"model": "lenet5"}):
+        with pytest.raises(zoo.ZooError):
+            run(replace(recipe, **mistake), run_dir=tmp_path / "run", restart=True)
+    again = run(recipe, run_dir=tmp_path / "run")
+    assert again.model is None and again.export.exists()
+    other = weights(run(replace(recipe, seed=1), run_dir=tmp_path / "run", restart=True))
+    assert not np.array_equal(kept[0], other[0]) and len(rows(tmp_path / "run")) == 1
+
+
+def test_two_processes_do_not_train_in_one_folder(small_recipe, tmp_path):
+    recipe = small_recipe(limit_steps=2)
+    with run_folder.reserved(run(recipe, run_dir=tmp_path / "run").folder):
+        for restart in (False, True):
+            with pytest.raises(zoo.ZooError, match="Another process trains in .*run. Wait for it"):
+                run(recipe, run_dir=tmp_path / "run", restart=restart)
+    assert run(recipe, run_dir=tmp_path / "run", restart=True).metrics
 
 
 def test_a_run_of_a_version_with_fewer_fields_goes_on(small_recipe, tmp_path):

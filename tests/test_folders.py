@@ -355,6 +355,36 @@ def test_the_cut_depends_on_the_images_alone(tmp_path):
     assert split_of(tmp_path / "small", seed=1) == split_of(tmp_path / "small", seed=2)
 
 
+def test_the_folders_of_runs_are_no_classes(tmp_path):
+    classes(tmp_path, 20)
+    before = load(tmp_path)
+    fill(tmp_path / "runs" / "lenet5" / "seed0", 0, 2)
+    for name in ("recipe.json", "environment.json"):
+        (tmp_path / "runs" / "lenet5" / "seed0" / name).write_text("{}")
+    after = load(tmp_path)
+    assert after.classes == before.classes and after.fingerprint == before.fingerprint
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    classes(tmp_path, 4)
+    scandir = os.scandir
+
+    def denied(path):
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(ZooError, match="dog cannot be read: Permission denied"):
+        load(tmp_path)
+
+
+def test_the_home_folder_may_be_a_tilde(tmp_path, monkeypatch):
+    classes(tmp_path / "pictures")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert sizes(load("~/pictures")) == sizes(load(tmp_path / "pictures"))
+
+
 def test_warnings_name_copies_across_splits_and_rare_classes(tmp_path):
     classes(tmp_path / "train", 30)
     classes(tmp_path / "test", 4, first=90)

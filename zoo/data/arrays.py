@@ -1,5 +1,7 @@
 """Images that are given in Python: NumPy arrays, or `tf.data.Dataset`s that are read into memory."""
 
+import hashlib
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +37,8 @@ def array_splits(data: Mapping[str, Any], views: Mapping[str, View]) -> Splits[I
         raise UsageError("data has no 'train'; give a pair of images and labels, or a tf.data.Dataset of pairs.")
     pairs = {split: _pair(split, data[split]) for split in SPLITS if data.get(split) is not None}
     classes = _classes(data.get("classes"), {split: labels for split, (_, labels) in pairs.items()})
+    if len(classes) < 2:
+        raise UsageError(f"data has one class, {display_name(classes[0])!r}; there must be two or more.")
     ids = {name: i for i, name in enumerate(classes)}
     splits: dict[str, ImageSplit | None] = dict.fromkeys(SPLITS)
     parts: list[str | bytes] = list(classes)
@@ -44,8 +48,21 @@ def array_splits(data: Mapping[str, Any], views: Mapping[str, View]) -> Splits[I
         labels = labels.astype(np.int64)
         parts += [split, str(images.shape), images.tobytes(), labels.tobytes()]
         splits[split] = ImageSplit(_with_channels(images, views[split].shape[2]), labels, views[split])
+    warnings = _copy_warnings({split: images for split, (images, _) in pairs.items()})
     fingerprint = fingerprint_of(parts, examples=sum(len(labels) for _, labels in pairs.values()))
-    return Splits(NAME, **splits, classes=classes, fingerprint=fingerprint)
+    return Splits(NAME, **splits, classes=classes, warnings=warnings, fingerprint=fingerprint)
+
+
+def _copy_warnings(images: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """Images of validation and test that are in the training split, too."""
+    hashes = {split: [hashlib.sha256(image.tobytes()).digest() for image in part] for split, part in images.items()}
+    known = set(hashes["train"])
+    copies = {split: sum(digest in known for digest in part) for split, part in hashes.items()}
+    return tuple(
+        f"{count:,} of {len(images[split]):,} {split} images are in the training split, too"
+        for split, count in copies.items()
+        if count and split != "train"
+    )
 
 
 def _pair(split: str, given: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -64,8 +81,9 @@ def _pair(split: str, given: Any) -> tuple[np.ndarray, np.ndarray]:
             f"data[{split!r}]: images have shape {images.shape} and labels {labels.shape}; they must be "
             "(N, height, width, 1 or 3) and (N,), with N of at least 1."
         )
-    if labels.dtype.kind in "SO":
-        labels = np.array([label.decode() if isinstance(label, bytes) else str(label) for label in labels])
+    if labels.dtype.kind in "SOU":
+        texts = (label.decode() if isinstance(label, bytes) else str(label) for label in labels)
+        labels = np.array([unicodedata.normalize("NFC", text) for text in texts])
     if labels.dtype.kind not in "iuU" or (labels.dtype.kind != "U" and labels.min() < 0):
         raise UsageError(f"data[{split!r}]: labels must be class ids from 0 on, or names.")
     return images, labels
@@ -92,15 +110,18 @@ def _read(split: str, dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]
 def _classes(names: Any, labels: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     if len({"names" if part.dtype.kind == "U" else "ids" for part in labels.values()}) > 1:
         raise UsageError("data: the labels of one split are names and those of another class ids.")
+    if isinstance(names, str | Mapping):
+        raise UsageError(f"data['classes'] is a {type(names).__name__}; give a list of names in the order of the ids.")
+    names = None if names is None else [unicodedata.normalize("NFC", str(name)) for name in names]
     named = next(iter(labels.values())).dtype.kind == "U"
     if named:
         seen = sorted({str(label) for part in labels.values() for label in part})
-        names = seen if names is None else [str(name) for name in names]
+        names = seen if names is None else names
         if unknown := [label for label in seen if label not in names]:
             raise UsageError(f"data: the label {display_name(unknown[0])!r} is not among its classes.")
         return tuple(names)
     count = 1 + max(int(part.max()) for part in labels.values())
-    names = [str(i) for i in range(count)] if names is None else [str(name) for name in names]
+    names = [str(i) for i in range(count)] if names is None else names
     if count > len(names):
         raise UsageError(f"data: there are {len(names)} classes, and a label is {count - 1}.")
     return tuple(names)

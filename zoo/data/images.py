@@ -29,7 +29,8 @@ from zoo.data.views import View
 from zoo.errors import UsageError, ZooError, inner_error
 
 CACHE_LIMIT = 10**9  # bytes; larger data is decoded each time it is read
-ADVICE = "Repair or remove such files, or leave them out with --skip-bad-images."
+REPAIR = "Repair or remove such files"
+ADVICE = f"{REPAIR}, or leave them out with --skip-bad-images."
 LARGE = 500  # pixels; what the side of an image is taken to be where views keep its size
 
 
@@ -89,7 +90,7 @@ def load_images(
     )
 
 
-def find_fault(data: Splits[ImageSplit], error: tf.errors.OpError) -> ZooError | None:
+def find_fault(data: Splits[ImageSplit], error: tf.errors.OpError, *, advice: str = ADVICE) -> ZooError | None:
     """What made TensorFlow fail with `error` while it read streamed images: the file that cannot be decoded.
 
     TensorFlow does not say which one it is, so that all are decoded until one fails. None where it is no file.
@@ -98,7 +99,7 @@ def find_fault(data: Splits[ImageSplit], error: tf.errors.OpError) -> ZooError |
     if found is None and isinstance(error, tf.errors.InvalidArgumentError):
         faults = (part.first_fault(f"{data.name} {split}") for split, part in data.present.items())
         found = next(filter(None, faults), None)
-    return ZooError(f"{found}. {ADVICE}") if found else None
+    return ZooError(f"{found}. {advice}") if found else None
 
 
 def _cut_validation(data: Splits[ImageSplit], view: View, seed: int, examples: int, cut_from: str) -> Splits:
@@ -200,7 +201,7 @@ def _folder(
                 raise ZooError(f"{name}: none of the {len(part)} files of the {split} split can be decoded: {bad[0]}.")
     if faults and not skip_bad_images:
         more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise ZooError(f"{faults[0]}{more}. {ADVICE}")
+        raise ZooError(f"{faults[0]}{more}. {f'{REPAIR}.' if evaluation else ADVICE}")
     if faults:
         more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
         warnings.append(f"left out: {faults[0]}{more}")

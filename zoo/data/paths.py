@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zoo.errors import UsageError
+from zoo.errors import UsageError, ZooError, reason
 
 # Files and folders that operating systems, archives and network storage add, in lower case.
 SYSTEM_FOLDERS = {"__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "system volume information"}
 SYSTEM_FOLDERS |= {"lost+found", "recycler"}
 SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+RUN_FILES = {"recipe.json", "environment.json"}  # in the folder of a run, whose pictures and texts are no data
 
 
 def own_path(dataset: str, what: str) -> Path:
@@ -24,7 +25,7 @@ def own_path(dataset: str, what: str) -> Path:
     if not path or (path in ("PATH", "FILE") and not os.path.exists(path)):
         word = "FILE" if kind == "tsv" else "PATH"
         raise UsageError(f"There is no data yet: give it with --dataset {kind}:{word}, where {word} is {what}.")
-    return Path(path)
+    return Path(path) if os.path.exists(path) else Path(path).expanduser()
 
 
 def absent(path: Path, what: str = "file or folder") -> str:
@@ -93,23 +94,29 @@ def files_below(folder: Path, suffixes: frozenset[str], *, recursive: bool = Tru
 
 def _walk(folder: Path, above: tuple[str, ...], files: Files, recursive: bool) -> Iterator[Path]:
     """The files of a folder and those below it; `above` has the real paths of the folder and those that lead to it."""
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if is_hidden(entry.name):
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise ZooError(f"{display_path(folder)} cannot be read: {reason(error)}.") from error
+    if len(above) > 1 and RUN_FILES <= {entry.name for entry in found}:
+        return
+    for entry in found:
+        if is_hidden(entry.name):
+            continue
+        path = folder / entry.name
+        if entry.is_dir():
+            if not recursive:
                 continue
-            path = folder / entry.name
-            if entry.is_dir():
-                if not recursive:
-                    continue
-                real = os.path.realpath(path) if entry.is_symlink() else os.path.join(above[-1], entry.name)
-                if any(parent == real or parent.startswith(real.rstrip(os.sep) + os.sep) for parent in above):
-                    files.unfollowed.append(path)
-                else:
-                    yield from _walk(path, (*above, real), files, recursive)
-            elif entry.is_file():
-                yield path
-            elif entry.is_symlink():
+            real = os.path.realpath(path) if entry.is_symlink() else os.path.join(above[-1], entry.name)
+            if any(parent == real or parent.startswith(real.rstrip(os.sep) + os.sep) for parent in above):
                 files.unfollowed.append(path)
+            else:
+                yield from _walk(path, (*above, real), files, recursive)
+        elif entry.is_file():
+            yield path
+        elif entry.is_symlink():
+            files.unfollowed.append(path)
 
 
 def subfolders(folder: Path) -> list[Path]:

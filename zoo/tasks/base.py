@@ -3,6 +3,7 @@
 import abc
 import argparse
 import functools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -303,11 +304,13 @@ class Predictor(abc.ABC):
                 f"warning: {data.name} changed since {self.export} was trained on it ({changed}), so that its card's "
                 "metrics are of other data, and training examples may be in the test split"
             )
-        same = dataset == self.plain_recipe["dataset"] or known.get("sha256") == data.fingerprint.get("sha256")
-        if dataset is not None and own and same:
+        same = _same_path(dataset, self.plain_recipe["dataset"]) or (
+            known.get("sha256") == data.fingerprint.get("sha256")
+        )
+        if dataset is not None and own and same and data.train is None:
             log(
-                f"warning: {data.name} is the data of the training, and all of it is scored; without --dataset only "
-                "its test split is"
+                f"warning: {data.name} is the data of the training, or was, and all of it is scored; without --dataset "
+                "only its test split is"
             )
         return results
 
@@ -317,6 +320,12 @@ class Predictor(abc.ABC):
             f"{self.export} is an export for {self.card['task']}; its strings, tables and loops have no operations in "
             "ONNX and LiteRT. Use the SavedModel."
         )
+
+
+def _same_path(one: str | None, other: str) -> bool:
+    """Whether two data sets, such as "folder:PATH", are the same files."""
+    (kind, _, path), (other_kind, _, other_path) = (dataset.partition(":") for dataset in (one or "", other))
+    return kind == other_kind and os.path.realpath(path) == os.path.realpath(other_path)
 
 
 def _plain(value: Any) -> Any:

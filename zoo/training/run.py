@@ -164,8 +164,8 @@ class Run:
         """Runs the recipe, or reports a finished run."""
         made = run_folder.missing(self.folder)
         try:
-            with self.naming_faults():
-                return self._go()
+            with self.naming_faults(), contextlib.ExitStack() as held:
+                return self._go(held)
         except ZooError:
             if self.placement.chief:
                 run_folder.remove(made)
@@ -189,21 +189,23 @@ class Run:
                 raise fault from error
             raise
 
-    def _go(self) -> Result:
+    def _go(self, held: contextlib.ExitStack) -> Result:
         recipe, placement = self.recipe, self.placement
         self._check_batch_size()
-        if placement.chief:
-            if self.restart:
-                run_folder.empty(self.folder)
-            run_folder.claim(self.folder, recipe, {"strategy": placement.why, "precision": self.precision})
-        placement.wait_for_all()
-        if placement.broadcast_flag((self.folder / "result.json").exists()):
-            return self._finished()
+        restart = self.restart and placement.broadcast_flag(self.folder.exists())
+        if not restart:
+            self._claim(held)
+            if placement.broadcast_flag((self.folder / "result.json").exists()):
+                return self._finished()
         keras.utils.set_random_seed(recipe.seed)
         if recipe.deterministic:
             tf.config.experimental.enable_op_determinism()
         with placement.strategy.scope():
             model = self.prepare()
+        if restart:  # only now, so that a mistake in the command does not lose what is there
+            self._claim(held)
+        if placement.chief:
+            run_folder.check_data(self.folder, self.task.data_fingerprint)
         self.log(f"{model.name}: {model.count_params():,} weights; in {self.precision} on {hardware()}")
         self.log(f"strategy: {placement.why}")
         if (begun := run_folder.begun_in(self.folder) or self.precision) != self.precision:
@@ -221,6 +223,16 @@ class Run:
         result = self._finish(model, training) if placement.chief else Result(self.folder, {}, None)
         placement.done()
         return result
+
+    def _claim(self, held: contextlib.ExitStack) -> None:
+        """Makes the folder this run's; `held` keeps it from other processes."""
+        if self.placement.chief:
+            if self.restart and self.folder.exists():
+                with run_folder.reserved(self.folder):
+                    run_folder.empty(self.folder)
+            run_folder.claim(self.folder, self.recipe, {"strategy": self.placement.why, "precision": self.precision})
+            held.enter_context(run_folder.reserved(self.folder))
+        self.placement.wait_for_all()
 
     def _check_batch_size(self) -> None:
         if not isinstance(self.recipe, GradientRecipe):
@@ -256,8 +268,6 @@ class Run:
     def prepare(self) -> keras.Model:
         """Loads the task's data and builds the model that it trains."""
         self.task.prepare()
-        if self.placement.chief and self.folder.exists():
-            run_folder.check_data(self.folder, self.task.data_fingerprint)
         if self.short:
             self.task.shorten(DRY_RUN_EXAMPLES)
         model = build_model(self.task, self.precision)

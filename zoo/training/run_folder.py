@@ -1,5 +1,6 @@
 """The folder of a run: who owns it, what it records, and files that are written whole or not at all."""
 
+import contextlib
 import importlib
 import itertools
 import json
@@ -7,7 +8,7 @@ import os
 import platform
 import shlex
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,34 @@ def remove(made: Sequence[Path]) -> None:
             above.rmdir()
         except OSError:  # there is something in it
             return
+
+
+@contextlib.contextmanager
+def reserved(folder: Path) -> Iterator[None]:
+    """Keeps other processes from training in a run's folder, where the system has locks for files.
+
+    Raises `ZooError` if another process does.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    try:
+        own = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise ZooError(f"The run directory {folder} cannot be read: {reason(error)}.") from error
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ZooError(
+                    f"Another process trains in {folder}. Wait for it, stop it, or choose another --run-dir."
+                ) from None
+        yield
+    finally:
+        os.close(own)
 
 
 def claim(folder: Path, recipe: Recipe, setting: Mapping[str, str]) -> None:

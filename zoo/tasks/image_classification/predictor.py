@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from zoo.building import build
 from zoo.data.decoding import SUFFIXES, plain_image
-from zoo.data.images import find_fault
+from zoo.data.images import REPAIR, find_fault
 from zoo.data.paths import display_path, files_below
 from zoo.data.progress import progress
 from zoo.data.splits import Splits
@@ -39,6 +39,8 @@ class ImagePredictor(Predictor):
         and with --top-k the `top` classes; or the `error` that prevented it from being read."""
         if not options.files:
             raise UsageError(f"{self.export} classifies images: give image files, folders of them, or - (stdin).")
+        if "" in options.files:
+            raise UsageError("The name of a file is empty; for the images of this folder, give a dot.")
         check_top(options)
         signature = self.signatures["image_bytes"]
         for name, content in _contents(options.files):
@@ -73,12 +75,13 @@ class ImagePredictor(Predictor):
                 answer = signature(images=images)
                 parts.append((labels.numpy(), {key: value.numpy() for key, value in answer.items()}))
         except tf.errors.OpError as error:
-            if fault := find_fault(data, error):
+            if fault := find_fault(data, error, advice=f"{REPAIR}."):
                 raise fault from error
             raise
         truth = ids[np.concatenate([labels for labels, _ in parts])]
         outputs = np.concatenate([answer.get("probabilities", answer.get("scores")) for _, answer in parts])
-        name = data.scored_name
+        # The signatures take the central window alone, whose scores are not those of the recipe's views.
+        name = data.scored_name + ("_centre" if recipe.test_views in ("ten_crops", "dense") else "")
         results |= {f"{name}_examples": len(truth), **scores(truth, outputs, name)}
         if "probabilities" in parts[0][1]:
             right = np.maximum(outputs[np.arange(len(truth)), truth], np.finfo(np.float32).tiny)
@@ -118,7 +121,10 @@ def _contents(sources: Sequence[str]) -> Iterator[tuple[str, bytes | OSError]]:
         path = Path(source)
         files = [path]
         if path.is_dir():
-            files = files_below(path, SUFFIXES).paths
+            found = files_below(path, SUFFIXES)
+            files = found.paths
+            for note in found.notes():
+                print(f"{display_path(path)}: {note}", file=sys.stderr)
             if not files:
                 yield source, FileNotFoundError(0, "the folder holds no image file")
         for file in files:
