@@ -1,8 +1,10 @@
 """Fine-tuning of models of text: known words and characters keep their weights, new ones are added."""
 
 import random
+import re
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -98,6 +100,7 @@ def test_a_tagger_takes_other_tags_and_new_words(parents, tmp_path, capsys):
     before = {word: i for i, word in enumerate(parent.lines("encoder", "words", "table"))}
     ids = task.encoder.words.ids
     assert {"neu", "w1", "w19", "<unknown>\t"} <= set(ids)
+    assert list(ids)[: len(before)] == list(before)  # in their places, for models whose layers have other names
     check_rows(*(side["word_embedding/embeddings"] for side in (new, fresh, old)), ids, before)
     spelled = [
         {c: i for i, c in enumerate(("", "?", *characters))}
@@ -113,6 +116,19 @@ def test_a_tagger_takes_other_tags_and_new_words(parents, tmp_path, capsys):
     }
     again = zoo.finetuning_recipe(result.export, dataset=data, batch_size=4, epochs=1)
     assert started(again)[0].labels() == ("X", "Y") and "head: kept, with the 2 classes" in capsys.readouterr().out
+
+
+def test_weights_that_are_not_taken_are_named(parents, tmp_path, capsys):
+    data = conllu(tmp_path / "b.conllu", [[(f"w{i}", "X"), ("w2", "Y")] for i in range(20)])
+    recipe = zoo.finetuning_recipe(parents("tagging"), dataset=data, batch_size=4, epochs=1)
+    task = create_task(recipe)
+    task.prepare()
+    whole = zoo.build(recipe.model, **{**recipe.model_args, **task.model_args()})
+    cut = keras.Model(whole.inputs, whole.get_layer("word_embedding").output, name="cut")
+    assert len(task.parent.load(cut)) == len(whole.weights) - 1
+    task.new_weights, task.parent_rows = lambda model: [], lambda model: {}
+    task.load_parent(cut)
+    assert re.search(r"warning: weights of tagging/1 that the model lacks: \S+ and \d+ more", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(("count", "said"), [(6, "head: kept, with the 10 classes"), (5, "head: new, for 5 classes")])

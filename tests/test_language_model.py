@@ -354,6 +354,12 @@ def test_unfit_texts_are_named(tmp_path, content, said, split):
         load_text(f"text:{tmp_path / 't.txt'}", split=split, streams=4, sequence_length=10)
 
 
+def test_the_replacement_character_is_an_unknown_one(text_recipe, tmp_path):
+    (tmp_path / "f.txt").write_text("To be, or nob\ufffdler\n" * 100)
+    task = prepared(text_recipe(dataset=f"text:{tmp_path / 'f.txt'}"))
+    assert "\ufffd" not in task.vocabulary.ids and 0 in next(iter(task.training_batches(0)))["labels"].numpy()
+
+
 def test_unknown_texts_are_named(tmp_path):
     with pytest.raises(UsageError, match="no text 'tiny_shakespear'.*'tiny_shakespeare'"):
         load_text("tiny_shakespear", split="tfds", streams=4, sequence_length=10)
@@ -376,6 +382,12 @@ def test_predict_and_evaluate_on_the_command_line(exported, capsys, tmp_path):
     assert capsys.readouterr().out == "over the lazy do\nthe quick brown fox jumps o\n"
     with pytest.raises(UsageError, match=r"^length must be 0 or more\.$"):
         dispatch(["predict", *arguments, "--length", "-1"])
+    for flag, value in (("length", "2147483640"), ("seed", "-3000000000"), ("temperature", "1e300")):
+        with pytest.raises(UsageError, match=f"^--{flag} is .*; it must be at most"):
+            dispatch(["predict", *arguments, f"--{flag}={value}"])
+    (tmp_path / "ru.txt").write_text("the жж", encoding="utf-8")
+    assert dispatch(["evaluate", str(exported.export), "--dataset", f"text:{tmp_path / 'ru.txt'}"]) == 0
+    assert "warning: 2 of 6 test characters are not in the vocabulary ('\\u0436')" in capsys.readouterr().err
     capsys.readouterr()
     assert dispatch(["evaluate", str(exported.export), "--json"]) == 0
     import json

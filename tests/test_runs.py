@@ -13,7 +13,7 @@ import zoo
 from conftest import image_recipe, run, run_python
 from zoo.report import console
 from zoo.tasks.table import load_predictor
-from zoo.training import memory
+from zoo.training import memory, run_folder
 
 
 class StopAt(keras.callbacks.Callback):
@@ -86,6 +86,13 @@ def test_class_names_that_matplotlib_reads_as_formulas(small_recipe, tmp_path, i
     result = run(recipe, run_dir=tmp_path / "run")
     assert result.export.is_dir() and (tmp_path / "run" / "confusion.png").exists()
     assert "warning: the picture" not in capsys.readouterr().out
+
+
+def test_another_export_of_the_same_name_is_not_taken(tmp_path):
+    for sha256 in ("a", "a"):
+        run_folder.check_parent(tmp_path, {"name": "parent", "sha256": sha256})
+    with pytest.raises(zoo.ZooError, match="starts from, parent, was written again since the run began"):
+        run_folder.check_parent(tmp_path, {"name": "parent", "sha256": "b"})
 
 
 def test_data_that_changed_is_refused(small_recipe, tmp_path, image_folder):

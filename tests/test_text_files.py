@@ -285,6 +285,8 @@ def test_for_evaluation_a_file_is_the_test_split(tmp_path):
     data = labelled(table(tmp_path, ROWS), evaluation=True)
     assert data.train is None and data.validation is None and len(data.test) == 600
     assert len(load_pairs(table(tmp_path, ROWS), evaluation=True).test) == 600
+    many = labelled(table(tmp_path, [f"words {i}\tkind {i}" for i in range(30)]), evaluation=True)
+    assert len(many.classes) == 30
     path = tmp_path / "t.conllu"
     path.write_text("".join(map(sentence, range(20))))
     assert len(load_tagged(f"conllu:{path}", evaluation=True).test) == 20
@@ -401,7 +403,10 @@ def test_warnings_name_overlap_and_unknown_tags_of_a_treebank(tmp_path):
     folder = treebank(tmp_path / "a", {"a-train.conllu": (0, 50), "a-test.conllu": (40, 60)})
     with open(tmp_path / "a" / "a-test.conllu", "a") as file:
         file.write(sentence(99, tag="X"))
+    with open(tmp_path / "a" / "a-train.conllu", "a") as file:
+        file.write(sentence(98, tag="noun"))
     assert load_tagged(folder).warnings == (
+        "the tags 'NOUN' and 'noun' differ in case or spacing only",
         "the test split has tags that train has not: X",
         "10 of 21 test sentences are in the training split, too",
     )

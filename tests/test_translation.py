@@ -3,6 +3,8 @@
 import functools
 import itertools
 import json
+import re
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -12,10 +14,12 @@ import tensorflow as tf
 
 import zoo
 from conftest import PREPARED, prepared, run
+from zoo.data.pairs import Pairs
 from zoo.data.tokens import Tokenizer
 from zoo.errors import UsageError
 from zoo.tasks.decoding import END, PADDING, Search
 from zoo.tasks.translation.recipe import TranslationRecipe
+from zoo.tasks.translation.scoring import scores
 
 NUMBERS = {"one": "eins", "two": "zwei", "three": "drei", "five": "fünf", "twelve": "zwölf"}
 SIZES = {"embedding": 16, "units": 24, "maxout": 16, "alignment": 16}
@@ -108,14 +112,22 @@ def test_little_of_a_batch_is_padding(name):
     assert real / total > 0.85
 
 
-def test_long_pairs_are_left_out_of_training(pairs):
+def test_long_pairs_are_left_out_of_training(pairs, capsys):
     task = prepared(make_recipe(pairs, max_length=3))
     assert 0 < task.train_examples < 1000
+    said = capsys.readouterr().out
+    assert re.search(r"warning: \d+ of [\d,]+ training pairs have more than 3 \w+ on a side, and are not", said)
     for batch in task.training_batches(0).take(50):
         inputs, labels = batch["inputs"], batch["labels"]
         assert inputs["source"].shape[1] <= 4 and labels.shape[1] <= 4
     with pytest.raises(zoo.ZooError, match="every pair has more than 1 tokens"):
         prepared(make_recipe(pairs, max_length=1, min_count=1))
+
+
+def test_an_exact_match_has_no_case_where_the_recipe_has_none(pairs):
+    recipe = make_recipe(pairs, unit="characters", lower_case=True)
+    assert scores(recipe, ["nein", "ja"], Pairs(("no", "yes"), ("Nein", "Jo")))[0] == {"exact_match": 0.5}
+    assert scores(replace(recipe, lower_case=False), ["nein"], Pairs(("no",), ("Nein",)))[0] == {"exact_match": 0.0}
 
 
 def test_smoothed_labels_are_keras_own(pairs):

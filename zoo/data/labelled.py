@@ -126,6 +126,8 @@ def _classes(path: Path, rows: Sequence[tuple[str, str]], evaluation: bool) -> t
         raise ZooError(f"{name} has no row; a line is a text, a tab and its label.")
     if len(labels) == 1 and not evaluation:
         raise ZooError(f"{name}: every row has the label {display_name(rows[0][1])!r}; two or more are needed.")
+    if evaluation:  # a score may be of any rows
+        return tuple(sorted(labels))
     counted = f"{name}: {len(labels):,} different labels in {len(rows):,} rows"
     if len(rows) >= 20 and len(labels) > max(2, len(texts)):
         raise ZooError(f"{counted}, and {len(texts):,} different texts. The columns are swapped: text first.")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from zoo.data.conllu import read_treebank
 from zoo.data.paths import display_path, own_path
-from zoo.data.splits import Splits, cut_by_content, describe_counts, fingerprint_of
+from zoo.data.splits import Splits, alike_warnings, cut_by_content, describe_counts, fingerprint_of
 from zoo.errors import UsageError, ZooError, nearest
 
 EMBEDDED = ("python_tokens",)
@@ -103,7 +103,7 @@ def _cut(name: str, everything: Sentences) -> tuple[dict[str, Sentences], str]:
 def _warnings(parts: Mapping[str, Sentences], tags: Sequence[str]) -> list[str]:
     """Tags that training lacks, and sentences of other splits that are in the training split, too."""
     known = set(parts["train"].tokens) if "train" in parts else set()
-    warnings = []
+    warnings = alike_warnings(tags, "tags")
     for split, part in parts.items():
         absent = sorted({tag for row in part.tags for tag in row} - set(tags))
         if absent:

@@ -1,6 +1,7 @@
 """Vocabularies of characters and words: from text to ids and back, in Python and in the graph."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import tensorflow as tf
@@ -9,6 +10,7 @@ from zoo.data.unicode import normalize
 from zoo.paths import temporary_folder
 
 UNKNOWN = 0  # the id of every character that is not in the vocabulary
+UNKNOWN_CHARACTER = "\N{REPLACEMENT CHARACTER}"  # what Unicode has for it
 UNKNOWN_WORD = 1  # the id of every word that is not in the vocabulary
 
 
@@ -20,17 +22,16 @@ def _file_of_lines(name: str, lines: Iterable[Any]) -> str:
 
 
 class Characters(tf.Module):
-    """Characters with ids from 1 in the order of their code points; everything else is `UNKNOWN`.
+    """Characters with ids from 1 in the order of their code points; everything else, and U+FFFD, is `UNKNOWN`.
 
     In the graph it is a table over a text file, one code point a line, which an export carries as an asset.
     """
 
     def __init__(self, characters: Iterable[str]):
         super().__init__()
-        self.characters = tuple(sorted(set(characters)))
+        self.characters = tuple(sorted(set(characters) - {UNKNOWN_CHARACTER}))
         self.ids = {character: i for i, character in enumerate(self.characters, start=1)}
-        # Line 0 is the unknown character, for which Unicode has U+FFFD.
-        points = [0xFFFD, *map(ord, self.characters)]
+        points = [*map(ord, (UNKNOWN_CHARACTER, *self.characters))]
         file = _file_of_lines("code_points.txt", points)
         line = tf.lookup.TextFileIndex.LINE_NUMBER
         initializer = tf.lookup.TextFileInitializer(file, tf.int64, 0, tf.int64, line, vocab_size=len(points))
@@ -53,14 +54,16 @@ class Characters(tf.Module):
 class Words(tf.Module):
     """Words with ids from 2, after the `marks`: 0 is padding, 1 every word that is not in the vocabulary.
 
-    Those that occur at least `min_count` times in `counts`, the most frequent first. An export carries them as an
-    asset, a word a line.
+    First those in `first`, in their order, then those that occur at least `min_count` times in `counts`, the most
+    frequent first. An export carries them as an asset, a word a line.
     """
 
-    def __init__(self, counts: Mapping[str, int], min_count: int = 1, marks: Sequence[str] = ()):
+    def __init__(
+        self, counts: Mapping[str, int], min_count: int = 1, marks: Sequence[str] = (), first: Sequence[str] = ()
+    ):
         super().__init__()
         common = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-        self.words = tuple(word for word, count in common if count >= min_count)
+        self.words = tuple(dict.fromkeys([*first, *(word for word, count in common if count >= min_count)]))
         # No token holds a tab, so the first lines are never words.
         lines = [f"<{mark}>\t" for mark in ("padding", "unknown", *marks)] + list(self.words)
         self.ids = {word: i for i, word in enumerate(lines)}
@@ -84,15 +87,21 @@ class Words(tf.Module):
 class WordsAndCharacters(tf.Module):
     """Converts tokens to the ids of words and of their characters, in the graph.
 
-    `counts` says how often each word occurs in training; those with fewer than `min_count` are unknown. `characters`
-    are known besides those of the words.
+    `counts` says how often each word occurs in training; those with fewer than `min_count` are unknown, except the
+    words in `first`. `characters` are known besides those of the words.
     """
 
-    def __init__(self, counts: Mapping[str, int], min_count: int, characters: Iterable[str] = ()):
+    def __init__(
+        self,
+        counts: Mapping[str, int],
+        min_count: int,
+        characters: Iterable[str] = (),
+        first: Sequence[str] = (),
+    ):
         super().__init__()
-        self.words = Words(counts, min_count)
-        self.characters = Characters([*"".join(counts), *characters])
-        self.counts = [1, 1, *(counts[word] for word in self.words.words)]
+        self.words = Words(counts, min_count, first=first)
+        self.characters = Characters(chain("".join(counts), "".join(first), characters))
+        self.counts = [1, 1, *(max(counts.get(word, 0), min_count) for word in self.words.words)]
 
     def sizes(self) -> dict[str, int]:
         """The arguments of a model's builder that depend on the vocabularies."""

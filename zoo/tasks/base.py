@@ -180,8 +180,11 @@ class Task(abc.ABC):
         """Gives the model the weights of `parent`, if there is one; `prepare` has run."""
         if self.parent:
             new = {weight.path for weight in self.new_weights(model)}
-            self.parent.load(model, new=new, rows=self.parent_rows(model))
+            unused = self.parent.load(model, new=new, rows=self.parent_rows(model))
             self.log(f"{model.name}: training starts from the weights of {self.parent.name}")
+            if unused:
+                more = f" and {len(unused) - 1:,} more" if len(unused) > 1 else ""
+                self.log(f"warning: weights of {self.parent.name} that the model lacks: {unused[0]}{more}")
             self._warn_of_preprocessing()
 
     def _warn_of_preprocessing(self) -> None:

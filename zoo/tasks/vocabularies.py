@@ -1,6 +1,6 @@
-"""Vocabularies that start from those of an export: its entries stay, those of the data are added."""
+"""Vocabularies that start from those of an export: its entries stay, those of the data are added. Words stay in their
+places, so that a model of one's own has its vectors in the right ones."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from zoo.data.vocabulary import Characters, Words, WordsAndCharacters
@@ -15,11 +15,6 @@ def known_words(task: Task, *table: str, marks: int = 0) -> list[str]:
     return task.parent.lines(*table)[2 + marks :] if task.parent else []
 
 
-def with_words(counts: Mapping[str, int], words: Sequence[str], min_count: int) -> Counter:
-    """`counts` in which each of `words` occurs often enough to be in the vocabulary."""
-    return Counter(counts) | Counter(dict.fromkeys(words, min_count))
-
-
 def encoder(task: Task, counts: Mapping[str, int], min_count: int) -> WordsAndCharacters:
     """The words and characters of a task's data and of its parent."""
     words = known_words(task, *WORDS)
@@ -30,7 +25,7 @@ def encoder(task: Task, counts: Mapping[str, int], min_count: int) -> WordsAndCh
         task.log(
             f"words: {len(words):,} of {task.parent.name}, and {added:,} new ones of the {len(common):,} in the data"
         )
-    return WordsAndCharacters(with_words(counts, words, min_count), min_count, characters)
+    return WordsAndCharacters(counts, min_count, characters, first=words)
 
 
 def encoder_rows(task: Task, encoder: WordsAndCharacters) -> dict[str, Rows]:

@@ -121,7 +121,7 @@ class GradientDescent:
                 self.save()
                 where = "from there"
             else:  # during validation, so that the epoch has no row yet
-                where = "from the last checkpoint"
+                where = "from the last checkpoint" if self.run.latest_checkpoint else "from its beginning"
             raise Interrupted(
                 f"Stopped at step {step:,} of {self.total:,}. Run the same command to resume {where} "
                 f"({self.run.folder})."

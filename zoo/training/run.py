@@ -206,6 +206,8 @@ class Run:
             self._claim(held)
         if placement.chief:
             run_folder.check_data(self.folder, self.task.data_fingerprint)
+            if self.task.parent:
+                run_folder.check_parent(self.folder, self.task.parent.origin())
         self.log(f"{model.name}: {model.count_params():,} weights; in {self.precision} on {hardware()}")
         self.log(f"strategy: {placement.why}")
         if (begun := run_folder.begun_in(self.folder) or self.precision) != self.precision:

@@ -142,6 +142,21 @@ def check_data(folder: Path, fingerprint: Mapping[str, Any]) -> None:
         )
 
 
+def check_parent(folder: Path, origin: Mapping[str, Any]) -> None:
+    """Records which export a run starts from, or checks that it is the same as when the run began.
+
+    Raises `ZooError` where that export was written again since then.
+    """
+    path = folder / "parent.json"
+    if not path.exists():
+        write_json(path, dict(origin))
+    elif read_json(path)["sha256"] != origin["sha256"]:
+        raise ZooError(
+            f"The export that {folder} starts from, {origin['name']}, was written again since the run began. Choose "
+            "another --run-dir, or start again with --restart."
+        )
+
+
 def mention_finished(recipe: Recipe, runs: Path, folder: Path, log: Callable[[str], None]) -> None:
     """Says what to do where a finished run differs only in how long it trained."""
     if folder.exists() or not runs.is_dir():

@@ -36,7 +36,9 @@ class ImagenetParent(Parent):
     def origin(self) -> dict[str, Any]:
         return {"name": self.name, "version": None, "model": self.card["name"], "sha256": None, "licence": None}
 
-    def load(self, model: "keras.Model", *, new: Collection[str] = (), rows: Mapping[str, Rows] | None = None) -> None:
+    def load(
+        self, model: "keras.Model", *, new: Collection[str] = (), rows: Mapping[str, Rows] | None = None
+    ) -> list[str]:
         from zoo.weights.keras_applications import load_imagenet
 
         fresh = {weight.path: weight.numpy() for weight in model.weights if weight.path in new}
@@ -46,6 +48,7 @@ class ImagenetParent(Parent):
                 weight.assign(fresh[weight.path])
         if takes_bgr(self.card["name"]):
             reverse_colours(model)
+        return []
 
 
 def takes_bgr(model: str) -> bool:

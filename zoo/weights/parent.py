@@ -74,10 +74,13 @@ class Parent:
         """The characters of a vocabulary in the order of their ids, from id 1; id 0 is the unknown character."""
         return [chr(int(line)) for line in self.lines(*table)[1:]]
 
-    def load(self, model: "keras.Model", *, new: Collection[str] = (), rows: Mapping[str, Rows] | None = None) -> None:
+    def load(
+        self, model: "keras.Model", *, new: Collection[str] = (), rows: Mapping[str, Rows] | None = None
+    ) -> list[str]:
         """Reads the weights of `model`, but for the paths in `new`; `rows` says by path which entries are moved.
 
-        Raises `UsageError` if a weight is missing or has another shape; then `model` is unchanged.
+        Returns the paths of the export's weights that `model` does not have. Raises `UsageError` if a weight is missing
+        or has another shape; then `model` is unchanged.
         """
         keys, rows, values = weight_keys(self.folder), rows or {}, []
         for variable in model.weights:
@@ -94,6 +97,7 @@ class Parent:
             values.append((variable, value))
         for variable, value in values:
             variable.assign(value)
+        return sorted(set(keys) - {variable.path for variable in model.weights})
 
     def _misfit(self, model: "keras.Model", found: str) -> str:
         built = {key: value for key, value in self.card["arguments_built"].items() if not _decided_by_data(key)}

@@ -11,7 +11,10 @@ import tensorflow as tf
 from zoo.errors import UsageError, ZooError
 from zoo.tasks.base import Log, Predictor
 from zoo.tasks.inputs import add_text_flag, read_texts
-from zoo.tasks.language_modelling.preprocessing import read_data
+from zoo.tasks.language_modelling.preprocessing import read_data, warn_of_unknown
+from zoo.weights.parent import Parent
+
+MOST_LENGTH = 10_000_000  # characters of one answer, which is held in memory
 
 
 class LanguageModelPredictor(Predictor):
@@ -29,6 +32,13 @@ class LanguageModelPredictor(Predictor):
     def predict(self, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         """Yields for each its `prompt` and the `text` that follows, or the `file` and the `error` that prevented it
         from being read."""
+        for flag, value, most in (
+            ("length", options.length, MOST_LENGTH),
+            ("seed", abs(options.seed), 2**31 - 1),
+            ("temperature", options.temperature, 1e30),
+        ):
+            if not value <= most:
+                raise UsageError(f"--{flag} is {getattr(options, flag)}; it must be at most {most:,}.")
         signature = self.signatures["serving_default"]
         for name, prompt in read_texts(options):
             if isinstance(prompt, ZooError):
@@ -54,6 +64,7 @@ class LanguageModelPredictor(Predictor):
         score = self.signatures["score"]
         data = read_data(recipe, log, evaluation=dataset is not None)
         results: dict[str, Any] = self.check_data(data, dataset, log)
+        warn_of_unknown(data, set(Parent(self.export).characters("vocabulary", "table")), log)
         for name, streams in (("validation", data.validation), ("test", data.test)):
             if streams is not None:
                 rows = score(text=tf.constant([row.encode() for row in streams.rows]))["nats_per_char"]

@@ -14,7 +14,7 @@ from zoo.data.text import Streams, encode_streams
 from zoo.data.vocabulary import Characters
 from zoo.tasks.base import Batch
 from zoo.tasks.decoding import zero_state
-from zoo.tasks.language_modelling.preprocessing import read_data
+from zoo.tasks.language_modelling.preprocessing import read_data, warn_of_unknown
 from zoo.tasks.language_modelling.recipe import LanguageModelRecipe
 from zoo.tasks.language_modelling.serving import ServingLanguageModel
 from zoo.tasks.losses import cross_entropy, masked_sum, update_token_metrics
@@ -51,6 +51,7 @@ class LanguageModelling(SplitsTask):
             )
         self.vocabulary = Characters(own | set(known))
         self._train = encode_streams(self.data.train, self.vocabulary.ids)
+        warn_of_unknown(self.data, self.vocabulary.ids, self.log)
         self.log(f"{recipe.name}: {self._summary()}")
 
     def _summary(self) -> str:

@@ -21,7 +21,7 @@ from zoo.tasks.classes import balanced_weights, check_outputs, choose_classes
 from zoo.tasks.losses import cross_entropy, masked_sum, update_class_metrics
 from zoo.tasks.sequence import Sequences, SequenceTask, with_word_dropout
 from zoo.tasks.text_classification.recipe import TextClassificationRecipe
-from zoo.tasks.text_classification.serving import ServingTextClassifier, read_words
+from zoo.tasks.text_classification.serving import MAX_CHARACTERS, ServingTextClassifier, read_words
 from zoo.tasks.vocabularies import encoder, encoder_rows
 from zoo.weights.parent import Rows
 
@@ -54,6 +54,12 @@ class TextClassification(SequenceTask):
         self._training_tokens = self._tokens(self.data.train)
         counts = Counter(token.decode() for token in self._training_tokens.flat_values.numpy())
         self.encoder = encoder(self, counts, recipe.min_count)
+        long = sum(count for word, count in counts.items() if len(word) == MAX_CHARACTERS)
+        if long > counts.total() / 1000:
+            self.log(
+                f"warning: {long:,} of {counts.total():,} words have {MAX_CHARACTERS} characters or more, and what "
+                "follows those is not read; letters without spaces between them, as in Chinese, are one word"
+            )
         self.log(f"{recipe.name}: {self._summary()}")
 
     def _summary(self) -> str:

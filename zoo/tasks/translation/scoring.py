@@ -31,11 +31,12 @@ def translate(signature: Callable, texts: Sequence[str], label: str) -> list[str
 def scores(recipe: TranslationRecipe, translations: Sequence[str], part: Pairs) -> tuple[dict[str, float], str]:
     """The score of translations, `bleu` or `exact_match`, and a description of how it is computed.
 
-    BLEU is sacreBLEU's with its own tokenizer (13a) on the raw references; it is case-insensitive where the recipe
+    BLEU is sacreBLEU's with its own tokenizer (13a) on the raw references. Both are case-insensitive where the recipe
     converts to lower case.
     """
     if recipe.unit == "characters":
-        right = [ours == target for ours, target in zip(translations, part.targets, strict=True)]
+        case = str.lower if recipe.lower_case else str
+        right = [case(ours) == case(target) for ours, target in zip(translations, part.targets, strict=True)]
         return {"exact_match": float(np.mean(right))}, "exact match of whole texts"
     metric = _bleu(recipe)
     score = metric.corpus_score(translations, [part.targets]).score

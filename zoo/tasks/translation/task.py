@@ -23,7 +23,7 @@ from zoo.tasks.sequence import Sequences, SequenceTask
 from zoo.tasks.translation.recipe import TranslationRecipe
 from zoo.tasks.translation.scoring import bleu_by_length, scores, translate
 from zoo.tasks.translation.serving import ServingTranslator, attention_of, with_end
-from zoo.tasks.vocabularies import known_words, with_words, word_rows
+from zoo.tasks.vocabularies import known_words, word_rows
 from zoo.weights.exports import output_layers
 from zoo.weights.parent import Rows
 
@@ -57,6 +57,11 @@ class Translation(SequenceTask):
             raise ZooError(
                 f"{recipe.dataset}: every pair has more than {recipe.max_length} tokens; raise --max-length."
             )
+        if long := len(lengths) - len(self._fitting):
+            self.log(
+                f"warning: {long:,} of {len(lengths):,} training pairs have more than {recipe.max_length} "
+                f"{recipe.unit} on a side, and are not trained on; --max-length changes that"
+            )
         self.log(f"{recipe.name}: {self._summary()}")
 
     def _words(self, side: str, counts: Counter) -> Words:
@@ -65,7 +70,7 @@ class Translation(SequenceTask):
         if self.parent:
             new = len({word for word, count in counts.items() if count >= min_count}.difference(known))
             self.log(f"{side.replace('_', ' ')}: {len(known):,} of {self.parent.name}, and {new:,} new ones")
-        return Words(with_words(counts, known, min_count), min_count, marks=["end"])
+        return Words(counts, min_count, marks=["end"], first=known)
 
     def _summary(self) -> str:
         data, unit = self.data, self.recipe.unit
