@@ -89,9 +89,7 @@ def run(options: argparse.Namespace) -> int:
     from zoo.serve.server import serve
     from zoo.serve.service import Service
 
-    models = {
-        name: Model(name, base, policy, labels[name], batching, limits.request_seconds) for name, base in bases.items()
-    }
+    models = {name: Model(name, base, policy, labels[name], batching, limits.seconds) for name, base in bases.items()}
     service = Service(Manager(models, options.poll_seconds), limits, keys)
     # A thread waits while its row is in a batch: one thread for each row of two batches.
     threads = 2 * (os.cpu_count() or 1) + (2 * batching.max_batch_size if batching.max_batch_size > 1 else 0)
