@@ -11,7 +11,15 @@ from PIL import Image, ImageOps
 
 from conftest import image_recipe
 from zoo.data import views
-from zoo.data.decoding import MAX_PIXELS, decode_file, decode_image, plain_image, read_content, read_image
+from zoo.data.decoding import (
+    MAX_PIXELS,
+    _gif_pixels,
+    decode_file,
+    decode_image,
+    plain_image,
+    read_content,
+    read_image,
+)
 from zoo.data.exif import orientation
 from zoo.errors import ZooError
 from zoo.tasks.image_classification.preprocessing import Preprocessing
@@ -223,10 +231,20 @@ def jpeg_header(width, height):
 
 
 def gif_header(width, height):
-    return b"GIF89a" + struct.pack("<HH", width, height) + bytes(3) + b"\x3b"
+    """A GIF file of one pixel by its header; its frame has the size."""
+    content = saved(Image.new("P", (1, 1)), "GIF")
+    at = content.index(b",\0\0\0\0\1\0\1\0")
+    return content[:at] + b",\0\0\0\0" + struct.pack("<HH", width, height) + content[at + 9 :]
 
 
-@pytest.mark.parametrize("header", [png_header, jpeg_header, gif_header])
+def gif_of_frames(width, height):
+    """A GIF file whose frames are small, but TensorFlow decodes each as large as the widest and the highest."""
+    frames = [gif_header(width, 1), gif_header(1, height)]
+    start = frames[0].index(b",\0\0\0\0")
+    return frames[0][:-1] + frames[1][start:]
+
+
+@pytest.mark.parametrize("header", [png_header, jpeg_header, gif_header, gif_of_frames])
 def test_images_of_too_many_pixels_are_refused_before_they_are_decoded(header):
     content = header(60_000, 60_000)
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"more than {MAX_PIXELS:,} pixels; scale it down"):
@@ -234,6 +252,49 @@ def test_images_of_too_many_pixels_are_refused_before_they_are_decoded(header):
     for read in (decode_file, plain_image):
         with pytest.raises(ZooError, match=f"more than {MAX_PIXELS:,} pixels; scale it down|not an image"):
             read(content)
+
+
+def behind_another_chunk(content):
+    """A PNG file with a chunk before its header that looks like the header of one pixel."""
+    chunk = b"teSt" + png_header(1, 1)[16:29]
+    return content[:8] + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + content[8:]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        saved(photograph(), "WEBP"),
+        saved(Image.new("RGB", (16_000, 20)), "WEBP", lossless=True, method=0, quality=0),
+        behind_another_chunk(saved(photograph(), "PNG")),
+        saved(photograph(), "TIFF"),
+        b"\xff\x0a" + bytes(40),  # JPEG XL
+        b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40),
+        b"no image",
+        b"\x89PNG\r\n\x1a\n",
+    ],
+)
+def test_other_formats_are_refused_in_the_graph(content):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not a PNG, JPEG, GIF or BMP file"):
+        in_graph(content)
+
+
+def test_a_png_file_with_a_chunk_before_its_header_has_the_size_of_its_header():
+    image = photograph()
+    content = behind_another_chunk(saved(image, "PNG"))
+    np.testing.assert_array_equal(decode_file(content), np.asarray(image))
+    np.testing.assert_array_equal(in_graph(plain_image(content)), np.asarray(image))
+    for read in (decode_file, plain_image):
+        with pytest.raises(ZooError, match=f"more than {MAX_PIXELS:,} pixels; scale it down|not an image"):
+            read(behind_another_chunk(png_header(60_000, 60_000)))
+
+
+def test_animations_are_counted_with_their_frames():
+    frames = [Image.fromarray(np.full((3, 4), i, np.uint8)) for i in range(3)]
+    content = saved(frames[0], "GIF", save_all=True, append_images=frames[1:], optimize=False)
+    assert int(_gif_pixels(tf.constant(content))) == 3 * 4 * 3
+    for length in range(len(content)):
+        assert int(_gif_pixels(tf.constant(content[:length]))) <= 3 * 4 * 3
+    np.testing.assert_array_equal(in_graph(content), np.zeros((3, 4, 3)))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])

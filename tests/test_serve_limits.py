@@ -45,6 +45,21 @@ def claimed_png(height, width):
     return whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:]
 
 
+def behind_another_chunk(content):
+    """A PNG file with a chunk before its header that looks like the header of one pixel."""
+    chunk = b"teSt" + claimed_png(1, 1)[16:29]
+    return content[:8] + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + content[8:]
+
+
+def gif_of_one_pixel(*sides):
+    """A GIF file whose header claims one pixel; its frame is larger."""
+    content = encoded("GIF", *sides)
+    return content[:6] + struct.pack("<HH", 1, 1) + content[10:]
+
+
+WEBP = {"lossless": True, "method": 0, "quality": 0}
+
+
 @pytest.mark.parametrize(
     ("content", "size"),
     [
@@ -58,6 +73,10 @@ def claimed_png(height, width):
             (30, 50, 5),
         ),
         (claimed_png(2**31 - 1, 2**31 - 1), (2**31 - 1, 2**31 - 1, 1)),
+        (gif_of_one_pixel(), (30, 50, 1)),
+        (b"GIF8zz" + encoded("GIF")[6:], (30, 50, 1)),
+        (b"GIF89a is a format of pictures", None),
+        (behind_another_chunk(encoded("PNG")), None),
         (b"\x89PNG\r\n\x1a\n", None),
         (b"\xff\xd8\xff\xff\xff", None),
         (b"GIF89a", None),
@@ -76,6 +95,9 @@ def test_sizes_are_those_that_tensorflow_decodes():
         for kind in ("PNG", "JPEG", "GIF", "BMP"):
             content = encoded(kind, int(height), int(width))
             assert image_size(content) == (*tf.io.decode_image(content, expand_animations=False).shape[:2], 1)
+            if kind == "GIF":
+                content = b"GIF8xy" + struct.pack("<HH", 1, 1) + content[10:]
+                assert image_size(content)[:2] == tf.io.decode_image(content, expand_animations=False).shape[:2]
 
 
 def row(length):
@@ -108,6 +130,39 @@ def test_exceeded_limits_are_named_in_the_error(client, path, request_, status, 
     assert found == status and message in answer["error"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        encoded("WEBP", **WEBP),
+        encoded("WEBP", 12_000, 12_000, **WEBP),
+        encoded("WEBP", 20, 16_000, **WEBP),
+        behind_another_chunk(encoded("PNG", 200, 200)),
+        b"\xff\x0a" + bytes(9),
+        b"\0\0\0\x0cJXL \r\n\x87\n",
+    ],
+)
+def test_images_whose_size_is_not_read_are_refused_by_every_model(client, content):
+    for model, signature in (("lenet5_mnist", "image_bytes"), ("small", "strings")):
+        request = {"signature_name": signature, "instances": [b64(content)]}
+        status, answer = client.json("POST", f"/v1/models/{model}:predict", request)
+        assert status == 400 and "has a value that is not a PNG, JPEG, GIF or BMP file" in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gif_of_one_pixel(101, 100), "11,600 pixels"),
+        (b"GIF8zz" + encoded("GIF", 101, 100)[6:], "11,600 pixels"),
+        (encoded("TIFF"), "not a PNG, JPEG, GIF or BMP file"),
+        (b"no image, and longer than a text may be: " * 9, "not a PNG, JPEG, GIF or BMP file"),
+    ],
+)
+def test_what_the_input_for_images_refuses(client, content, message):
+    request = {"signature_name": "image_bytes", "instances": [b64(encoded("PNG")), b64(content)]}
+    status, answer = client.json("POST", "/v1/models/lenet5_mnist:predict", request)
+    assert status == 400 and message in answer["error"]
+
+
 def test_padded_texts_are_limited_together(tmp_path):
     service = make_service([CHAR_RNN], Limits(text_bytes=50, length=500))
     client = Client(service)
@@ -129,6 +184,7 @@ def test_compressed_bodies_count_as_what_they_become(client):
 def test_a_too_large_content_length_is_refused_before_reading(client):
     status, headers, _ = client("POST", "/v1/models/small:predict", b"", {"content-length": "20001"})
     assert status == 413 and headers["connection"] == "close"
+    assert client("POST", "/v1/models/small:predict", {"instances": [1.0]}, {"content-length": "²"})[0] == 200
 
 
 def test_concurrent_requests_are_limited(client):

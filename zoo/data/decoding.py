@@ -1,7 +1,7 @@
 """Image files to pixels: upright, without transparency, of bounded size; in the graph and from any file in Python.
 
-PNG and JPEG files are decoded by the same operations in training, scoring, prediction and exports. TensorFlow reads
-some GIF and BMP files, too; in Python, Pillow reads those and WebP and TIFF.
+PNG and JPEG files are decoded by the same operations in training, scoring, prediction and exports. The graph reads some
+GIF and BMP files, too; in Python, Pillow reads those and WebP and TIFF.
 """
 
 import io
@@ -18,20 +18,26 @@ from zoo.errors import ZooError, reason
 # The suffix decides which files of a folder are read; the content alone decides how one is decoded.
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MAX_PIXELS = 1 << 27  # of one image: 400 MB once decoded
-PNG, JPEG, GIF, BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM"
+# Of PNG with the beginning of its header, which TensorFlow also finds behind other chunks: its size is read here.
+PNG, JPEG, GIF, BMP = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\xff\xd8\xff", b"GIF8", b"BM"
 TOO_LARGE = f"an image of more than {MAX_PIXELS:,} pixels; scale it down"
+OTHER_FORMAT = "not a PNG, JPEG, GIF or BMP file"
 
 
 def decode_image(content: tf.Tensor, channels: int) -> tf.Tensor:
     """PNG, JPEG, GIF or BMP bytes, a scalar, as uint8 pixels (any, any, channels).
 
     JPEG files are rotated by their EXIF orientation; transparent PNG files get a white background. Raises
-    `InvalidArgumentError` for what is none of these, is damaged, or has more than `MAX_PIXELS` pixels.
+    `InvalidArgumentError` for what is none of these, is damaged, or has more than `MAX_PIXELS` pixels, those of
+    all frames of a GIF file together.
     """
 
     def starts_with(mark: bytes) -> tf.Tensor:
         return tf.strings.substr(content, 0, len(mark)) == mark
 
+    # TensorFlow decodes more formats, whose size is not checked here.
+    known = tf.reduce_any([starts_with(mark) for mark in (PNG, JPEG, GIF, BMP)])
+    content = _checked(content, known, OTHER_FORMAT)
     # Always decoded as colours, because TensorFlow cannot decode a CMYK JPEG to grey. Grey pixels do not change.
     pixels = tf.cond(
         starts_with(PNG),
@@ -39,27 +45,27 @@ def decode_image(content: tf.Tensor, channels: int) -> tf.Tensor:
         lambda: tf.cond(
             starts_with(JPEG),
             lambda: _decode_jpeg(content),
-            lambda: tf.cond(
-                starts_with(GIF),
-                lambda: _decode_gif(content),
-                lambda: tf.cond(starts_with(BMP), lambda: _decode_bmp(content), lambda: _decode_any(content)),
-            ),
+            lambda: tf.cond(starts_with(GIF), lambda: _decode_gif(content), lambda: _decode_bmp(content)),
         ),
     )
     pixels.set_shape((None, None, 3))
     return tf.image.rgb_to_grayscale(pixels) if channels == 1 else pixels
 
 
-def _checked(content: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
-    """The content, after a check that an image of these sides is small enough."""
-    small = tf.reduce_prod(tf.cast(sides, tf.int64)) <= MAX_PIXELS
-    with tf.control_dependencies([tf.raw_ops.Assert(condition=small, data=[TOO_LARGE])]):
+def _checked(content: tf.Tensor, valid: tf.Tensor, fault: str) -> tf.Tensor:
+    """The content, after a check that it is valid."""
+    with tf.control_dependencies([tf.raw_ops.Assert(condition=valid, data=[fault])]):
         return tf.identity(content)
+
+
+def _small(content: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
+    """The content, after a check that an image of these sides is small enough."""
+    return _checked(content, tf.reduce_prod(tf.cast(sides, tf.int64)) <= MAX_PIXELS, TOO_LARGE)
 
 
 def _decode_png(content: tf.Tensor) -> tf.Tensor:
     sides = tf.io.decode_raw(tf.strings.substr(content, 16, 8), tf.int32, little_endian=False)
-    pixels = tf.io.decode_png(_checked(content, tf.bitwise.bitwise_and(sides, 2**31 - 1)), channels=4)
+    pixels = tf.io.decode_png(_small(content, tf.bitwise.bitwise_and(sides, 2**31 - 1)), channels=4)
     colour, alpha = pixels[..., :3], pixels[..., 3:]
     # Where a file of fewer than 8 bits has no transparency, TensorFlow fills in the greatest value of its own depth.
     bits = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 24, 1), tf.uint8)[0], tf.int32)
@@ -75,12 +81,43 @@ def _decode_png(content: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_jpeg(content: tf.Tensor) -> tf.Tensor:
-    content = _checked(content, tf.image.extract_jpeg_shape(content)[:2])
+    content = _small(content, tf.image.extract_jpeg_shape(content)[:2])
     return upright(tf.io.decode_jpeg(content, channels=3), orientation(content))
 
 
 def _decode_gif(content: tf.Tensor) -> tf.Tensor:
-    return _decode_any(_checked(content, tf.io.decode_raw(tf.strings.substr(content, 6, 4), tf.uint16)))
+    return _decode_any(_checked(content, _gif_pixels(content) <= MAX_PIXELS, TOO_LARGE))
+
+
+def _gif_pixels(content: tf.Tensor) -> tf.Tensor:
+    """Greatest height × greatest width × number of the frames of a GIF file, int64.
+
+    TensorFlow decodes every frame, also for the first alone, and does not use the size in the file's header.
+    """
+    data = tf.pad(tf.io.decode_raw(content, tf.uint8), [[0, 1]])
+    end = tf.size(data) - 1
+
+    def byte(at: tf.Tensor) -> tf.Tensor:
+        return tf.cast(data[tf.minimum(at, end)], tf.int32)  # 0 after the end
+
+    def after_colours(flags: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
+        return at + tf.where(flags < 128, 0, tf.bitwise.left_shift(6, flags & 7))
+
+    def after_block(at: tf.Tensor, sides: tf.Tensor, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        is_frame = byte(at) == 0x2C  # otherwise an extension
+        own = tf.stack([byte(at + 5) + 256 * byte(at + 6), byte(at + 7) + 256 * byte(at + 8)])
+        first = tf.where(is_frame, after_colours(byte(at + 9), at + 10) + 1, at + 2)
+        last, _ = tf.while_loop(
+            lambda at, size: size > 0, lambda at, size: (at + size + 1, byte(at + size + 1)), (first, byte(first))
+        )
+        return last + 1, tf.where(is_frame, tf.maximum(sides, own), sides), frames + tf.cast(is_frame, tf.int64)
+
+    _, sides, frames = tf.while_loop(
+        lambda at, *_: (byte(at) == 0x2C) | (byte(at) == 0x21),
+        after_block,
+        (after_colours(byte(tf.constant(10)), tf.constant(13)), tf.zeros(2, tf.int32), tf.zeros((), tf.int64)),
+    )
+    return tf.reduce_prod(tf.cast(sides, tf.int64)) * frames
 
 
 def _decode_bmp(content: tf.Tensor) -> tf.Tensor:
@@ -240,7 +277,7 @@ def _is_whole_jpeg(content: bytes) -> bool:
 
 def _is_whole_png(content: bytes) -> bool:
     """Whether a PNG file has all of its chunks, with the right check sums."""
-    at = len(PNG)
+    at = 8
     while at + 12 <= len(content):
         end = at + 8 + int.from_bytes(content[at : at + 4], "big")
         if zlib.crc32(content[at + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):

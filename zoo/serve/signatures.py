@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from zoo.serve.errors import invalid
-from zoo.serve.images import image_size
+from zoo.serve.images import OTHER_IMAGE, image_size
 from zoo.serve.settings import ASPECT, PADDED_TEXTS, Limits
 
 PREDICT = "tensorflow/serving/predict"
@@ -129,6 +129,8 @@ def _check_strings(name: str, array: np.ndarray, limits: Limits) -> int:
     for value in array.flat:
         size = image_size(value)
         if size is None:
+            if name == "image_bytes" or OTHER_IMAGE.match(value):  # the input of the zoo's exports holds images alone
+                raise invalid(f"Input {name!r} has a value that is not a PNG, JPEG, GIF or BMP file, or is damaged.")
             longest = max(longest, len(value))
             continue
         height, width, frames = size

@@ -17,7 +17,7 @@ class ServingClassifier(tf.Module):
 
     * `serving_default`: `images` uint8 (N, any, any, C) → `classes` int64 (N,), `labels` string (N,) and
       `probabilities` float32 (N, K), for a perceptron its `scores`, over the mirror views of the recipe's `test_views`;
-    * `image_bytes`: `image_bytes` string (N,), each a PNG or JPEG file → the same;
+    * `image_bytes`: `image_bytes` string (N,), each a PNG, JPEG, GIF or BMP file → the same;
     * `features`: `images` → `features` float32 (N, D), the input of the classifier layer; a map is averaged;
     * `preprocess`: `images` → `inputs` (N, height, width, C), the input of the model, for fine-tuning.
     """
