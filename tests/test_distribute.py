@@ -277,6 +277,7 @@ def test_a_missing_worker_is_named(tmp_path):
         ('{"cluster": {"worker": [1]}, "task": {"type": "worker", "index": 0}}', "1 is not HOST:PORT"),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "no worker of the task's"),
         ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}', "'a' is not HOST:PORT"),
+        ('{"cluster": {"worker": ["a:²"]}, "task": {"type": "worker", "index": 0}}', "'a:²' is not HOST:PORT"),
     ],
 )
 def test_errors_in_tf_config_are_named(text, said):

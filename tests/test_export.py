@@ -178,11 +178,13 @@ def test_versions_are_numbered_and_never_partial(trained, tmp_path):
 
     assert written() == tmp_path / "m" / "1"
     (tmp_path / "m" / "7").mkdir()
+    (tmp_path / "m" / "²").mkdir()
     for name, hours in (("killed", 2), ("now", 0)):  # another process may be writing
         (tmp_path / "m" / f".writing-{name}").mkdir()
         os.utime(tmp_path / "m" / f".writing-{name}", (time.time() - 3600 * hours,) * 2)
     assert written() == tmp_path / "m" / "8"
-    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == [".writing-now", "1", "7", "8"]
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == [".writing-now", "1", "7", "8", "²"]
+    assert read.find(tmp_path / "m") == tmp_path / "m" / "8"
 
 
 def test_an_export_with_other_outputs_is_deleted(trained, digits, tmp_path):
@@ -216,6 +218,21 @@ def test_an_export_that_was_changed_is_refused(trained, tmp_path):
         file.write(b"more")
     with pytest.raises(zoo.ZooError, match="damaged: saved_model.pb"):
         read.find(tmp_path / "1")
+
+
+def test_hidden_files_and_those_of_systems_do_not_change_an_export(trained, tmp_path):
+    export = shutil.copytree(trained.export, tmp_path / "1")
+    for name in (".DS_Store", "variables/._variables.index", "assets.extra/Thumbs.db", "@eaDir/saved_model.pb"):
+        (export / name).parent.mkdir(exist_ok=True)
+        (export / name).write_bytes(b"of a system")
+    assert read.find(tmp_path) == export
+    (export / "assets.extra" / ".card.json").symlink_to(tmp_path)
+    with pytest.raises(zoo.ZooError, match="is a symbolic link"):
+        read.find(export)
+    (export / "assets.extra" / ".card.json").unlink()
+    (export / "saved_model.cpb").write_bytes(b"")
+    with pytest.raises(zoo.ZooError, match="holds saved_model.cpb, which .* does not name"):
+        read.find(export)
 
 
 def test_a_path_without_an_export_is_refused(tmp_path):

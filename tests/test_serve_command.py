@@ -21,7 +21,7 @@ def small(tmp_path_factory):
 
 
 def test_serve_imports_neither_keras_nor_model_code():
-    allowed = {"zoo.errors", "zoo.shipped", "zoo.serve", "zoo.exports.read"}
+    allowed = {"zoo.errors", "zoo.paths", "zoo.shipped", "zoo.serve", "zoo.exports.read"}
     packages = {"starlette", "uvicorn", "grpc", "grpc_health", "tensorflow_serving", "prometheus_client", "httptools"}
     packages |= {"tensorflow", "numpy", "google"}
     for path in Path(zoo.serve.__file__).parent.rglob("*.py"):
@@ -64,6 +64,7 @@ client.service.manager.stop()
         (["FOLDER/small", "--version-policy", "newest"], 2, "it must be latest:N"),
         (["FOLDER/small", "--version-policy", "specific:4"], 1, "no version to serve"),
         (["FOLDER/small", "--version-label", "stable"], 2, "MODEL:LABEL=N"),
+        (["FOLDER/small", "--version-label", "stable=²"], 2, "MODEL:LABEL=N"),
         (["FOLDER/small", "--max-batch-size", "0"], 2, "must be 1 or more"),
         (["FOLDER/small", "--max-rows", "0"], 2, "--max-rows is 0; it must be at least 1"),
         (["FOLDER/small", "--port", "70000"], 2, "--port is 70000"),

@@ -1,5 +1,6 @@
 """Versions: selection, replacement by a new version, and broken versions."""
 
+import os
 import shutil
 import threading
 
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from serving import Client, make_service, save_small
+from serving import LENET, Client, make_service, save_small
 from zoo.errors import UsageError, ZooError
 from zoo.serve.settings import VersionPolicy
 
@@ -45,6 +46,24 @@ def test_policies(text, chosen):
 def test_wrong_policies(text):
     with pytest.raises(UsageError, match="must be latest:N, all or specific"):
         VersionPolicy.parse(text)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_paths_are_literal(base):
+    shutil.copytree(LENET, base.parent / "lenet5")
+    folder = base.parent.rename(base.parent.with_name("sv[1] * back\\slash?"))
+    client = Client(make_service([folder]))
+    assert (states(client), offset(client)) == ({1: "AVAILABLE"}, 1.0)
+    assert client.json("GET", "/v1/models/lenet5")[1]["model_version_status"][0]["state"] == "AVAILABLE"  # warmed up
+    client.service.manager.stop()
+
+
+@pytest.mark.parametrize("name", ["²", "٣", "1.5", "-1"])
+def test_folders_with_other_names_are_no_versions(base, name):
+    shutil.copytree(base / "1", base / name)
+    client = Client(make_service([base]))
+    assert (states(client), offset(client)) == ({1: "AVAILABLE"}, 1.0)
+    client.service.manager.stop()
 
 
 def test_a_new_version_replaces_the_old_one(base):

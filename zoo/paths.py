@@ -1,5 +1,5 @@
-"""Paths for TensorFlow, which reads some of them as patterns, files written whole, and temporary folders. Standard
-library only."""
+"""Paths for TensorFlow, which reads some of them as patterns, names of hidden files, files written whole, and temporary
+folders. Standard library only."""
 
 import atexit
 import contextlib
@@ -7,6 +7,11 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+
+# Files and folders that operating systems, archives and network storage add, in lower case.
+SYSTEM_FOLDERS = {"__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "system volume information"}
+SYSTEM_FOLDERS |= {"lost+found", "recycler"}
+SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 
 _links: dict[Path, Path] = {}
 _temporary: list[Path] = []
@@ -41,6 +46,11 @@ def literal_path(path: str | os.PathLike[str]) -> Path:
         _links[path] = temporary_folder("zoo-path-") / "link"
         _links[path].symlink_to(path, target_is_directory=True)
     return _links[path]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden (starts with a dot) or one of the system's."""
+    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS | SYSTEM_FILES
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -7,11 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from zoo.errors import UsageError, ZooError, reason
+from zoo.paths import is_hidden
 
-# Files and folders that operating systems, archives and network storage add, in lower case.
-SYSTEM_FOLDERS = {"__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "system volume information"}
-SYSTEM_FOLDERS |= {"lost+found", "recycler"}
-SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 RUN_FILES = {"recipe.json", "environment.json"}  # in the folder of a run, whose pictures and texts are no data
 
 
@@ -35,11 +32,6 @@ def absent(path: Path, what: str = "file or folder") -> str:
     if path.is_symlink():
         return f"the link leads to {display_path(os.readlink(path))}, which does not exist"
     return f"there is no such {what}"
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is hidden (starts with a dot) or one of the system's."""
-    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS | SYSTEM_FILES
 
 
 def display_path(path: str | bytes | os.PathLike) -> str:

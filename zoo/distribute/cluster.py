@@ -106,6 +106,6 @@ def tf_config(text: str | None) -> tuple[tuple[str, ...], int]:
         raise UsageError(f"TF_CONFIG {what}. Example: {example}.") from error
     workers = tuple(address for job in ("chief", "worker") for address in cluster.get(job, []))
     for address in workers:
-        if not isinstance(address, str) or not address.rpartition(":")[2].isdigit():
+        if not isinstance(address, str) or not address.rpartition(":")[2].isdecimal():
             raise UsageError(f"TF_CONFIG: {address!r} is not HOST:PORT, such as host0:2222.")
     return workers, workers.index(own)

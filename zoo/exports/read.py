@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from zoo.errors import UsageError, ZooError, reason
+from zoo.paths import is_hidden
 
 FORMAT = 1  # of assets.extra; a newer one is refused
 SUMS = "assets.extra/sha256sums.txt"
@@ -28,9 +29,9 @@ def find(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if not path.exists():
         raise UsageError(f"There is no folder {path}; give a run directory or an export's folder.")
-    candidates = [path, *_versions(path)]
+    candidates = [path, *versions(path)]
     for export in sorted(path.glob("export/*")):
-        candidates += _versions(export)
+        candidates += versions(export)
     for folder in candidates:
         if (folder / "saved_model.pb").is_file() or (folder / SUMS).is_file():
             _verify(folder)
@@ -38,10 +39,17 @@ def find(path: str | os.PathLike[str]) -> Path:
     raise UsageError(f"{path} holds no export; `zoo train` writes one, NAME/VERSION/saved_model.pb.")
 
 
-def _versions(base: Path) -> list[Path]:
+def versions(base: Path) -> list[Path]:
+    """The entries of a folder whose names are numbers, the greatest first."""
     if not base.is_dir():
         return []
-    return sorted((p for p in base.iterdir() if p.name.isdigit()), key=lambda p: int(p.name), reverse=True)
+    numbered = (path for path in base.iterdir() if is_version(path.name))
+    return sorted(numbered, key=lambda path: int(path.name), reverse=True)
+
+
+def is_version(name: str) -> bool:
+    """Whether the name of a folder is a number. Other digits than 0 to 9, such as ², are none."""
+    return name.isascii() and name.isdigit()
 
 
 def _verify(folder: Path) -> None:
@@ -61,6 +69,8 @@ def _verify(folder: Path) -> None:
         expected[name] = digest
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {SUMS}
     for name in sorted(found - set(expected)):
+        if any(map(is_hidden, name.split("/"))):
+            continue  # such as .DS_Store; TensorFlow reads no file of such a name
         raise ZooError(f"{folder} holds {name}, which {SUMS} does not name. Write the export again.")
     for name, digest in expected.items():
         if name not in found:

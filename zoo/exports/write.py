@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.errors import ZooError, reason
-from zoo.exports.read import FORMAT, SUMS, sha256
+from zoo.exports.read import FORMAT, SUMS, sha256, versions
 from zoo.paths import literal_path
 from zoo.recipe import Recipe
 from zoo.registry import Card
@@ -179,7 +179,7 @@ def _write_sums(folder: Path) -> None:
 
 
 def _claim_version(base: Path, folder: Path) -> Path:
-    version = max((int(path.name) for path in base.iterdir() if path.name.isdigit()), default=0) + 1
+    version = max((int(path.name) for path in versions(base)), default=0) + 1
     while True:
         try:
             return folder.rename(base / str(version))

@@ -23,7 +23,7 @@ class Bodies:
         """The body. Raises `RequestError` if it is too large, too slow or incomplete."""
         most = self._limits.body_bytes
         length = request.headers.get("content-length", "0")
-        if length.isdigit() and int(length[:20]) > most:
+        if length.isdecimal() and int(length[:20]) > most:
             await self._discard(request)
             raise _too_large(most)
         chunks: list[bytes] = []

@@ -192,7 +192,7 @@ def _labels(entries: list[str], names: list[str]) -> dict[str, dict[str, int]]:
         key, _, version = entry.partition("=")
         name, colon, label = key.rpartition(":")
         name = name if colon else (names[0] if len(names) == 1 else "")
-        if not version.isdigit() or not label or name not in labels:
+        if not version.isdecimal() or not label or name not in labels:
             raise UsageError(f"--version-label takes MODEL:LABEL=N with one of {', '.join(names)}, not {entry!r}.")
         labels[name][label] = int(version)
     return labels

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import UsageError, ZooError
-from zoo.exports.read import SUMS, find, read_card
+from zoo.exports.read import SUMS, find, is_version, read_card, versions
 
 GRAPH = "saved_model.pb"
 
@@ -23,13 +23,7 @@ class Base:
         """The version folders that hold a SavedModel, by number."""
         if self.only:
             return {self.only[0]: self.only[1]} if (self.only[1] / GRAPH).is_file() else {}
-        if not self.folder.is_dir():
-            return {}
-        return {
-            int(path.name): path
-            for path in self.folder.iterdir()
-            if path.name.isascii() and path.name.isdigit() and (path / GRAPH).is_file()
-        }
+        return {int(path.name): path for path in versions(self.folder) if (path / GRAPH).is_file()}
 
 
 def find_models(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Base]:
@@ -56,7 +50,7 @@ def find_models(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Base]:
 
 def _models_of(path: Path) -> dict[str, Base]:
     if (path / GRAPH).is_file():
-        if path.name.isascii() and path.name.isdigit():
+        if is_version(path.name):
             return {path.parent.name: Base(path.parent, (int(path.name), path))}
         return {path.name: Base(path, (1, path))}
     if Base(path).versions():

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from zoo.paths import literal_path
 from zoo.serve.batching import batched_function
 from zoo.serve.constants import computed, gains_from_constants, part_of, with_constants
 from zoo.serve.errors import Code, RequestError, from_tensorflow
@@ -39,7 +40,9 @@ class Servable:
         self._callables: dict[tuple, object] = {}
         try:
             with self.graph.as_default():
-                meta_graph = v1.saved_model.loader.load(self._session, [tf.saved_model.SERVING], str(folder))
+                meta_graph = v1.saved_model.loader.load(
+                    self._session, [tf.saved_model.SERVING], str(literal_path(folder))
+                )
         except BaseException:
             self._session.close()
             raise
