@@ -6,6 +6,8 @@ import tensorflow as tf
 from zoo.data.vocabulary import UNKNOWN, Characters
 from zoo.tasks.decoding import sample, single_step, zero_state
 
+PIECE = 500  # characters that are scored at a time
+
 
 class ServingLanguageModel(tf.Module):
     """A language model with its vocabulary and its sampling loop, to be saved with these signatures:
@@ -50,10 +52,20 @@ class ServingLanguageModel(tf.Module):
 def nats_per_char(model: keras.Model, vocabulary: Characters, text: tf.Tensor) -> tf.Tensor:
     """The mean cross-entropy of each text's characters but the first, (N,); 0 where there are none."""
     ids = vocabulary.encode(text)
-    lengths = tf.cast(ids.row_lengths(), tf.int32)
-    tokens = tf.pad(ids.to_tensor(UNKNOWN), [[0, 0], [0, 2]])  # at least one character
-    outputs = model({"tokens": tokens[:, :-1], **zero_state(model, tf.shape(tokens)[0])}, training=False)
-    logits = tf.cast(outputs["logits"], tf.float32)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tokens[:, 1:], logits)
-    mask = tf.sequence_mask(lengths - 1, tf.shape(losses)[1], tf.float32)
-    return tf.math.divide_no_nan(tf.reduce_sum(losses * mask, axis=1), tf.reduce_sum(mask, axis=1))
+    counts = tf.maximum(tf.cast(ids.row_lengths(), tf.int32) - 1, 0)
+    tokens = tf.pad(ids.to_tensor(UNKNOWN), [[0, 0], [0, 1]])
+    last = tf.shape(tokens)[1] - 1
+    state = zero_state(model, tf.shape(tokens)[0])
+
+    def add(start, state, total):
+        piece = tokens[:, start : start + PIECE + 1]
+        outputs = dict(model({"tokens": piece[:, :-1], **state}, training=False))
+        logits = tf.cast(outputs.pop("logits"), tf.float32)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(piece[:, 1:], logits)
+        mask = tf.sequence_mask(counts - start, tf.shape(losses)[1], tf.float64)
+        return start + PIECE, outputs, total + tf.reduce_sum(tf.cast(losses, tf.float64) * mask, axis=1)
+
+    # In pieces, so that the memory is that of a piece and not of the longest text.
+    begin = (tf.constant(0), state, tf.zeros(tf.shape(counts), tf.float64))
+    _, _, total = tf.while_loop(lambda start, *_: start < last, add, begin, parallel_iterations=1)
+    return tf.cast(tf.math.divide_no_nan(total, tf.cast(counts, tf.float64)), tf.float32)

@@ -16,14 +16,12 @@ from zoo.tasks.base import Batch
 from zoo.tasks.decoding import zero_state
 from zoo.tasks.language_modelling.preprocessing import read_data, warn_of_unknown
 from zoo.tasks.language_modelling.recipe import LanguageModelRecipe
-from zoo.tasks.language_modelling.serving import ServingLanguageModel
+from zoo.tasks.language_modelling.serving import PIECE, ServingLanguageModel
 from zoo.tasks.losses import cross_entropy, masked_sum, update_token_metrics
 from zoo.tasks.splits import SplitsTask
 from zoo.tasks.vocabularies import character_rows
 from zoo.weights.exports import output_layers
 from zoo.weights.parent import Rows
-
-PIECE = 500  # characters of a stream that are scored at a time where the recipe does not say how many
 
 
 class LanguageModelling(SplitsTask):
