@@ -19,12 +19,12 @@ class UsageError(ZooError, ValueError):
     exit_status = 2
 
 
-def nearest(name: str, known: Iterable[str], *, count: int = 3) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error message that suggests known names similar to `name`."""
     known = sorted(set(known))
-    close = difflib.get_close_matches(name, known, n=count, cutoff=0.5)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if not close:
-        close = [other for other in known if name and name.lower() in other.lower()][:count]
+        close = [other for other in known if name and name.lower() in other.lower()][:3]
     if close:
         return "Did you mean " + " or ".join(repr(other) for other in close) + "?"
     shown = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")

@@ -14,7 +14,6 @@ from zoo.data.text_files import read_text
 from zoo.errors import UsageError, ZooError, nearest
 
 EMBEDDED = ("python_docs",)
-SPLITS = ("char_rnn", "tfds", "nanogpt")
 SUFFIXES = frozenset({".txt"})
 
 

@@ -78,13 +78,13 @@ def write(
         parts = tf.train.experimental.MaxShardSizePolicy(PART_BYTES)
         options = tf.saved_model.SaveOptions(experimental_sharding_callback=parts)
         tf.saved_model.save(serving, str(literal_path(folder)), serving.endpoints, options)
-        about = {
+        more = {
             "parent": dict(parent or {}),
             "members": list(members),
             "data": dict(data or {}),
             "stored": dict(stored or {}),
         }
-        _write_extras(folder, model, recipe, card, examples, metrics, arguments, labels, about)
+        _write_extras(folder, model, recipe, card, examples, metrics, arguments, labels, more)
         if check:
             _check(folder, serving, examples)
         _write_sums(folder)
@@ -105,7 +105,7 @@ def _write_extras(
     metrics: Mapping[str, float],
     arguments: Mapping[str, Any],
     labels: Sequence[str] | None,
-    about: Mapping[str, Any],
+    more: Mapping[str, Any],
 ) -> None:
     extras = folder / "assets.extra"
     extras.mkdir()
@@ -117,8 +117,8 @@ def _write_extras(
         metrics=dict(metrics),
         arguments_built={name: value for name, value in arguments.items() if name != "aux_heads"},  # not exported
     )
-    plain.update((key, value) for key, value in about.items() if value)
-    if parent := about["parent"]:
+    plain.update((key, value) for key, value in more.items() if value)
+    if parent := more["parent"]:
         plain.update(licence=parent["licence"] or plain["licence"])
     contents = {"recipe.json": recipe.to_dict(), "card.json": plain}
     if model is not None and model.count_params() != card.parameters:  # other sizes than the card's

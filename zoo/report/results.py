@@ -273,18 +273,18 @@ def _by_length(rows: Sequence[Mapping[str, str]]) -> list[str]:
 def exports_table(saved_models: Path) -> str:
     """The table of saved_models/README.md in Markdown: what each export is and what was measured of it."""
     text = ["| export | model | trained on | measured | weights |", "|---|---|---|---|---:|"]
-    for card in sorted(saved_models.glob("*/*/assets.extra/card.json")):
-        folder = card.parent.parent
-        about = json.loads(card.read_text(encoding="utf-8"))
-        recipe = json.loads((card.parent / "recipe.json").read_text(encoding="utf-8"))
-        size = sum(path.stat().st_size for path in folder.glob("variables/variables.data-*"))
+    for path in sorted(saved_models.glob("*/*/assets.extra/card.json")):
+        folder = path.parent.parent
+        card = json.loads(path.read_text(encoding="utf-8"))
+        recipe = json.loads((path.parent / "recipe.json").read_text(encoding="utf-8"))
+        size = sum(part.stat().st_size for part in folder.glob("variables/variables.data-*"))
         measured = [
             f"{metric.replace('_', ' ')} {format_metric(metric, value)}"
-            for metric, value in about["metrics"].items()
+            for metric, value in card["metrics"].items()
             if not metric.endswith("loss")
         ]
         text.append(
-            f"| `{folder.relative_to(saved_models)}` | `{about['name']}` | {recipe['dataset']} "
+            f"| `{folder.relative_to(saved_models)}` | `{card['name']}` | {recipe['dataset']} "
             f"| {', '.join(measured)} | {size / 1e6:.2f} MB |"
         )
     return "\n".join(text)

@@ -24,11 +24,11 @@ def class_answer(answer: Mapping[str, Any], labels: Sequence[str], top_k: int) -
     """The row of a classifier's signature, as NumPy values, as plain ones: `label`, `class` and `probability` (`score`
     for a perceptron), and if `top_k` is more than 1 as many of the likeliest classes as `top`."""
     value = "probability" if "probabilities" in answer else "score"
-    numbers, index = answer.get("probabilities", answer.get("scores")), int(answer["classes"])
-    plain = {"label": answer["labels"].decode(), "class": index, value: float(numbers[index])}
+    scores, index = answer.get("probabilities", answer.get("scores")), int(answer["classes"])
+    plain = {"label": answer["labels"].decode(), "class": index, value: float(scores[index])}
     if top_k > 1:
-        order = np.argsort(-numbers, kind="stable")[:top_k]
-        plain["top"] = [{"label": labels[i], "class": int(i), value: float(numbers[i])} for i in order]
+        order = np.argsort(-scores, kind="stable")[:top_k]
+        plain["top"] = [{"label": labels[i], "class": int(i), value: float(scores[i])} for i in order]
     return plain
 
 

@@ -49,7 +49,7 @@ class Program:
     """What a step needs in addition to its arguments."""
 
 
-def check(recipe: Recipe, dump: Path, say: Callable[[str], None] = print) -> dict[str, Program]:
+def check(recipe: Recipe, dump: Path, log: Callable[[str], None] = print) -> dict[str, Program]:
     """Compiles a recipe's training and evaluation step, and returns both programs.
 
     `dump` is the folder that `dump_to` was given before TensorFlow was loaded. Data that are not here are replaced by
@@ -71,7 +71,7 @@ def check(recipe: Recipe, dump: Path, say: Callable[[str], None] = print) -> dic
             if isinstance(error, UsageError) or own:
                 raise
             stand_in = with_embedded_data(recipe, Path(folder))
-            say(f"{recipe.dataset} is not available; {stand_in.dataset} replaces it, with batches of the same shape")
+            log(f"{recipe.dataset} is not available; {stand_in.dataset} replaces it, with batches of the same shape")
             run = Run(stand_in, Path(folder), Devices(strategy="one_device"))
             model = run.prepare()
         trainer = GradientDescent(run.training(model)).model
@@ -80,7 +80,7 @@ def check(recipe: Recipe, dump: Path, say: Callable[[str], None] = print) -> dic
             batches["evaluation"] = (trainer.test_step, validation)
         programs = {}
         for name, (step, data) in batches.items():
-            say(f"{recipe.name}: compiling the {name} step")
+            log(f"{recipe.name}: compiling the {name} step")
             compiled = tf.function(step, jit_compile=True)
             with run.naming_faults():
                 batch = next(iter(data))

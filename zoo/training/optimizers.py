@@ -107,7 +107,7 @@ class TwoPhases(keras.optimizers.schedules.LearningRateSchedule):
         return {"steps": self.steps, "first": self.first, "second": self.second}
 
 
-class SummedFirst:
+class AllReduceBeforeClip:
     """Mixed into a Keras optimizer: gradients are summed over replicas before they are clipped, not after.
 
     Keras clips the gradients of each replica and sums them afterwards.
@@ -145,18 +145,18 @@ def _over_replicas(grads: Sequence) -> list:
 
     context, grads = tf.distribute.get_replica_context(), list(grads)
     if context is not None and context.num_replicas_in_sync > 1:
-        places = [place for place, grad in enumerate(grads) if grad is not None]
-        summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [grads[place] for place in places])
-        for place, grad in zip(places, summed, strict=True):
-            grads[place] = grad
+        indices = [index for index, grad in enumerate(grads) if grad is not None]
+        summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [grads[index] for index in indices])
+        for index, grad in zip(indices, summed, strict=True):
+            grads[index] = grad
     return grads
 
 
-class SGD(SummedFirst, keras.optimizers.SGD):
+class SGD(AllReduceBeforeClip, keras.optimizers.SGD):
     """Keras's own, of gradients that are summed first."""
 
 
-class Adam(SummedFirst, keras.optimizers.Adam):
+class Adam(AllReduceBeforeClip, keras.optimizers.Adam):
     """Keras's Adam with gradients that are summed first, on TensorFlow in one operation per weight instead of
     twelve."""
 
@@ -165,12 +165,12 @@ class Adam(SummedFirst, keras.optimizers.Adam):
             return super().update_step(gradient, variable, learning_rate)
         import tensorflow as tf
 
-        place, dtype = self._get_variable_index(variable), variable.dtype
+        index, dtype = self._get_variable_index(variable), variable.dtype
         step = tf.cast(self.iterations + 1, dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=self._momentums[place].value.handle,
-            v=self._velocities[place].value.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
             beta1_power=tf.cast(self.beta_1, dtype) ** step,
             beta2_power=tf.cast(self.beta_2, dtype) ** step,
             lr=tf.cast(self.rate_of(variable, learning_rate), dtype),
@@ -181,11 +181,11 @@ class Adam(SummedFirst, keras.optimizers.Adam):
         )
 
 
-class RMSprop(SummedFirst, keras.optimizers.RMSprop):
+class RMSprop(AllReduceBeforeClip, keras.optimizers.RMSprop):
     """Keras's own, of gradients that are summed first."""
 
 
-class LossScale(SummedFirst, keras.optimizers.LossScaleOptimizer):
+class LossScale(AllReduceBeforeClip, keras.optimizers.LossScaleOptimizer):
     """Keras's loss-scaling optimizer around one of these: gradients are summed before they are checked to be finite."""
 
     def __init__(self, inner: keras.optimizers.Optimizer):
