@@ -112,7 +112,12 @@ def tiff(value, *, order=b"MM", offset=8, count=1, tag=0x0112, kind=3):
         ([segment(0xE1, b"Exif\0\0MM")], 1),
         ([b"\xff\xe0\0\0"] * 50, 1),  # segments of length zero
         ([b"\xff\xe1\0\1"], 1),
-        ([segment(0xDB, bytes(65)), segment(0xE1, b"Exif\0\0" + tiff(6))], 1),  # after the tables it does not count
+        ([segment(0xDB, bytes(65)), segment(0xE1, b"Exif\0\0" + tiff(6))], 6),  # among the tables, as Pillow reads it
+        ([segment(0xE2, bytes(65_000))] * 3 + [segment(0xDB, bytes(65)), segment(0xE1, b"Exif\0\0" + tiff(6))], 1),
+        ([segment(0xE2, b"Exif\0\0" + tiff(6))], 1),
+        ([segment(0xE1, b"Exif\0\0" + tiff(6, offset=500)), segment(0xE2, bytes(462) + tiff(6)[8:])], 1),
+        ([b"\xff" * 2000, segment(0xE1, b"Exif\0\0" + tiff(6))], 1),  # no more than 1,000 bytes and segments
+        ([segment(0xDA, bytes(10)), segment(0xE1, b"Exif\0\0" + tiff(6))], 1),  # after a scan it does not count
     ],
 )
 def test_unusual_and_malicious_headers(segments, expected):
@@ -120,6 +125,105 @@ def test_unusual_and_malicious_headers(segments, expected):
     assert int(orientation_in_graph(content)) == expected
     for length in (*range(0, 40), len(content) - 5):
         assert 1 <= int(orientation_in_graph(content[:length])) <= 8
+
+
+def jpeg_with(*segments):
+    content = saved(photograph(), "JPEG", quality=95)
+    return content[:2] + b"".join(segments) + content[2:]
+
+
+def app1(content):
+    return segment(0xE1, b"Exif\0\0" + content)
+
+
+def tiff_of(kind, order, count, form, *values):
+    """A TIFF header whose orientation is stored as another type, behind the directory where it takes over 4 bytes."""
+    value = struct.pack(order + form * count, *values * count)
+    place = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack(order + "I", 26)
+    head = b"II" if order == "<" else b"MM"
+    return head + struct.pack(order + "HIHHHI", 42, 8, 1, 0x0112, kind, count) + place + bytes(4) + value
+
+
+def pillows(content):
+    return np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB"))
+
+
+TYPES = [  # number, format, value; Pillow does not take the orientation from bytes and text
+    (1, "B", 6), (2, "c", b"6"), (3, "H", 6), (4, "I", 6), (5, "II", 6, 1), (6, "b", 6), (7, "B", 6), (8, "h", 6),
+    (9, "i", 6), (10, "ii", 6, 1), (11, "f", 6), (12, "d", 6), (13, "I", 6), (16, "Q", 6), (17, "I", 6),
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Metadata Warning")  # Pillow's, of two values where one is expected
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("kind", "form", "values"), [(kind, form, values) for kind, form, *values in TYPES])
+def test_an_orientation_of_another_type_is_pillows(kind, form, values, count, order):
+    content = jpeg_with(app1(tiff_of(kind, order, count, form, *values)))
+    assert int(orientation_in_graph(content)) == (6 if pillows(content).shape == (48, 32, 3) else 1)
+    assert (kind in (1, 2, 7, 17)) == (int(orientation_in_graph(content)) == 1)
+
+
+SHORT, LONG = tiff_of(3, ">", 1, "H", 6), tiff_of(4, "<", 1, "I", 6)
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        (app1(LONG),),
+        (b"\xff" * 5, app1(SHORT)),
+        (segment(0xE0, b"JFIF\0" + bytes(9)), b"\xff", app1(SHORT)),
+        (segment(0xE2, b"ICC_PROFILE\0\1\3" + bytes(65_000)),) * 3 + (app1(SHORT),),
+        (segment(0xE2, b"ICC_PROFILE\0\1\3" + bytes(65_000)),) * 40 + (app1(SHORT),),
+        (segment(0xFE, b"Exif\0\0"), app1(SHORT)),
+        (segment(0xDB, bytes(1) + b"\1" * 64), app1(SHORT)),
+        (app1(b"Exif\0\0" + SHORT),),
+        (app1(LONG[:12]), app1(LONG[12:])),  # data of more than one segment
+        (app1(b"MM\0*" + struct.pack(">I", 60_008) + bytes(60_000)), app1(SHORT[8:])),
+        (app1(SHORT), app1(tiff_of(3, ">", 1, "H", 3))),
+        (app1(SHORT), segment(0xE2, bytes(9)), app1(tiff_of(3, ">", 1, "H", 3))),
+    ],
+)
+def test_exif_anywhere_before_the_scan_turns_a_jpeg_file(tmp_path, segments):
+    content = jpeg_with(*segments)
+    expected = pillows(content)
+    got = in_graph(content).numpy()
+    assert got.shape == expected.shape == (48, 32, 3) and abs(got.astype(int) - expected).mean() < 2
+    (tmp_path / "a").write_bytes(content)
+    for same in (decode_file(content), in_graph(plain_image(content)), in_graph(read_content(tmp_path / "a"))):
+        np.testing.assert_array_equal(same, got)
+    assert plain_image(content).startswith(b"\x89PNG")  # which exports that know nothing of this read alike
+
+
+def chunk(name, content):
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def png_with_profile(kind, data):
+    """A PNG file with EXIF data in hexadecimal, as ImageMagick writes it."""
+    content = saved(photograph(), "PNG")
+    text = f"\nexif\n{len(data):8}\n{data.hex()}\n".encode() if isinstance(data, bytes) else data.encode()
+    text = {b"tEXt": text, b"zTXt": b"\0" + zlib.compress(text), b"iTXt": b"\1\0\0\0" + zlib.compress(text)}[kind]
+    return content[:33] + chunk(kind, b"Raw profile type exif\0" + text) + content[33:]
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt"])
+@pytest.mark.parametrize("data", [exif(6, "<"), exif(5, ">"), LONG], ids=["with name", "big-endian", "LONG"])
+def test_exif_in_a_text_of_a_png_file_turns_it(tmp_path, kind, data):
+    content = png_with_profile(kind, data)
+    expected = pillows(content)
+    assert expected.shape == (48, 32, 3)
+    (tmp_path / "a").write_bytes(content)
+    for got in (decode_file(content), in_graph(plain_image(content)), in_graph(read_content(tmp_path / "a"))):
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("data", ["no profile", "\nexif\n    4\nabcx\n", b"damaged", b"Exif\0\0MM"])
+def test_a_png_file_with_damaged_exif_is_upright(data):
+    content = png_with_profile(b"zTXt", data)
+    for got in (decode_file(content), in_graph(plain_image(content))):
+        np.testing.assert_array_equal(got, np.asarray(photograph()))
 
 
 def test_other_files_have_no_orientation():
@@ -199,6 +303,53 @@ def test_tiff_files_of_many_bits_are_read_in_grey(kind, factor):
     np.testing.assert_array_equal(decode_file(content), np.stack([grey] * 3, axis=-1))
 
 
+def tiff_image(values, bits, *, photometric=1, sample_format=1):
+    """A TIFF file, little-endian and uncompressed, of numbers (H, W) with this many bits each."""
+    height, width = values.shape
+    if values.dtype.kind == "u":
+        digits = "".join(f"{value:0{bits}b}" for value in values.ravel())
+        data = (
+            int(digits, 2).to_bytes(len(digits) // 8, "big") if bits % 8 else values.astype(f"<u{bits // 8}").tobytes()
+        )
+    else:
+        data = values.tobytes()
+    tags = [
+        (256, width), (257, height), (258, bits), (259, 1), (262, photometric), (273, 122), (277, 1), (278, height),
+        (339, sample_format),
+    ]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 10, 12, 14, 16])
+def test_tiff_files_have_their_depth_and_their_white(bits, photometric):
+    greatest = (1 << bits) - 1
+    values = np.linspace(0, greatest, 64).round().astype(np.uint16).reshape(4, 16)
+    content = tiff_image(values, bits, photometric=photometric)
+    if bits in (10, 14) or (bits, photometric) == (12, 0):
+        with pytest.raises(ZooError, match="a TIFF image that is damaged, or of a depth or kind that is not read"):
+            decode_file(content)
+        return
+    light = values / greatest if photometric else 1 - values / greatest
+    assert abs(decode_file(content)[..., 0] / 255 - light).max() < 1 / 255
+    np.testing.assert_array_equal(in_graph(plain_image(content)), decode_file(content))
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "fault"),
+    [
+        (np.array([[0.0, 200.0]], np.float32), {"photometric": 0, "sample_format": 3}, "where 0 is white"),
+        (np.array([[-3, 100]], np.int8), {"sample_format": 2}, "numbers from -3 to 100, not from 0 to 255"),
+        (np.array([[-3, 100]], np.int16), {"sample_format": 2}, "numbers from -3 to 100, not from 0 to 255"),
+    ],
+)
+def test_tiff_files_whose_white_is_not_known_are_refused(values, options, fault):
+    content = tiff_image(values, 8 * values.itemsize, **options)
+    with pytest.raises(ZooError, match=fault):
+        decode_file(content)
+
+
 @pytest.mark.parametrize(
     "values", [np.array([[0.0, 0.5]], np.float32), np.array([[0, 300]], np.int32), np.array([[-1.0, 9]], np.float32)]
 )
@@ -206,7 +357,7 @@ def test_tiff_files_of_another_range_are_refused(tmp_path, values):
     path = tmp_path / "deep.tif"
     Image.fromarray(values).save(path)
     for read in (lambda: read_image(path, 1), lambda: read_content(bytes(path))):
-        with pytest.raises(ZooError, match=r"deep\.tif cannot be decoded: it is an image of 32-bit numbers from "):
+        with pytest.raises(ZooError, match=r"deep\.tif cannot be decoded: it is an image of numbers from "):
             read()
 
 

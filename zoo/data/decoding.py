@@ -4,6 +4,7 @@ PNG and JPEG files are decoded by the same operations in training, scoring, pred
 GIF and BMP files, too; in Python, Pillow reads those and WebP and TIFF.
 """
 
+import contextlib
 import io
 import os
 import zlib
@@ -11,7 +12,7 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from zoo.data.exif import HEAD, orientation, upright
+from zoo.data.exif import orientation, upright
 from zoo.data.paths import display_path
 from zoo.errors import ZooError, reason
 
@@ -20,8 +21,14 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp",
 MAX_PIXELS = 1 << 27  # of one image: 400 MB once decoded
 # Of PNG with the beginning of its header, which TensorFlow also finds behind other chunks: its size is read here.
 PNG, JPEG, GIF, BMP = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\xff\xd8\xff", b"GIF8", b"BM"
+TIFF = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT, SIGNED = 258, 262, 339, 2  # tags of TIFF files
+_orientation_in_graph = tf.function(orientation, input_signature=[tf.TensorSpec((), tf.string)])  # faster than eager
 TOO_LARGE = f"an image of more than {MAX_PIXELS:,} pixels; scale it down"
 OTHER_FORMAT = "not a PNG, JPEG, GIF or BMP file"
+SAVE_IT = "save it with 8 bits, unsigned"
+UNKNOWN = "not an image that can be read, or a damaged one"
+UNKNOWN_TIFF = f"a TIFF image that is damaged, or of a depth or kind that is not read; {SAVE_IT}"
 
 
 def decode_image(content: tf.Tensor, channels: int) -> tf.Tensor:
@@ -146,18 +153,27 @@ def decode_file(content: bytes) -> np.ndarray:
     file's name.
     """
     jpeg = content.startswith(JPEG)
-    if not jpeg and (not content.startswith(PNG) or b"eXIf" in content):
+    if not jpeg and not _is_plain_png(content):
         return _pillow(content)
     try:
         _check_size(content)
         if not jpeg:
             return _lay_on_white(tf.io.decode_png(content, channels=4).numpy(), content[24])
         pixels = tf.io.decode_jpeg(content, channels=3)
-        if b"Exif\0" in content[:HEAD]:
-            pixels = upright(pixels, orientation(tf.constant(content)))
-        return pixels.numpy()
+        turn = _orientation(content)
+        return (pixels if turn == 1 else upright(pixels, tf.constant(turn))).numpy()
     except tf.errors.OpError as error:
         raise ZooError(_fault(content)) from error
+
+
+def _orientation(content: bytes) -> int:
+    """The orientation that a JPEG file asks for; not searched for by TensorFlow where it cannot be."""
+    return int(_orientation_in_graph(content)) if b"Exif\0\0" in content else 1
+
+
+def _is_plain_png(content: bytes) -> bool:
+    """Whether a PNG file has no EXIF data: neither a chunk of it, nor a text "Raw profile type exif" (ImageMagick)."""
+    return content.startswith(PNG) and b"eXIf" not in content and b"exif\0" not in content
 
 
 def _check_size(content: bytes) -> None:
@@ -184,38 +200,54 @@ def _fault(content: bytes) -> str:
 
 
 def _pillow(content: bytes) -> np.ndarray:
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(content)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ZooError(TOO_LARGE)
-            image = ImageOps.exif_transpose(image)
+            image.load()
+            tags = getattr(image, "tag_v2", {PHOTOMETRIC: 1})  # of a TIFF file
+            with contextlib.suppress(Exception):  # as in a JPEG file, damaged EXIF data asks for nothing
+                image = ImageOps.exif_transpose(image)
+            # Pillow looks at these tags for unsigned numbers of up to 8 bits alone.
+            white_is_zero = tags.get(PHOTOMETRIC, 0) == 0
             if image.mode.startswith("I;16"):
-                return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+                bits = tags.get(BITS_PER_SAMPLE, (16,))[0]
+                grey = np.asarray(image) >> (bits - 8)
+                return _grey((255 - grey if white_is_zero else grey).astype(np.uint8))
             if image.mode in ("I", "F"):
-                return _of_numbers(np.asarray(image))
+                return _of_numbers(np.asarray(image), white_is_zero)
+            if image.mode == "L" and tags.get(SAMPLE_FORMAT, (1,))[0] == SIGNED:
+                return _of_numbers(np.asarray(image).view(np.int8), white_is_zero)
             return _lay_on_white(np.asarray(image.convert("RGBA")))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ZooError(TOO_LARGE) from error
     except ZooError:
         raise
+    except UnidentifiedImageError as error:
+        raise ZooError(UNKNOWN_TIFF if content.startswith(TIFF) else UNKNOWN) from error
     except Exception as error:  # Pillow's plugins raise errors of many kinds for damaged files
-        raise ZooError("not an image that can be read, or a damaged one") from error
+        raise ZooError(UNKNOWN) from error
 
 
-def _of_numbers(values: np.ndarray) -> np.ndarray:
-    """Grey pixels of 32 bits (H, W), integers or floats from 0 to 255, as uint8 (H, W, 3).
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    """Grey pixels (H, W) as (H, W, 3)."""
+    return np.repeat(pixels[..., None], 3, axis=-1)
 
-    Raises `ZooError` for another range, whose black and white the file does not say.
+
+def _of_numbers(values: np.ndarray, white_is_zero: bool) -> np.ndarray:
+    """Grey pixels (H, W), signed integers or floats from 0 to 255, as uint8 (H, W, 3).
+
+    Raises `ZooError` for another range, and where 0 is white: black and white are then not known from the file.
     """
     least, greatest = float(values.min()), float(values.max())
     to_one = values.dtype.kind == "f" and 0 < greatest <= 1
     if not 0 <= least <= greatest <= 255 or to_one:
-        raise ZooError(
-            f"an image of 32-bit numbers from {least:.4g} to {greatest:.4g}, not from 0 to 255; save it with 8 bits"
-        )
-    return np.repeat(values.astype(np.uint8)[..., None], 3, axis=-1)
+        raise ZooError(f"an image of numbers from {least:.4g} to {greatest:.4g}, not from 0 to 255; {SAVE_IT}")
+    if white_is_zero:
+        raise ZooError(f"an image of signed numbers or floats where 0 is white (WhiteIsZero); {SAVE_IT}")
+    return _grey(values.astype(np.uint8))
 
 
 def read_image(path: str | bytes | os.PathLike, channels: int) -> np.ndarray:
@@ -242,7 +274,7 @@ def read_content(path: bytes) -> bytes:
             content = file.read()
         if content.startswith(JPEG):
             whole = _is_whole_jpeg(content)
-        elif content.startswith(PNG) and b"eXIf" not in content:
+        elif _is_plain_png(content):
             whole = _is_whole_png(content)
         else:
             return _png_of(_pillow(content))
@@ -294,9 +326,9 @@ def plain_image(content: bytes) -> bytes:
     A PNG or JPEG file is left as it is where it is upright and opaque; whether it is damaged is not looked at. Raises
     `ZooError` that says what is wrong.
     """
-    jpeg = content.startswith(JPEG) and int(orientation(tf.constant(content))) == 1
-    png = content.startswith(PNG) and content[25:26] not in (b"\4", b"\6")
-    if not jpeg and not (png and b"tRNS" not in content and b"eXIf" not in content):
+    jpeg = content.startswith(JPEG) and _orientation(content) == 1
+    png = _is_plain_png(content) and content[25:26] not in (b"\4", b"\6") and b"tRNS" not in content
+    if not jpeg and not png:
         return tf.io.encode_png(decode_file(content)).numpy()
     try:
         _check_size(content)
