@@ -177,6 +177,10 @@ def test_versions_are_numbered_and_never_partial(trained, tmp_path):
         return write.write(tmp_path / "m", serving, trained.model, recipe, card, task.serving_examples(), {}, {})
 
     assert written() == tmp_path / "m" / "1"
+    (tmp_path / "m" / "recipe.json").touch()
+    with pytest.raises(zoo.UsageError, match="m is a run directory"):
+        written()
+    (tmp_path / "m" / "recipe.json").unlink()
     (tmp_path / "m" / "7").mkdir()
     (tmp_path / "m" / "²").mkdir()
     for name, hours in (("killed", 2), ("now", 0)):  # another process may be writing

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo.errors import ZooError, reason
+from zoo.errors import UsageError, ZooError, reason
 from zoo.exports.read import FORMAT, SUMS, sha256, versions
 from zoo.paths import literal_path
 from zoo.recipe import Recipe
@@ -64,8 +64,11 @@ def write(
         `examples` as `serving` does, to 1e-5.
 
     Raises:
+      UsageError: `base` is the folder of a run.
       ZooError: the answers differ, or the disk is full or not writable.
     """
+    if (base / "recipe.json").exists():
+        raise UsageError(f"{base} is a run directory; write the export to another folder.")
     try:
         base.mkdir(parents=True, exist_ok=True)
         for left in base.glob(".writing-*"):  # of a process that was killed; another one may be writing now
