@@ -103,6 +103,11 @@ def test_serve_config_writes_what_tensorflow_serving_reads(tmp_path):
     assert model.model_version_policy.latest.num_versions == 2 and dict(model.version_labels) == {"stable": 1}
     assert "max_batch_size { value: 16 }" in (tmp_path / "out" / "batching.config").read_text()
     assert "enable: true" in (tmp_path / "out" / "monitoring.config").read_text()
+    assert zoo_command("serve-config", LENET, "--output", tmp_path / "out", *arguments).returncode == 0
+    (tmp_path / "out" / "batching.config").write_text("# mine")
+    done = zoo_command("serve-config", LENET, "--output", tmp_path / "out")
+    assert done.returncode == 2 and "batching.config was not written by `zoo serve-config`; move it" in done.stderr
+    assert "stable" in (tmp_path / "out" / "models.config").read_text()
 
 
 def test_a_missing_package_is_named(tmp_path):

@@ -1,15 +1,16 @@
 """Configuration files of the tensorflow/serving image, in protocol buffers' text format."""
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from zoo.errors import ZooError, reason
+from zoo.errors import UsageError, ZooError, reason
+from zoo.paths import write_whole
 from zoo.serve.settings import Batching, VersionPolicy
+
+HEAD = "# written by `zoo serve-config`\n"
 
 # tensorflow-serving-api has no definition of the messages of these two files, so their text is written here.
 MONITORING = """prometheus_config {
@@ -58,9 +59,9 @@ def write(
     labels: Mapping[str, Mapping[str, int]],
     batching: Batching,
 ) -> list[Path]:
-    """Writes models.config, batching.config and monitoring.config, each at once, and returns their paths.
+    """Writes models.config, batching.config and monitoring.config, each whole or not at all, and returns their paths.
 
-    Raises `ZooError` if the folder cannot be written.
+    Raises `UsageError` for a file that was not written by this function, `ZooError` if the folder cannot be written.
     """
     files = {
         "models.config": text_format.MessageToString(models_config(names, base, policy, labels)),
@@ -69,14 +70,11 @@ def write(
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return [_write(folder / name, "# written by `zoo serve-config`\n" + text) for name, text in files.items()]
+        for path in (folder / name for name in files):
+            if path.exists() and not path.read_bytes().startswith(HEAD.encode()):
+                raise UsageError(f"{path} was not written by `zoo serve-config`; move it, or choose another --output.")
+        for name, text in files.items():
+            write_whole(folder / name, (HEAD + text).encode())
+        return [folder / name for name in files]
     except OSError as error:
         raise ZooError(f"The configuration cannot be written to {folder}: {reason(error)}.") from error
-
-
-def _write(path: Path, text: str) -> Path:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
-    return path
