@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import ROOT, run_python, zoo
+from conftest import ROOT, run, run_python, zoo
 from zoo.cli import console
 from zoo.cli.flags import parse
 from zoo.distribute.strategy import Devices
@@ -128,6 +128,14 @@ def test_a_script_equals_the_command(tmp_path):
 
     assert table(by_script) == table(by_name) != []
     assert by_name.stderr == ""
+
+
+def test_data_that_are_not_here_are_named(small_recipe, image_folder, tmp_path, monkeypatch, capsys):
+    recipe = small_recipe(dataset=f"folder:{image_folder()}", limit_steps=1, batch_size=4)
+    result = run(recipe, run_dir=tmp_path / "run")
+    (tmp_path / "images").rename(tmp_path / "moved")
+    assert call(monkeypatch, "evaluate", result.folder) == 2
+    assert "Run the command there, or give --dataset." in capsys.readouterr().err
 
 
 def test_training_lists_the_recipes(monkeypatch, capsys):
