@@ -333,6 +333,8 @@ def test_a_run_that_a_callback_ended_has_ended_when_it_resumes(small_recipe, tmp
         run(recipe, run_dir=tmp_path / "run", save_seconds=0.0, callbacks=[Stop()])
     result = run(recipe, run_dir=tmp_path / "run")
     assert [json.loads(line)["step"] for line in rows(result.folder)] == [25, 50]
+    kept = sorted(path.stem for path in (result.folder / "checkpoint").glob("*.index"))
+    assert kept == ["ckpt-50", "ckpt-51"]  # the last one is not written over that of the last step
 
 
 @pytest.mark.parametrize("limit", [10, 60])
