@@ -22,6 +22,7 @@ OWN_FILES = {  # the forms of `dataset` for a user's own files, by task
     "text_classification": "tsv:FILE",
     "translation": "tsv:FILE",
 }
+OWN_KINDS = {form.partition(":")[0] for form in OWN_FILES.values()}
 NOT_ARGUMENTS = {  # of `zoo.build`, which are no arguments of a builder: what a recipe has instead
     "weights": "use zoo finetune",
     "pretrained": "use zoo finetune",
@@ -80,9 +81,9 @@ class Recipe:
 
     def _check_kind_of_data(self) -> None:
         """Raises `UsageError` for files of another task's kind."""
-        here, kinds = OWN_FILES.get(self.task), {form.partition(":")[0] for form in OWN_FILES.values()}
+        here = OWN_FILES.get(self.task)
         kind, colon, _ = self.dataset.partition(":")
-        if here and colon and kind in kinds and not here.startswith(f"{kind}:"):
+        if here and colon and kind in OWN_KINDS and not here.startswith(f"{kind}:"):
             raise UsageError(f"{self.name}: dataset is {self.dataset!r}; own data for {self.task} is {here}.")
 
     def _require(self, key: str, holds: bool, expected: str) -> None:

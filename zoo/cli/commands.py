@@ -17,7 +17,7 @@ from zoo.cli.parser import Parser
 from zoo.cli.status import leave
 from zoo.cli.verify import verify_command
 from zoo.errors import UsageError, ZooError, nearest
-from zoo.recipe import OWN_FILES, Recipe, list_recipes, load_recipe, load_script
+from zoo.recipe import OWN_KINDS, Recipe, list_recipes, load_recipe, load_script
 
 
 def main(recipe: Recipe, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -181,8 +181,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
 
     predictor = load_predictor(folder)
     kind, _, path = predictor.plain_recipe["dataset"].partition(":")
-    files = {form.partition(":")[0] for form in OWN_FILES.values()}
-    if options.dataset is None and kind in files and not Path(path).expanduser().exists():
+    if options.dataset is None and kind in OWN_KINDS and not Path(path).expanduser().exists():
         raise UsageError(
             f"{folder} was trained on {kind}:{path}, seen from the folder in which the training ran, and there is no "
             "such file or folder from here. Run the command there, or give --dataset."

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.data.image_split import ImageSplit
-from zoo.data.splits import Splits, display_name, fingerprint_of
+from zoo.data.splits import Splits, display_name, fingerprint_of, repeated_warnings
 from zoo.data.views import View
 from zoo.errors import UsageError
 
@@ -48,21 +48,10 @@ def array_splits(data: Mapping[str, Any], views: Mapping[str, View]) -> Splits[I
         labels = labels.astype(np.int64)
         parts += [split, str(images.shape), images.tobytes(), labels.tobytes()]
         splits[split] = ImageSplit(_with_channels(images, views[split].shape[2]), labels, views[split])
-    warnings = _copy_warnings({split: images for split, (images, _) in pairs.items()})
+    hashes = {split: [hashlib.sha256(i.tobytes()).digest() for i in images] for split, (images, _) in pairs.items()}
+    warnings = tuple(repeated_warnings(hashes, "images"))
     fingerprint = fingerprint_of(parts, examples=sum(len(labels) for _, labels in pairs.values()))
     return Splits(NAME, **splits, classes=classes, warnings=warnings, fingerprint=fingerprint)
-
-
-def _copy_warnings(images: Mapping[str, np.ndarray]) -> tuple[str, ...]:
-    """Images of validation and test that are in the training split, too."""
-    hashes = {split: [hashlib.sha256(image.tobytes()).digest() for image in part] for split, part in images.items()}
-    known = set(hashes["train"])
-    copies = {split: sum(digest in known for digest in part) for split, part in hashes.items()}
-    return tuple(
-        f"{count:,} of {len(images[split]):,} {split} images are in the training split, too"
-        for split, count in copies.items()
-        if count and split != "train"
-    )
 
 
 def _pair(split: str, given: Any) -> tuple[np.ndarray, np.ndarray]:

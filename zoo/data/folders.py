@@ -243,8 +243,8 @@ def cut_classes(
                 "there are copies in several splits"
             )
             groups, key_of = [[path] for path in paths], attrgetter("name")
-        groups = sorted(groups, key=lambda group: share_of(key_of(group[0])))
-        shares = [share_of(key_of(group[0])) for group in groups]
+        ranked = sorted((share_of(key_of(group[0])), group) for group in groups)
+        shares, groups = [share for share, _ in ranked], [group for _, group in ranked]
         held = max(int(SHARE * len(groups)), 1 if len(groups) > 3 else 0)
         ends = [held, 2 * held]
         if len(groups) >= MANY:

@@ -22,6 +22,7 @@ from zoo.data.splits import (
     describe_counts,
     display_name,
     fingerprint_of,
+    repeated_warnings,
 )
 from zoo.errors import UsageError, ZooError
 
@@ -106,6 +107,7 @@ def load_labelled(
     sizes = {split: len(part) for split, part in splits.items()}
     found = [f"{name}: {describe_counts(sizes, 'texts')}, {len(classes):,} classes", *(f"  {n}" for n in notes)]
     content = chain.from_iterable((*part.texts, bytes(str(part.labels), "ascii")) for part in splits.values())
+    texts = {split: part.texts for split, part in splits.items()}
     return Splits(
         name,
         splits.get("train"),
@@ -113,7 +115,7 @@ def load_labelled(
         splits.get("test"),
         classes,
         "\n".join([*found, *describe_classes(classes, labels)]),
-        (*warnings, *class_warnings(classes, labels), *_repeated(splits)) if files else (),
+        (*warnings, *class_warnings(classes, labels), *repeated_warnings(texts, "texts")) if files else (),
         fingerprint_of(chain(classes, content), examples=sum(sizes.values()), files=files, size=size, source=source),
     )
 
@@ -188,17 +190,6 @@ def _cut(
     if not sides["train"]:  # equal texts are in one split, so that a few more than asked for may be in validation
         raise _too_few(name, held, len(sides["test"]), validation_examples)
     return {split: [rows[i] for i in indices] for split, indices in sides.items()}
-
-
-def _repeated(splits: dict[str, Texts]) -> list[str]:
-    """Texts of the other splits that are in the training split, too."""
-    known = set(splits["train"].texts) if "train" in splits else set()
-    warnings = []
-    for split, part in splits.items():
-        count = sum(text in known for text in part.texts) if split != "train" else 0
-        if count:
-            warnings.append(f"{count:,} of {len(part):,} {split} texts are in the training split, too")
-    return warnings
 
 
 def _texts(rows: Sequence[tuple[str, int]]) -> Texts:

@@ -12,7 +12,7 @@ from itertools import chain
 
 from zoo.data.columns import Columns, read_columns
 from zoo.data.paths import display_path, own_path
-from zoo.data.splits import Splits, cut_by_content, describe_counts, fingerprint_of
+from zoo.data.splits import Splits, cut_by_content, describe_counts, fingerprint_of, repeated_warnings
 from zoo.errors import UsageError, ZooError, nearest
 
 EMBEDDED = ("dates",)
@@ -94,13 +94,14 @@ def load_pairs(dataset: str, *, evaluation: bool = False, log: Callable[[str], N
     sizes = {split: len(part) for split, part in parts.items()}
     found = f"{name}: {describe_counts(sizes, 'pairs')}"
     rows = chain.from_iterable((*part.sources, *part.targets) for part in parts.values())
+    both = {split: tuple(zip(part.sources, part.targets, strict=True)) for split, part in parts.items()}
     return Splits(
         name,
         parts.get("train"),
         parts.get("validation"),
         parts["test"],
         found="\n".join([found, *(f"  {note}" for note in notes)]),
-        warnings=(*warnings, *_repeated(parts)) if files else (),
+        warnings=(*warnings, *repeated_warnings(both, "pairs")) if files else (),
         fingerprint=fingerprint_of(rows, examples=sum(sizes.values()), files=files, size=size, source=source),
     )
 
@@ -115,18 +116,6 @@ def _row_warnings(columns: Columns) -> list[str]:
     if len(rows) >= 20 and targets <= len(rows) / 10:
         warnings.append(f"{len(rows):,} rows have {targets:,} different translations, which may be labels")
     return warnings
-
-
-def _repeated(parts: dict[str, Pairs]) -> list[str]:
-    """Pairs of the other splits that are in the training split, too."""
-    known = set(zip(parts["train"].sources, parts["train"].targets, strict=True)) if "train" in parts else set()
-    warnings = []
-    for split in parts.keys() - {"train"}:
-        part = parts[split]
-        count = sum(pair in known for pair in zip(part.sources, part.targets, strict=True))
-        if count:
-            warnings.append(f"{count:,} of {len(part):,} {split} pairs are in the training split, too")
-    return sorted(warnings)
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> Pairs:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from zoo.data.conllu import read_treebank
 from zoo.data.paths import display_path, own_path
-from zoo.data.splits import Splits, alike_warnings, cut_by_content, describe_counts, fingerprint_of
+from zoo.data.splits import Splits, alike_warnings, cut_by_content, describe_counts, fingerprint_of, repeated_warnings
 from zoo.errors import UsageError, ZooError, nearest
 
 EMBEDDED = ("python_tokens",)
@@ -102,17 +102,13 @@ def _cut(name: str, everything: Sentences) -> tuple[dict[str, Sentences], str]:
 
 def _warnings(parts: Mapping[str, Sentences], tags: Sequence[str]) -> list[str]:
     """Tags that training lacks, and sentences of other splits that are in the training split, too."""
-    known = set(parts["train"].tokens) if "train" in parts else set()
     warnings = alike_warnings(tags, "tags")
     for split, part in parts.items():
         absent = sorted({tag for row in part.tags for tag in row} - set(tags))
         if absent:
             more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
             warnings.append(f"the {split} split has tags that train has not: {', '.join(absent[:3])}{more}")
-        count = sum(row in known for row in part.tokens) if split != "train" else 0
-        if count:
-            warnings.append(f"{count:,} of {len(part):,} {split} sentences are in the training split, too")
-    return warnings
+    return warnings + repeated_warnings({split: part.tokens for split, part in parts.items()}, "sentences")
 
 
 def sentences(rows: Iterable[tuple[Iterable[str], Iterable[str]]]) -> Sentences:

@@ -3,7 +3,7 @@
 import hashlib
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
@@ -111,6 +111,17 @@ def class_warnings(classes: Sequence[str], labels: Mapping[str, Iterable[int]]) 
         if split != "train" and missing:
             absent.append(f"the {split} split has no example of {few(missing)}")
     return warnings + absent
+
+
+def repeated_warnings(contents: Mapping[str, Sequence[Hashable]], unit: str) -> list[str]:
+    """Examples of the other splits that are in the training split, too; `contents` has those of each split."""
+    known = set(contents.get("train", ()))
+    counts = {split: sum(one in known for one in part) for split, part in contents.items() if split != "train"}
+    return [
+        f"{count:,} of {len(contents[split]):,} {split} {unit} are in the training split, too"
+        for split, count in counts.items()
+        if count
+    ]
 
 
 def alike_warnings(classes: Sequence[str], what: str) -> list[str]:
