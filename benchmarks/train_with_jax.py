@@ -6,14 +6,16 @@
 
 `data` and `finish` need TensorFlow, `train` needs JAX. `train` has the model, the optimizer and the schedule of
 `zoo.run`, and the same augmentation; it draws other random numbers. The images stay on the device, and an epoch is one
-compiled loop. It scores the test split and writes weights, metrics and result.json to FOLDER. `finish` makes a finished
-run of them in RUN_DIR, which `zoo.run` scores again and exports. On an NVIDIA GPU, products of float32 are computed in
-TF32, which is JAX's default.
+compiled loop. It scores the test split and writes weights, metrics and result.json to FOLDER. About once a minute it
+writes a checkpoint there, from which the same command goes on when it was killed. `finish` makes a finished run of them
+in RUN_DIR, which `zoo.run` scores again and exports. On an NVIDIA GPU, products of float32 are computed in TF32, which
+is JAX's default.
 """
 
 import argparse
 import json
 import math
+import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -37,6 +39,8 @@ SUPPORTED = {  # fields that `train` computes or that do not concern it; all oth
     *("test_views", "normalisation", "pixel_mean", "pixel_std", "random_shift", "shift_fill", "random_flip"),
     *("alternating_flip", "adapt_images"),
 }
+
+CHECKPOINT_SECONDS = 60.0
 
 
 def recipe_of(name: str, seed: int, precision: str | None, limit_steps: int | None = None) -> ImageRecipe:
@@ -243,10 +247,15 @@ class Descent:
         )
         return state, right.mean(), loss.mean()
 
-    def fit(self) -> list[dict[str, float]]:
-        """Trains to the last step and returns a row of metrics for each epoch; the model then has the weights."""
-        rows, rate = [], self.optimizer._learning_rate
-        for first in range(0, self.steps, self.per_epoch):
+    def fit(self, checkpoint: Path) -> tuple[list[dict[str, float]], float]:
+        """Trains to the last step, from `checkpoint` on where that is, and writes it on the way.
+
+        Returns a row of metrics for each epoch and the seconds; the model then has the weights.
+        """
+        rows, before = self._restored(checkpoint) if checkpoint.exists() else ([], 0.0)
+        rate, start = self.optimizer._learning_rate, time.monotonic()
+        saved = start
+        for first in range(int(self.state[-1]), self.steps, self.per_epoch):
             last = min(first + self.per_epoch, self.steps)
             part = self.batches.indices(first, last)
             self.state, right, loss = self.epoch(self.state, self.batches.images, self.labels, *part)
@@ -254,6 +263,10 @@ class Descent:
             rows.append({**row, "accuracy": float(right), "loss": float(loss)})
             if len(rows) % 10 == 1:
                 print(f"{self.recipe.name}: step {last:,} of {self.steps:,}, {right:.2%}, loss {loss:.4f}", flush=True)
+            if time.monotonic() - saved >= CHECKPOINT_SECONDS:
+                self._save(checkpoint, rows, before + time.monotonic() - start)
+                saved = time.monotonic()
+        seconds = before + time.monotonic() - start
         weights, others, _, slow, _ = self.state
         values, far = [*weights, *others], iter(slow)
         if slow:
@@ -261,7 +274,29 @@ class Descent:
         variables = [*self.model.trainable_variables, *self.model.non_trainable_variables]
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-        return rows
+        return rows, seconds
+
+    def _save(self, checkpoint: Path, rows: list[dict[str, float]], seconds: float) -> None:
+        import jax
+
+        about = json.dumps({"recipe": self.recipe.to_dict(), "rows": rows, "seconds": seconds})
+        part = checkpoint.with_suffix(".part.npz")
+        np.savez(part, *map(np.asarray, jax.tree.leaves(self.state)), about=about)
+        os.replace(part, checkpoint)
+
+    def _restored(self, checkpoint: Path) -> tuple[list[dict[str, float]], float]:
+        """Takes the state of a checkpoint, and returns its rows and seconds."""
+        import jax
+        from jax import numpy as jnp
+
+        with np.load(checkpoint) as file:
+            about = json.loads(str(file["about"]))
+            leaves = [jnp.asarray(file[f"arr_{i}"]) for i in range(len(file.files) - 1)]
+        if about["recipe"] != json.loads(json.dumps(self.recipe.to_dict())):
+            raise UsageError(f"{checkpoint} is of a training with other settings; choose another folder.")
+        self.state = jax.tree.unflatten(jax.tree.structure(self.state), leaves)
+        print(f"{self.recipe.name}: resuming at step {int(self.state[-1]):,}", flush=True)
+        return about["rows"], about["seconds"]
 
 
 def accuracy(model, recipe: ImageRecipe, size: tuple[int, int], images, labels, normalise: Callable) -> float:
@@ -311,9 +346,9 @@ def train(recipe: ImageRecipe, arrays: str, folder: Path, commit: str) -> float:
     normalise = normalisation(recipe, images)
     adapt(model, recipe, images, normalise)
     descent = Descent(recipe, model, Batches(recipe, size, images, normalise), labels)
-    start = time.monotonic()
-    rows = descent.fit()
-    seconds = time.monotonic() - start
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoint.npz"
+    rows, seconds = descent.fit(checkpoint)
     value = accuracy(model, recipe, size, test_images, test_labels, normalise)
     device = jax.devices()[0]
     hardware = f"1 GPU ({device.device_kind}), JAX" if device.platform == "gpu" else f"{device.device_kind}, JAX"
@@ -336,13 +371,13 @@ def train(recipe: ImageRecipe, arrays: str, folder: Path, commit: str) -> float:
         "commit": commit,
         "command": f"KERAS_BACKEND=jax {provenance.command(without=('--commit',))}",
     }
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=2) + "\n")
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in rows))
     np.savez(folder / "weights.npz", **{v.path: np.asarray(v.value) for v in model.weights})
     (folder / "result.json").write_text(
         json.dumps({"metrics": {"test_accuracy": value}, "rows": [row]}, indent=2) + "\n"
     )
+    checkpoint.unlink(missing_ok=True)
     return value
 
 
@@ -407,8 +442,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         if keras.backend.backend() != "jax":
             parser.error("train needs Keras's JAX backend; set KERAS_BACKEND=jax before the command.")
-        recipe = recipe_of(options.recipe, options.seed, options.precision, options.limit_steps)
-        print(f"{recipe.name}, seed {recipe.seed}: {train(recipe, options.arrays, options.folder, options.commit):.2%}")
+        try:
+            recipe = recipe_of(options.recipe, options.seed, options.precision, options.limit_steps)
+            value = train(recipe, options.arrays, options.folder, options.commit)
+        except UsageError as error:
+            parser.error(str(error))
+        print(f"{recipe.name}, seed {recipe.seed}: {value:.2%}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from train_with_jax import recipe_of  # noqa: E402
 COUNT = 16
 JAX = """
 import sys
+from pathlib import Path
 import keras, numpy as np
 sys.path[:0] = sys.argv[1:3]
 from test_train_with_jax import whole_batches
@@ -30,10 +31,49 @@ for weight in model.weights:
     weight.assign(start[weight.path])
 size = tuple(model.input_shape[1:3])
 batches = jax_training.Batches(recipe, size, data["train_images"], normalise)
-rows = jax_training.Descent(recipe, model, batches, data["train_labels"]).fit()
+rows, _ = jax_training.Descent(recipe, model, batches, data["train_labels"]).fit(Path(sys.argv[5] + ".checkpoint"))
 right = jax_training.accuracy(model, recipe, size, data["test_images"], data["test_labels"], normalise)
 np.savez(sys.argv[5], loss=rows[-1]["loss"], right=right, **{v.path: np.asarray(v.value) for v in model.weights})
 assert "tensorflow" not in sys.modules
+"""
+RESUMED = """
+import sys
+from pathlib import Path
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+import train_with_jax as jax_training
+data, folder = sys.argv[2], Path(sys.argv[3])
+jax_training.CHECKPOINT_SECONDS = 0.0
+
+def trained(name, seed=0):
+    arguments = ["train", data, "resnet20_cifar10_fast", folder / name, "--seed", seed, "--limit-steps", 4]
+    jax_training.main([str(argument) for argument in arguments])
+    return np.load(folder / name / "weights.npz")
+
+whole = trained("whole")
+save = jax_training.Descent._save
+
+def killed(self, *arguments):
+    save(self, *arguments)
+    if self.state[-1] == 2:
+        raise KeyboardInterrupt
+
+jax_training.Descent._save = killed
+try:
+    trained("killed")
+except KeyboardInterrupt:
+    jax_training.Descent._save = save
+assert [path.name for path in (folder / "killed").iterdir()] == ["checkpoint.npz"]
+try:
+    trained("killed", seed=1)
+except SystemExit as error:
+    assert error.code == 2
+resumed = trained("killed")
+assert not (folder / "killed" / "checkpoint.npz").exists()
+for name in whole.files:
+    np.testing.assert_array_equal(resumed[name], whole[name], err_msg=name)
+rows = [(folder / name / "metrics.jsonl").read_text() for name in ("killed", "whole")]
+assert rows[0] == rows[1] and rows[0].count("step") == 4
 """
 
 
@@ -57,6 +97,21 @@ def test_only_recipes_that_it_knows_whole_are_trained(monkeypatch):
     for arguments in (["train", "--commit", "a", "x"], ["train", "x"]):
         monkeypatch.setattr(sys, "argv", ["program", *arguments])
         assert provenance.command(without=("--commit",)) == "program train x"
+
+
+@pytest.mark.full
+def test_a_training_on_jax_that_was_killed_goes_on_to_the_same_weights(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split in ("train", "test"):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (COUNT, 32, 32, 3), dtype=np.uint8)
+        arrays[f"{split}_labels"] = np.arange(COUNT) % 10
+    np.savez(tmp_path / "data.npz", **arrays)
+    environment = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    done = run_python(ROOT / "benchmarks", tmp_path / "data.npz", tmp_path, code=RESUMED, env=environment, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "resuming at step 2" in done.stdout
+    assert "checkpoint.npz is of a training with other settings" in done.stderr
 
 
 @pytest.mark.full
