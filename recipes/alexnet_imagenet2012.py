@@ -5,9 +5,9 @@
 Section 6 reports 18.2 % top-5 and 40.7 % top-1 validation error for one model, the mean over ten crops. SGD with
 batches of 128, momentum 0.9, weight decay 5e-4, learning rate 0.01 and about 90 epochs. Pictures are resized to a
 shorter side of 256; random crops of 224 × 224 from the central square are used with random horizontal flips and colour
-noise of 0.1. The paper divides the rate by ten three times, each time when the validation error stops falling; here the
-rate changes at epochs 20, 40 and 60, as in BVLC's Caffe model. The mean is subtracted per channel, not per pixel. Not
-trained here.
+noise of 0.1. Dropout is a mask of zeros and ones, and units are multiplied by 0.5 in test (section 4.2). The paper
+divides the rate by ten three times, each time when the validation error stops falling; here the rate changes at epochs
+20, 40 and 60, as in BVLC's Caffe model. The mean is subtracted per channel, not per pixel. Not trained here.
 
 ImageNet has to be downloaded by hand; the first run prints the address and the folder. `--dataset folder:PATH` trains
 on your own pictures.
@@ -18,6 +18,7 @@ import zoo
 recipe = zoo.ImageRecipe(
     name="alexnet_imagenet2012",
     model="alexnet_two_tower",
+    model_args={"binary_dropout": True},
     dataset="imagenet2012",
     epochs=90,
     batch_size=128,

@@ -328,6 +328,19 @@ def test_drop_rate_is_the_only_noise():
     assert rates == [0.2, 0.5, 0.5]
 
 
+@pytest.mark.parametrize(("name", "drop", "after"), [("nin_cifar", "drop1", "conv2"), ("alexnet", "drop6", "fc7")])
+def test_binary_dropout_is_a_mask_in_training_and_a_product_in_test(name, drop, after):
+    size = {"input_shape": (95, 95, 3)} if name == "alexnet" else {}
+    model = small(name, binary_dropout=True, drop_rate=0.25, **size)
+    tail = keras.Model(model.get_layer(drop).input, model.get_layer(after).input)
+    ones = np.ones((2, *tail.input.shape[1:]), "float32")
+    np.testing.assert_allclose(tail(ones), 0.75)
+    masked = np.asarray(tail(ones, training=True))
+    assert np.mean(masked) == pytest.approx(0.75, abs=0.02)
+    np.testing.assert_allclose(masked[masked > 0], 1.0, rtol=1e-6)
+    assert small(name, **size).count_params() == model.count_params()
+
+
 @pytest.mark.parametrize("name", ["all_cnn_c", "strided_cnn_c", "conv_pool_cnn_c", "nin_cifar"])
 def test_kernel_initializer(name):
     """The published initialisation has one deviation for all layers; He's keeps the variance of a layer's input."""

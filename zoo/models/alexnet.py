@@ -5,7 +5,7 @@ from keras import layers
 
 from zoo.errors import UsageError
 from zoo.layers import LocalResponseNormalization
-from zoo.models.common import channels_last, check_images, pooled
+from zoo.models.common import channels_last, check_images, dropped, pooled
 
 
 def initializers(bias: int) -> dict[str, object]:
@@ -23,6 +23,7 @@ def alexnet(
     include_top: bool = True,
     pooling: str | None = None,
     drop_rate: float = 0.5,
+    binary_dropout: bool = False,
     name: str = "alexnet",
 ) -> keras.Model:
     """The network of section 3.5: ReLU, local response normalisation, overlapping pooling, dropout.
@@ -36,8 +37,10 @@ def alexnet(
     Raises `UsageError` for other `towers`, an input below 63 × 63, and an unknown height or width with
     `include_top=True`.
 
-    Differences from the paper: `towers=1` has one tower instead of two. With `towers=2` none: the two halves are the
-    groups of one layer.
+    Differences from the paper: `towers=1` has one tower instead of two. With `towers=2` and `binary_dropout=True` none:
+    the two halves are the groups of one layer. The paper's dropout is a mask of zeros and ones, and units are
+    multiplied by 0.5 in test; Keras divides by the keep probability in training instead, which makes other initial
+    weights and rates of fc7 and fc8.
     """
     if towers not in (1, 2):
         raise UsageError(f"{name}: towers is {towers!r}; it may be 1 or 2.")
@@ -66,6 +69,5 @@ def alexnet(
     x = layers.Flatten(name="flatten")(x)  # (N, 9216)
     for fc in ("6", "7"):
         x = layers.Dense(4096, activation="relu", name=f"fc{fc}", **initializers(bias=1))(x)  # (N, 4096)
-        if drop_rate:
-            x = layers.Dropout(drop_rate, name=f"drop{fc}")(x)
+        x = dropped(x, drop_rate, binary=binary_dropout, name=f"drop{fc}")
     return keras.Model(images, layers.Dense(num_classes, name="fc8", **initializers(bias=0))(x), name=name)

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from zoo.errors import UsageError
-from zoo.models.common import channels_last, check_images, check_keras_names, check_rates, pooled
+from zoo.models.common import channels_last, check_images, check_keras_names, check_rates, dropped, pooled
 
 # Table 1 of the paper: (filters, kernel) of the convolutions before each of the two poolings.
 BASES = {
@@ -79,11 +79,10 @@ def all_cnn(
     check_keras_names(name, kernel_initializer=kernel_initializer)
     start = kernel_initializer
     images = keras.Input(input_shape, name="images")
-    x = layers.Dropout(input_drop_rate, name="drop_input")(images) if input_drop_rate else images
+    x = dropped(images, input_drop_rate, name="drop_input")
     for block, rows in enumerate(BASES[base], start=1):
         x = reduced(x, rows, reduction, block, start)  # (N, 16, 16, 96), then (N, 8, 8, 192)
-        if drop_rate:
-            x = layers.Dropout(drop_rate, name=f"drop{block}")(x)
+        x = dropped(x, drop_rate, name=f"drop{block}")
     x = conv(x, 192, 3, padding="valid", start=start, name="conv3_1")  # (N, 6, 6, 192)
     x = conv(x, 192, 1, start=start, name="conv3_2")  # (N, 6, 6, 192)
     if not include_top:

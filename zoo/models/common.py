@@ -51,6 +51,18 @@ def check_images(name: str, input_shape: Sequence[int | None], *, smallest: int,
         raise UsageError(f"{name}: input_shape is {shape}; height and width must be at least {smallest}.")
 
 
+def dropped(x: keras.KerasTensor, rate: float, *, binary: bool = False, name: str) -> keras.KerasTensor:
+    """Dropout, or `x` where `rate` is 0.
+
+    Keras divides what it keeps by the keep probability in training. `binary` is dropout as first published (Hinton et
+    al. 2012, arXiv 1207.0580): a mask of zeros and ones in training, and units times the keep probability in test.
+    """
+    if not rate:
+        return x
+    x = layers.Dropout(rate, name=name)(x)
+    return layers.Rescaling(1 - rate, name=f"{name}_keep")(x) if binary else x
+
+
 def pooled(x: keras.KerasTensor, pooling: str | None) -> keras.KerasTensor:
     """The map (N, H, W, C), or with `pooling` "avg" or "max" its pooled vector (N, C)."""
     if pooling == "avg":

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from zoo.models.common import channels_last, check_images, check_keras_names, pooled
+from zoo.models.common import channels_last, check_images, check_keras_names, dropped, pooled
 
 
 def conv(x, filters: int, size: int, *, start: str, name: str):
@@ -19,6 +19,7 @@ def nin_cifar(
     include_top: bool = True,
     pooling: str | None = None,
     drop_rate: float = 0.5,
+    binary_dropout: bool = False,
     kernel_initializer: str = "random_normal",
     name: str = "nin_cifar",
 ) -> keras.Model:
@@ -32,7 +33,9 @@ def nin_cifar(
 
     Raises `UsageError` for an input below 4 × 4 and for an initialiser that Keras does not know.
 
-    Differences from the paper: none.
+    Differences from the paper: none with `binary_dropout=True`. Dropout in those files is a mask of zeros and ones, and
+    units are multiplied by the keep probability in test. Keras divides by it in training instead; what the nets can
+    compute is the same, but from that initialisation it does not train at the authors' rate.
     """
     check_images(name, input_shape, smallest=4)
     check_keras_names(name, kernel_initializer=kernel_initializer)
@@ -42,14 +45,12 @@ def nin_cifar(
     x = conv(x, 160, 1, start=start, name="cccp1")
     x = conv(x, 96, 1, start=start, name="cccp2")
     x = layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)  # (N, 16, 16, 96)
-    if drop_rate:
-        x = layers.Dropout(drop_rate, name="drop1")(x)
+    x = dropped(x, drop_rate, binary=binary_dropout, name="drop1")
     x = conv(x, 192, 5, start=start, name="conv2")
     x = conv(x, 192, 1, start=start, name="cccp3")
     x = conv(x, 192, 1, start=start, name="cccp4")
     x = layers.MaxPooling2D(3, 2, padding="same", name="pool2")(x)  # (N, 8, 8, 192)
-    if drop_rate:
-        x = layers.Dropout(drop_rate, name="drop2")(x)
+    x = dropped(x, drop_rate, binary=binary_dropout, name="drop2")
     x = conv(x, 192, 3, start=start, name="conv3")
     x = conv(x, 192, 1, start=start, name="cccp5")
     if not include_top:
