@@ -35,7 +35,7 @@ def nin_cifar(
 
     Differences from the paper: none with `binary_dropout=True`. Dropout in those files is a mask of zeros and ones, and
     units are multiplied by the keep probability in test. Keras divides by it in training instead; what the nets can
-    compute is the same, but from that initialisation it does not train at the authors' rate.
+    compute is the same, but weights and rates behind dropout mean something else.
     """
     check_images(name, input_shape, smallest=4)
     check_keras_names(name, kernel_initializer=kernel_initializer)
