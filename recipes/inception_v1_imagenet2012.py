@@ -6,8 +6,8 @@ The paper reports 10.07 % top-5 validation error for one model and one crop. SGD
 by 0.96 every 8 epochs, a moving average of the weights, auxiliary heads whose losses have the weight 0.3, random crops
 of 8 to 100 % of the picture. The paper does not state the first rate, the batch size, the weight decay and the number
 of steps; here they are those of BVLC's Caffe model (0.01, 32, 2e-4, and 10 million steps of 32, which are 250 epochs).
-The photometric distortions are left out, because the paper does not specify them. Training is synchronous, not
-asynchronous. Not trained here.
+There biases have twice the rate, here the same. The photometric distortions are left out, because the paper does not
+specify them. Training is synchronous, not asynchronous. Not trained here.
 
 ImageNet has to be downloaded by hand; the first run prints the address and the folder. `--dataset folder:PATH` trains
 on your own pictures.

@@ -5,7 +5,8 @@
 Table 8 reports 70.6 % top-1 validation accuracy. RMSProp as for Inception-v3, without label smoothing, auxiliary heads
 and weight decay on the depthwise filters. The paper does not state the rate, the batch size and the number of epochs.
 Here they are Inception-v3's rate (0.045, multiplied by 0.94 every 2 epochs) and RMSProp (rho 0.9, momentum 0.9, epsilon
-1), TF-Slim's weight decay of 4e-5, batches of 256 and 200 epochs. Training is synchronous, not asynchronous. Not
+1), TF-Slim's weight decay of 4e-5, batches of 256 and 200 epochs. TensorFlow's RMSProp of that time starts its mean
+square at one, Keras's at zero, so that the first steps are larger. Training is synchronous, not asynchronous. Not
 trained here.
 
 ImageNet has to be downloaded by hand; the first run prints the address and the folder. `--dataset folder:PATH` trains

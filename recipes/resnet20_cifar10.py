@@ -6,7 +6,7 @@ Table 6 reports 8.75 % test error. SGD with momentum 0.9, weight decay 1e-4 and 
 from step 32,000 and 0.001 from step 48,000; training ends at step 64,000. The mean image is subtracted. Images are
 padded by 4; random crops and horizontal flips are used in training, a single view in testing. All 50,000 training
 images are used, as in the paper after it selected the schedule on 45,000 of them. Biases and batch normalisation have
-no weight decay, as in Caffe.
+no weight decay; the paper does not mention them.
 """
 
 import zoo

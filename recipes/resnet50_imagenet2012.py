@@ -5,7 +5,8 @@
 Table 3 reports 22.85 % top-1 and 6.71 % top-5 validation error, the mean over ten crops. SGD with batches of 256,
 momentum 0.9, weight decay 1e-4, rate 0.1 and 600,000 steps, which are 120 epochs. Shorter sides from 256 to 480, random
 crops, horizontal flips, colour noise of 0.1. The paper divides the rate by ten when the error stops falling; here at
-epochs 30, 60 and 90, as in fb.resnet.torch. The mean is subtracted per channel, not per pixel. Not trained here.
+epochs 30, 60 and 90, as in fb.resnet.torch. The mean is subtracted per channel, not per pixel, and pixels are divided
+by the standard deviation. Not trained here.
 
 ImageNet has to be downloaded by hand; the first run prints the address and the folder. `--dataset folder:PATH` trains
 on your own pictures.

@@ -40,7 +40,7 @@ def alexnet(
     Differences from the paper: `towers=1` has one tower instead of two. With `towers=2` and `binary_dropout=True` none:
     the two halves are the groups of one layer. The paper's dropout is a mask of zeros and ones, and units are
     multiplied by 0.5 in test; Keras divides by the keep probability in training instead, which makes other initial
-    weights and rates of fc7 and fc8.
+    weights and rates of fc7 and fc8. The normalisation is the paper's formula; cuda-convnet divides its alpha by 5.
     """
     if towers not in (1, 2):
         raise UsageError(f"{name}: towers is {towers!r}; it may be 1 or 2.")
