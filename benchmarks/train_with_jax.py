@@ -13,9 +13,9 @@ is JAX's default.
 """
 
 import argparse
+import io
 import json
 import math
-import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +27,7 @@ import numpy as np
 from contest import arrays_of
 
 from zoo.errors import UsageError
+from zoo.paths import write_whole
 from zoo.recipe import load_recipe
 from zoo.tasks.image_classification.recipe import ImageRecipe
 from zoo.training import provenance
@@ -279,10 +280,10 @@ class Descent:
     def _save(self, checkpoint: Path, rows: list[dict[str, float]], seconds: float) -> None:
         import jax
 
+        content = io.BytesIO()
         about = json.dumps({"recipe": self.recipe.to_dict(), "rows": rows, "seconds": seconds})
-        part = checkpoint.with_suffix(".part.npz")
-        np.savez(part, *map(np.asarray, jax.tree.leaves(self.state)), about=about)
-        os.replace(part, checkpoint)
+        np.savez(content, *map(np.asarray, jax.tree.leaves(self.state)), about=about)
+        write_whole(checkpoint, content.getvalue())
 
     def _restored(self, checkpoint: Path) -> tuple[list[dict[str, float]], float]:
         """Takes the state of a checkpoint, and returns its rows and seconds."""
@@ -292,7 +293,7 @@ class Descent:
         with np.load(checkpoint) as file:
             about = json.loads(str(file["about"]))
             leaves = [jnp.asarray(file[f"arr_{i}"]) for i in range(len(file.files) - 1)]
-        if about["recipe"] != json.loads(json.dumps(self.recipe.to_dict())):
+        if about["recipe"] != self.recipe.to_dict():
             raise UsageError(f"{checkpoint} is of a training with other settings; choose another folder.")
         self.state = jax.tree.unflatten(jax.tree.structure(self.state), leaves)
         print(f"{self.recipe.name}: resuming at step {int(self.state[-1]):,}", flush=True)

@@ -10,7 +10,7 @@ from keras import ops
 
 from zoo.errors import UsageError
 from zoo.layers import LSTM, CharacterEncoder, ReverseSequence
-from zoo.models.common import check_sizes
+from zoo.models.common import check_sizes, dropped
 
 
 def character_model(sizes: Mapping[str, int]) -> keras.Model:
@@ -46,15 +46,13 @@ def encoder(name: str, sizes: Mapping[str, int], *, noise: float, drop_rate: flo
     if noise:
         x = keras_layers.GaussianNoise(noise, name="noise")(x)  # (N, T, word_embedding + 2·character_units)
     for i in range(1, sizes["layers"] + 1):
-        if drop_rate:
-            x = keras_layers.Dropout(drop_rate, name=f"drop{i}")(x)
+        x = dropped(x, drop_rate, name=f"drop{i}")
         reversed_x = ReverseSequence(name=f"turned{i}")(x, length)
         forward = LSTM(sizes["units"], return_sequences=True, name=f"forward{i}")(x)
         backward = LSTM(sizes["units"], return_sequences=True, name=f"backward{i}")(reversed_x)
         backward = ReverseSequence(name=f"turned_back{i}")(backward, length)
         x = keras_layers.Concatenate(name=f"both{i}")([forward, backward])  # (N, T, 2·units)
-    if drop_rate:
-        x = keras_layers.Dropout(drop_rate, name="drop_top")(x)
+    x = dropped(x, drop_rate, name="drop_top")
     return {"words": words, "characters": characters}, x
 
 

@@ -5,7 +5,7 @@ from keras import ops
 
 from zoo.errors import UsageError
 from zoo.layers import LSTM
-from zoo.models.common import check_sizes
+from zoo.models.common import check_sizes, dropped
 
 CELLS = ("simple", "gru", "lstm")
 UNIFORM = {"class_name": "RandomUniform", "config": {"minval": -0.08, "maxval": 0.08}}
@@ -67,7 +67,6 @@ def char_rnn(
         inputs |= {state: keras.Input((units,), name=state) for state in names}
         x, *states = recurrent(cell, units, name=f"rnn{i}")(x, initial_state=[inputs[state] for state in names])
         outputs |= dict(zip(names, states, strict=True))
-        if drop_rate:
-            x = keras.layers.Dropout(drop_rate, name=f"drop{i}")(x)
+        x = dropped(x, drop_rate, name=f"drop{i}")
     decoder = keras.layers.Dense(vocabulary_size, kernel_initializer=UNIFORM, bias_initializer=UNIFORM, name="decoder")
     return keras.Model(inputs, {"logits": decoder(x), **outputs}, name=name)

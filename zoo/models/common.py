@@ -77,8 +77,7 @@ def average_and_classify(
 ) -> keras.KerasTensor:
     """Global average pooling, dropout and the linear classifier `name`: (N, H, W, C) → (N, num_classes)."""
     x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    if drop_rate:
-        x = layers.Dropout(drop_rate, name="drop")(x)
+    x = dropped(x, drop_rate, name="drop")
     return layers.Dense(num_classes, name=name, **dense)(x)
 
 

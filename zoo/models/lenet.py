@@ -5,7 +5,7 @@ from keras import layers
 
 from zoo.errors import UsageError
 from zoo.layers import EuclideanRBF, PartialConv2D, ScaledTanh, Subsampling2D
-from zoo.models.common import channels_last, check_images, check_keras_names
+from zoo.models.common import channels_last, check_images, check_keras_names, dropped
 
 # Table I of the paper: the maps of S2 that are inputs of each map of C3.
 C3_CONNECTIONS = (
@@ -118,11 +118,9 @@ def lenet5_modern(
     x = pooling(2, name="S4")(x)  # (N, 5, 5, 16)
     x = layers.Flatten(name="S4_flat")(x)  # (N, 400)
     x = layers.Dense(120, activation=activation, name="C5")(x)  # (N, 120)
-    if drop_rate:
-        x = layers.Dropout(drop_rate, name="C5_drop")(x)
+    x = dropped(x, drop_rate, name="C5_drop")
     x = layers.Dense(84, activation=activation, name="F6")(x)  # (N, 84)
     if include_top:
-        if drop_rate:
-            x = layers.Dropout(drop_rate, name="F6_drop")(x)
+        x = dropped(x, drop_rate, name="F6_drop")
         x = layers.Dense(num_classes, name="OUTPUT")(x)  # (N, num_classes)
     return keras.Model(images, x, name=name)

@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from zoo.errors import UsageError
-from zoo.models.common import channels_last, check_images, check_keras_names
+from zoo.models.common import channels_last, check_images, check_keras_names, dropped
 
 
 @channels_last
@@ -64,8 +64,7 @@ def mlp(
     initializers = {"kernel_initializer": kernel_initializer, "bias_initializer": bias_initializer}
     for i, units in enumerate(hidden, start=1):
         x = layers.Dense(units, activation=activation, name=f"hidden{i}", **initializers)(x)  # (N, units)
-        if drop_rate:
-            x = layers.Dropout(drop_rate, name=f"drop{i}")(x)
+        x = dropped(x, drop_rate, name=f"drop{i}")
     if include_top:
         x = layers.Dense(num_classes, name="logits", **initializers)(x)  # (N, num_classes)
     return keras.Model(images, x, name=name)

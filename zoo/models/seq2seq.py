@@ -7,7 +7,7 @@ from keras import layers, ops
 from zoo.errors import UsageError
 from zoo.layers import AttentionDecoder, GatedRNN, Maxout
 from zoo.layers.attention import gated_cell, seq2seq_initializer
-from zoo.models.common import check_sizes
+from zoo.models.common import check_sizes, dropped
 
 ATTENTIONS = ("bahdanau", "luong", "none")
 
@@ -58,7 +58,7 @@ def seq2seq(
     def embed(tokens, size: int, side: str):
         initializer = seq2seq_initializer(attention)
         x = layers.Embedding(size, embedding, embeddings_initializer=initializer, name=f"{side}_embedding")(tokens)
-        return layers.Dropout(drop_rate, name=f"{side}_drop")(x) if drop_rate else x
+        return dropped(x, drop_rate, name=f"{side}_drop")
 
     x = embed(source, source_vocabulary, "source")  # (N, S, embedding)
 
@@ -80,7 +80,6 @@ def seq2seq(
     if attention != "luong":
         x = dense(2 * maxout, "deep_output")(x)
         x = Maxout(name="maxout")(x)  # (N, T, maxout)
-    if drop_rate:
-        x = layers.Dropout(drop_rate, name="output_drop")(x)
+    x = dropped(x, drop_rate, name="output_drop")
     logits = dense(target_vocabulary, "words")(x)
     return keras.Model({"source": source, "target": target}, {"logits": logits, "attention": weights}, name=name)

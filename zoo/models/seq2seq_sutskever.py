@@ -6,7 +6,7 @@ from keras import ops
 
 from zoo.layers import StackedDecoder
 from zoo.layers.stacked import uniform_initializer, uniform_lstm
-from zoo.models.common import check_sizes
+from zoo.models.common import check_sizes, dropped
 
 
 def seq2seq_sutskever(
@@ -48,7 +48,7 @@ def seq2seq_sutskever(
         initializer = uniform_initializer()
         table = keras_layers.Embedding(size, embedding, embeddings_initializer=initializer, name=f"{side}_embedding")
         x = table(tokens)
-        return keras_layers.Dropout(drop_rate, name=f"{side}_drop")(x) if drop_rate else x
+        return dropped(x, drop_rate, name=f"{side}_drop")
 
     x, states = embed(source, source_vocabulary, "source"), []  # (N, S, embedding)
     for i in range(1, layers + 1):
@@ -56,12 +56,10 @@ def seq2seq_sutskever(
         layer = uniform_lstm(units, go_backwards=i == 1, name=f"encoder{i}")
         x, *new = layer(x, mask=valid if i == 1 else reversed_valid)  # (N, S, units)
         states += new
-        if drop_rate:
-            x = keras_layers.Dropout(drop_rate, name=f"encoder_drop{i}")(x)
+        x = dropped(x, drop_rate, name=f"encoder_drop{i}")
     tokens = embed(target, target_vocabulary, "target")  # (N, T, embedding)
     decoder = StackedDecoder(units, layers, name="decoder")
     x, attention, _ = decoder(tokens, ops.flip(x, axis=1), valid, ops.concatenate(states, axis=-1))  # (N, T, units)
-    if drop_rate:
-        x = keras_layers.Dropout(drop_rate, name="output_drop")(x)
+    x = dropped(x, drop_rate, name="output_drop")
     logits = keras_layers.Dense(target_vocabulary, kernel_initializer=uniform_initializer(), name="words")(x)
     return keras.Model({"source": source, "target": target}, {"logits": logits, "attention": attention}, name=name)

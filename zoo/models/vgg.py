@@ -7,7 +7,7 @@ from keras import layers
 
 from zoo.errors import UsageError
 from zoo.layers import BatchNormalization
-from zoo.models.common import average_and_classify, channels_last, check_images, pooled
+from zoo.models.common import average_and_classify, channels_last, check_images, dropped, pooled
 
 # Table 1 of the paper: the number of 3×3 convolutions in each of the five blocks, by column.
 CONFIGURATIONS = {"A": (1, 1, 2, 2, 2), "B": (2, 2, 2, 2, 2), "D": (2, 2, 3, 3, 3), "E": (2, 2, 4, 4, 4)}
@@ -70,8 +70,7 @@ def vgg(
     x = layers.Flatten(name="flatten")(x)  # (N, 25088)
     for fc in ("6", "7"):
         x = layers.Dense(4096, activation="relu", name=f"fc{fc}")(x)  # (N, 4096)
-        if drop_rate:
-            x = layers.Dropout(drop_rate, name=f"drop{fc}")(x)
+        x = dropped(x, drop_rate, name=f"drop{fc}")
     return keras.Model(images, layers.Dense(num_classes, name="fc8")(x), name=name)
 
 
