@@ -5,9 +5,9 @@
 The paper reports 10.07 % top-5 validation error for one model and one crop. SGD with momentum 0.9, the rate multiplied
 by 0.96 every 8 epochs, a moving average of the weights, auxiliary heads whose losses have the weight 0.3, random crops
 of 8 to 100 % of the picture. The paper does not state the first rate, the batch size, the weight decay and the number
-of steps; here they are those of BVLC's Caffe model (0.01, 32, 2e-4, and 10 million steps of 32, which are 250 epochs).
-There biases have twice the rate, here the same. The photometric distortions are left out, because the paper does not
-specify them. Training is synchronous, not asynchronous. Not trained here.
+of steps; here they are those of BVLC's Caffe model (0.01 and twice that for biases, 32, 2e-4, and 10 million steps of
+32, which are 250 epochs). The photometric distortions are left out, because the paper does not specify them. Training
+is synchronous, not asynchronous. Not trained here.
 
 ImageNet has to be downloaded by hand; the first run prints the address and the folder. `--dataset folder:PATH` trains
 on your own pictures.
@@ -27,6 +27,7 @@ recipe = zoo.ImageRecipe(
     schedule_epochs=(8,),
     schedule_factors=(0.96,),
     momentum=0.9,
+    learning_rate_factors={"*/bias": 2.0},
     weight_decay=2e-4,
     keep="average",
     average_momentum=0.9999,

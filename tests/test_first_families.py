@@ -59,9 +59,11 @@ def test_nielsens_counts_and_initialisation(hidden):
 
 
 def test_mlp_takes_any_shape():
-    model = zoo.build("mlp", input_shape=(4, 5, 3), hidden=(7, 6), num_classes=2, activation="tanh", drop_rate=0.5)
+    shape = {"input_shape": (4, 5, 3), "hidden": (7, 6), "num_classes": 2}
+    model = zoo.build("mlp", **shape, activation="tanh", drop_rate=0.5, input_drop_rate=0.2)
     assert model.count_params() == 60 * 7 + 7 + 7 * 6 + 6 + 6 * 2 + 2
-    assert sum(isinstance(layer, keras.layers.Dropout) for layer in model.layers) == 2
+    dropouts = [(layer.name, layer.rate) for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    assert dropouts == [("drop_input", 0.2), ("drop1", 0.5), ("drop2", 0.5)]
     assert zoo.build("mlp", hidden=(7, 6), include_top=False).output_shape == (None, 6)
 
 
@@ -140,6 +142,7 @@ def test_lenet5_refuses_what_the_paper_does_not_have():
         ("all_cnn_c", {"kernel_initializer": "he"}, "kernel_initializer is 'he'; it must be a name"),
         ("nin_cifar", {"kernel_initializer": "he"}, "kernel_initializer is 'he'; it must be a name"),
         ("mlp", {"hidden": 5}, "hidden is 5; it must be a sequence"),
+        ("mlp", {"input_drop_rate": 1}, "input_drop_rate is 1; it must be at least 0 and below 1"),
         ("perceptron", {"input_shape": (4, None, 1)}, "height and width must be numbers"),
         ("softmax_regression", {"input_shape": (4, None, 1)}, "height and width must be numbers"),
         ("all_cnn_c", {"input_drop_rate": 1.5}, "input_drop_rate is 1.5; it must be at least 0 and below 1"),

@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from zoo.errors import UsageError
-from zoo.models.common import channels_last, check_images, check_keras_names, dropped
+from zoo.models.common import channels_last, check_images, check_keras_names, check_rates, dropped
 
 
 @channels_last
@@ -42,25 +42,29 @@ def mlp(
     kernel_initializer: str = "glorot_uniform",
     bias_initializer: str = "zeros",
     drop_rate: float = 0.0,
+    input_drop_rate: float = 0.0,
     include_top: bool = True,
     name: str = "mlp",
 ) -> keras.Model:
     """Dense layers of the given widths with dropout after each, then logits (Rumelhart, Hinton & Williams 1986).
 
     Images (N, height, width, channels) → logits (N, num_classes), or with `include_top=False` the last hidden layer
-    (N, hidden[-1]). `activation` and the initialisers are names that Keras knows.
+    (N, hidden[-1]). `activation` and the initialisers are names that Keras knows. Dropout with `input_drop_rate` on the
+    pixels and with `drop_rate` after each hidden layer.
 
-    Raises `UsageError` for a width that is not a positive whole number, an unknown height or width, and an activation
-    or initialiser that Keras does not know.
+    Raises `UsageError` for a width that is not a positive whole number, a dropout rate that is not at least 0 and below
+    1, an unknown height or width, and an activation or initialiser that Keras does not know.
     """
     if not isinstance(hidden, Sequence) or not all(isinstance(units, int) and units > 0 for units in hidden):
         raise UsageError(f"{name}: hidden is {hidden!r}; it must be a sequence of positive whole numbers.")
     check_images(name, input_shape, smallest=1, fixed=True)
+    check_rates(name, input_drop_rate=input_drop_rate)
     check_keras_names(
         name, activation=activation, kernel_initializer=kernel_initializer, bias_initializer=bias_initializer
     )
     images = keras.Input(input_shape, name="images")
     x = layers.Flatten(name="pixels")(images)  # (N, H·W·C)
+    x = dropped(x, input_drop_rate, name="drop_input")
     initializers = {"kernel_initializer": kernel_initializer, "bias_initializer": bias_initializer}
     for i, units in enumerate(hidden, start=1):
         x = layers.Dense(units, activation=activation, name=f"hidden{i}", **initializers)(x)  # (N, units)
