@@ -1,4 +1,4 @@
-# make demo and make test need Python 3.11 or newer and make; they create .venv and reuse it.
+# make demo and make test need Python 3.11, 3.12 or 3.13 and make; they create .venv and reuse it.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -15,8 +15,8 @@ help:
 	@echo "make results RUNS='runs/…'  add finished runs to results.csv, README's table and the models' pages"
 
 $(INSTALLED): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "error: $(PYTHON) is older than Python 3.11; call make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "error: $(PYTHON) is not Python 3.11, 3.12 or 3.13; call make PYTHON=python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev,serve]'

@@ -13,7 +13,7 @@ At this rate the model learns little in the first epochs: the loss rises to 5 wi
 while the accuracy stays at 10 %. PyTorch, with its own initialisation, shows the same: the mean losses of each twenty
 of the first 160 steps are 5.2, 3.6, 2.5, 2.4 … 2.29.
 
-78,000 steps take about 24 hours of two CPU cores; the result is of a GPU.
+78,000 steps take about 24 hours of two CPU cores. On a GPU the recipe gave 93.16 %.
 """
 
 import zoo

@@ -17,7 +17,7 @@ from zoo.distribute.cluster import tf_config
 from zoo.distribute.strategy import Devices
 from zoo.errors import ZooError
 from zoo.exports import read
-from zoo.recipe import Recipe, list_recipes, load_script
+from zoo.recipe import Recipe, list_recipes, load_recipe, load_script
 from zoo.registry import describe, list_models
 from zoo.report import results as report
 from zoo.tasks.table import load_predictor
@@ -43,6 +43,14 @@ def test_the_tables_are_the_measured_rows():
         assert row["recipe"] in list_recipes() or report.is_comparison(row)
         assert 0 <= float(row["value"]) and row["commit"] and row["versions"] and row["trained_on"] and row["command"]
         assert "dirty" not in row["commit"]
+
+
+def test_results_are_of_the_recipes_as_they_stand():
+    rows = [row for row in report.read_results(ROOT / "results.csv") if not report.is_comparison(row)]
+    for row in rows:
+        recipe = load_recipe(row["recipe"])
+        if recipe.model_args:  # without arguments, a script may compare several
+            assert row["model"] == recipe.call, row["recipe"]
 
 
 def test_a_recipe_without_results_says_so():
@@ -179,7 +187,11 @@ def test_readmes_commands_run(tmp_path, monkeypatch, image_folder, digits, capsy
     need("mnist")
     monkeypatch.chdir(tmp_path)
     pictures = image_folder(root=tmp_path / "pictures", count=20)
-    (tmp_path / "digit.png").write_bytes(tf.io.encode_png(digits.test.pictures[0]).numpy())
+    demo = ["train", "lenet5_digits", "--run-dir", "runs/demo", "--limit-steps", "2"]
+    assert exit_status(lambda: dispatch(demo)) == 0
+    (tmp_path / "runs" / "demo" / "digits").mkdir()
+    for file in ("digit.png", "runs/demo/digits/digit00_is_7.png"):
+        (tmp_path / file).write_bytes(tf.io.encode_png(digits.test.pictures[0]).numpy())
     ran = set()
     for command in README_COMMANDS:
         words = [word.replace("folder:PATH", f"folder:{pictures}") for word in command]

@@ -113,6 +113,14 @@ def test_old_names_of_flags_are_refused_with_the_new_ones():
             parse(load_recipe("seq2seq_dates"), [old, "3"])
 
 
+def test_a_model_with_arguments_is_written_in_one_way():
+    from zoo.cli.flags import parse
+
+    recipe = load_recipe("nin_cifar10_fast")
+    assert recipe.call == "nin_cifar(drop_rate=0.2, kernel_initializer='he_normal')"
+    assert parse(recipe, [])[0].call == replace(recipe, model_args=dict(reversed(recipe.model_args.items()))).call
+
+
 def test_a_misspelt_argument_in_a_script_reaches_the_builders_check(tmp_path):
     script = tmp_path / "mine.py"
     script.write_text(

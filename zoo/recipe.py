@@ -99,8 +99,8 @@ class Recipe:
 
     @property
     def call(self) -> str:
-        """The model with the arguments that the recipe gives it, written as a call."""
-        arguments = ", ".join(f"{key}={value!r}" for key, value in self.model_args.items())
+        """The model with the arguments that the recipe gives it, by name, written as a call."""
+        arguments = ", ".join(f"{key}={value!r}" for key, value in sorted(self.model_args.items()))
         return f"{self.model}({arguments})" if arguments else self.model
 
     def to_dict(self) -> dict[str, Any]:
@@ -166,7 +166,8 @@ class GradientRecipe(Recipe):
     epsilon: float = 1e-7
     """For adam, adamw and rmsprop: added to the denominator (for rmsprop inside the square root)."""
     learning_rate_factors: Mapping[str, float] = field(default_factory=dict)
-    """For sgd: patterns of weight paths ("*/bias") and the factor of the learning rate for those weights."""
+    """For sgd: patterns of weight paths ("*/bias") and the factor of the learning rate for those weights. Of several
+    patterns that match a path, the first counts."""
     clip_norm: float | None = None
     """Clip gradients to this global norm."""
     clip_value: float | None = None

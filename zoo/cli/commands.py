@@ -162,6 +162,7 @@ def _launch(arguments: Sequence[str]) -> int:
         at = arguments.index("--")
         arguments, command = arguments[:at], arguments[at + 1 :]
     parser = Parser("launch", "zoo launch --workers 2 -- train NAME runs a command in several processes as a cluster.")
+    parser.usage = "zoo launch [-h] [--workers WORKERS] -- COMMAND …"
     parser.add_argument("--workers", type=int, default=2, help="number of processes (2)")
     return launch(parser.parse_args(arguments).workers, command)
 
@@ -285,7 +286,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int | None], str]] = {
     "launch": (_launch, "train in several processes on this machine"),
     "evaluate": (_evaluate, "evaluate an export on a data set"),
     "verify": (verify_command, "check the checksums of exports, and evaluate them again"),
-    "export": (export_command, "write an export as a file for ONNX Runtime or LiteRT"),
+    "export": (export_command, "write an export for ONNX Runtime or LiteRT, or in float16"),
     "ensemble": (ensemble_command, "write several exports as one, which answers with their mean probabilities"),
     "predict": (_predict, "predict for files or texts"),
     "serve": (_serve, "serve exports with TensorFlow Serving's protocols and a page to try them"),

@@ -47,11 +47,11 @@ def gallery(rows: Sequence[Mapping[str, str]], docs: Path) -> str:
     """docs/index.md: a line for each model, grouped as in `HISTORY`."""
     text = ["# Models", "", GENERATED, ""]
     text += [
-        "One line per model, the oldest kind first. The score is that of the model's best recipe that was trained to",
-        "its last step; a dash means that there is none yet. The recipe's header names the source of the published",
-        "score, which is not always the paper of the model; for a `_fast` or `_long` recipe it is the score of the",
-        "paper's own recipe. The page of a model has its layers, its recipes, all its results and the commands to use",
-        "it.",
+        "One line per model, the oldest kind first. The score is the best of the model's recipes that were trained to",
+        "their last step, on the data of the first of these; a dash means that there is none yet. The recipe's header",
+        "names the source of the published score, which is not always the paper of the model; for a `_fast` or `_long`",
+        "recipe it is the score of the paper's own recipe. The page of a model has its layers, its recipes, all its",
+        "results and the commands to use it.",
     ]
     for title, families in HISTORY:
         text += ["", f"## {title}", ""]
@@ -91,7 +91,7 @@ def model_page(name: str, rows: Sequence[Mapping[str, str]], docs: Path) -> str:
         ["## Differences from the paper", "", *([f"- {text}" for text in card.differences] or ["None known."])],
         ["## Results", "", *_results(card, rows)],
         *_pictures(card, docs),
-        ["## Use", "", *_use(card)],
+        ["## Use", "", *_use(card, rows)],
         *_recipes(card),
         ["## Layers", "", *_layers(name)],
     ]
@@ -122,12 +122,12 @@ def _results(card: Card, rows: Sequence[Mapping[str, str]]) -> list[str]:
             "Runs to the last step of the recipe, mean ± standard deviation over runs:",
             "",
             *model_table(complete),
-            *_arguments(complete),
+            *_arguments(card, complete),
         ]
     elif card.recipes:
         text = ["No run has reached the last step of a recipe yet."]
     else:
-        text = ["There is no recipe for this model yet, and no result."]
+        text = ["This model has no recipe of its own and no result."]
     if short:
         text += [
             "",
@@ -138,7 +138,7 @@ def _results(card: Card, rows: Sequence[Mapping[str, str]]) -> list[str]:
     return text
 
 
-def _arguments(rows: Sequence[Mapping[str, str]]) -> Iterable[str]:
+def _arguments(card: Card, rows: Sequence[Mapping[str, str]]) -> Iterable[str]:
     """A line for each recipe that gives its model arguments."""
     calls: dict[str, list[str]] = {}
     for row in rows:
@@ -146,7 +146,9 @@ def _arguments(rows: Sequence[Mapping[str, str]]) -> Iterable[str]:
             calls[row["recipe"]].append(row["model"])
     for recipe, models in calls.items():
         if len(models) == 1:  # of several, the table shows the arguments
-            yield from ["", f"`{recipe}` trains `{models[0]}`, so that its sizes are not those above."]
+            same = build(card.name, **load_recipe(recipe).model_args).count_params() == card.parameters
+            sizes = "" if same else ", so that its sizes are not those above"
+            yield from ["", f"`{recipe}` trains `{models[0]}`{sizes}."]
 
 
 def _pictures(card: Card, docs: Path) -> Iterable[list[str]]:
@@ -165,8 +167,10 @@ def _train(recipe: str) -> str:
     return f"zoo train {recipe}" + (f" --dataset {load_recipe(recipe).data}" if own_data else "")
 
 
-def _use(card: Card) -> list[str]:
+def _use(card: Card, rows: Sequence[Mapping[str, str]]) -> list[str]:
     tags = list(card.weights)
+    best = best_row(rows, card.name, card.recipes)
+    trained = [f"runs/{recipe}/latest" for recipe in ([best[0].strip("`")] if best else card.recipes[:1])]
     lines = [f'model = zoo.build("{card.name}")  # not trained']
     for tag, export in card.weights.items():
         origin = "the weights of Keras Applications, downloaded" if export == APPLICATIONS else f"trained by {export}"
@@ -175,13 +179,13 @@ def _use(card: Card) -> list[str]:
     commands = [(_train(recipe), "") for recipe in card.recipes] or _borrowed(card)
     if commands:
         text += ["", "Train it:", "", *_commands(commands)]
-    parents = [f"{card.name}:{tag}" for tag in tags] or [f"runs/{recipe}/latest" for recipe in card.recipes[:1]]
+    parents = [f"{card.name}:{tag}" for tag in tags] or trained
     if parents:
         source = "" if tags else ", after the training above"
         text += ["", f"Fine-tune it on your own data{source}:", ""]
         text += _commands([(f"zoo finetune {parent} --dataset {OWN_FILES[card.task]}", "") for parent in parents])
     exports = [export for export in card.weights.values() if export != APPLICATIONS]
-    exports = exports or [f"runs/{recipe}/latest" for recipe in card.recipes[:1]]
+    exports = exports or trained
     if exports:
         example = "picture.png" if card.task == "image_classification" else '--text "…"'
         served = "saved_models" if not exports[0].startswith("runs/") else exports[0]
@@ -198,15 +202,15 @@ def _commands(commands: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _borrowed(card: Card) -> list[tuple[str, str]]:
-    """For a model without a recipe, the first recipe of its family that fits its input and its arguments."""
+    """For a model without a recipe, one that fits its input and its arguments, of the model next to it in size."""
     accepted = inspect.signature(builder_of(card)).parameters
-    for name in _by_year(card.family):
-        other = describe(name)
+    family = [describe(name) for name in _by_year(card.family)]
+    for other in sorted(family, key=lambda other: abs((other.parameters or 0) - (card.parameters or 0))):
         if (other.task, other.input_shape) != (card.task, card.input_shape):
             continue
         for recipe in other.recipes:
             if set(load_script(recipe).recipe.model_args) <= set(accepted):
-                return [(f"zoo train {recipe} --model {card.name}", f"the recipe is that of {name}")]
+                return [(f"zoo train {recipe} --model {card.name}", f"the recipe is that of {other.name}")]
     return []
 
 

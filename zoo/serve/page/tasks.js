@@ -215,7 +215,7 @@ function translation(model, predict) {
   const map = el("div", { class: "map", tabindex: 0, role: "group", "aria-label": "Attention map" });
   const answer = answers(el("div", { class: "stack" }, words,
     el("p", { class: "hint" }, "Attention: one row per token of the translation, one column per token of the text."), map));
-  const example = /date/.test(model.name) ? "Mittwoch, 11. März 2024" : "A dog runs through the grass .";
+  const example = /date/.test(model.name) ? "Montag, 11. März 2024" : "A dog runs through the grass .";
   const work = (text) => answer.run(() => predict({ signature_name: signatureWith(model, "attention"), instances: [text] }), ({ predictions: [row] }) => {
     words.textContent = row.translation;
     const visible = (token) => (token === " " ? "␣" : token);
