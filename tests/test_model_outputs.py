@@ -96,7 +96,7 @@ def test_a_features_model_can_be_saved_and_loaded(tmp_path):
         (("conv2_3_ouf",), r"resnet20 has no layer 'conv2_3_ouf'\. Did you mean 'conv2_3_out'"),
         ((), "name at least one layer"),
         (("conv1", "conv1"), "each only once"),
-        ((3,), "has no layer 3"),
+        ((3,), "features is .3,.; it must be names of layers"),
     ],
 )
 def test_wrong_feature_names(names, message):
@@ -125,3 +125,9 @@ def test_what_cannot_be_decoded_is_refused():
         zoo.decode(np.zeros(10), "lenet5", top=0)
     with pytest.raises(UsageError, match="no classes to name"):
         zoo.decode(np.zeros(10), "char_rnn")
+    with pytest.raises(UsageError, match="the logits are not finite in row 1"):
+        zoo.decode([[0.0] * 10, [np.nan] * 10], "lenet5")
+    with pytest.raises(UsageError, match="the logits are a str; give numbers"):
+        zoo.decode("seven", "lenet5")
+    with pytest.raises(UsageError, match="weights is None; it must be a tag"):
+        zoo.decode(np.zeros(10), "lenet5", None)

@@ -2,7 +2,10 @@
 
 import inspect
 import json
+from concurrent.futures import ThreadPoolExecutor
 
+import keras
+import numpy as np
 import pytest
 
 import zoo
@@ -67,7 +70,18 @@ def test_unknown_names_and_arguments_name_the_nearest():
         ({"input_shape": (28, 0, 1)}, "input_shape is"),
         ({"drop_rate": 1.0}, "drop_rate is 1.0.*below 1"),
         ({"hidden": (0,)}, "hidden is .0,..*positive"),
+        ({"hidden": (True,)}, "hidden is .True,..*positive"),
+        ({"hidden": ""}, "hidden is ''.*positive"),
         ({"dtype": "float31"}, "dtype is 'float31'"),
+        ({"dtype": "int32"}, "dtype is 'int32'; it must be a Keras dtype policy"),
+        ({"include_top": "no"}, "include_top is 'no'; it must be True or False"),
+        ({"input_drop_rate": "0.5"}, "input_drop_rate is '0.5'; it must be a finite number"),
+        ({"pretrained": "no"}, "pretrained is 'no'; it must be True or False"),
+        ({"weights": True}, "weights is True; it must be a tag .mnist., 'default', or the path of an export"),
+        ({"weights": ""}, "weights is ''; it must be a tag"),
+        ({"weights": "x" * 300}, "has no weights 'xxx"),
+        ({"features": 5}, "features is 5; it must be names of layers"),
+        ({"include_top": False, "classifier_activation": "softmax"}, "without its top the model has no logits"),
     ],
 )
 def test_invalid_values_are_named(config, said):
@@ -75,10 +89,47 @@ def test_invalid_values_are_named(config, said):
         zoo.build("mlp", **config)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("resnet50", {"depth": 18}, "resnet50 has depth=50; with depth=18 it is 'resnet18'"),
+        ("vgg16", {"config": "A"}, "vgg16 has config='D'; with config='A' it is 'vgg11'"),
+        ("vgg16", {"config": ["A"]}, r"config is \['A'\]; it must be a string"),
+        ("resnet20", {"depth": 20.0}, "depth is 20.0; it must be a whole number"),
+    ],
+)
+def test_a_variant_is_built_by_its_own_name(name, arguments, said):
+    with pytest.raises(zoo.UsageError, match=said):
+        zoo.build(name, **arguments)
+
+
+def test_numpy_numbers_are_numbers():
+    one = np.int64(1)
+    model = zoo.build(
+        "mlp", num_classes=5 * one, input_shape=(4 * one, 4, 1), hidden=[3 * one], drop_rate=np.float32(0.3)
+    )
+    assert model.output_shape == (None, 5)
+
+
+def test_models_have_the_names_they_are_given():
+    inputs = keras.Input((32, 32, 1))
+    both = keras.layers.Average()([zoo.build("lenet5_modern", name=name)(inputs) for name in "ab"])
+    assert keras.Model(inputs, both).output_shape == (None, 10)
+
+
+def test_building_in_threads_leaves_the_configuration():
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            models = list(threads.map(lambda _: zoo.build("lenet5_modern"), range(12)))
+        assert keras.config.image_data_format() == "channels_first"
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert {model.output_shape for model in models} == {(None, 10)}
+
+
 def test_register_adds_a_builder_of_ones_own():
     def tiny(*, units: int = 3, name: str = "tiny"):
-        import keras
-
         return keras.Sequential([keras.Input((2,)), keras.layers.Dense(units)], name=name)
 
     zoo.register("tiny", tiny, summary="mine")
@@ -92,8 +143,6 @@ def test_register_adds_a_builder_of_ones_own():
 
 
 def test_builders_that_cannot_work_are_refused():
-    import keras
-
     def by_position(input_shape, /, num_classes=2):
         return keras.Sequential([keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dense(num_classes)])
 
@@ -141,8 +190,6 @@ def test_weight_paths_are_the_same_for_each_build(name):
 
 
 def test_a_float64_build_has_float64_weights_and_leaves_the_policy():
-    import keras
-
     before = keras.config.dtype_policy().name
     assert zoo.build("perceptron", dtype="float64").weights[0].dtype == "float64"
     assert keras.config.dtype_policy().name == before

@@ -4,10 +4,12 @@ import contextlib
 import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.arguments import check_arguments, check_known, check_same_function, check_variant, plain
 from zoo.backend import require_keras
-from zoo.errors import UsageError, nearest
+from zoo.errors import UsageError
 from zoo.exports.read import read_card, read_recipe
 from zoo.paths import literal_path
 from zoo.registry import APPLICATIONS, Card, builder_of, describe, parameters_of
@@ -20,7 +22,8 @@ OWN_ARGUMENTS = ("weights", "pretrained", "dtype", "classifier_activation", "fea
 
 
 def build(
-    name: str,
+    model: str,
+    /,
     *,
     weights: str | os.PathLike[str] | None = None,
     pretrained: bool = False,
@@ -32,33 +35,40 @@ def build(
     """Builds a model by its name.
 
     Args:
-      name: a model of `list_models()`, or a family, which means its default variant.
+      model: a model of `list_models()`, or a family, which means its default variant.
       weights: `None` for a fresh initialisation, a tag of the card, `"default"` for the card's first tag, or the
         path of an export. With another `num_classes` than the weights have, everything but the head is loaded.
       pretrained: the same as `weights="default"`.
       dtype: a Keras dtype policy for every layer, such as `"mixed_bfloat16"` or `"float64"`.
       classifier_activation: an activation after the logits, such as "softmax"; by default none.
       features: names of layers; the model then returns a dict of their outputs instead of logits.
-      **config: the builder's own arguments: `num_classes`, `input_shape` (height, width, channels), `include_top`…
+      **config: the builder's own arguments: `num_classes`, `input_shape` (height, width, channels), `include_top`…;
+        `name` is the name of the `keras.Model`.
 
     Returns:
       A built, functional `keras.Model` whose last layer gives logits (scores for the perceptron).
 
     Raises:
-      UsageError: an unknown model, argument or weights tag, or an invalid value. The message suggests valid ones.
+      UsageError: an unknown model, argument or weights tag, an invalid value, or an argument with which the weights
+        would compute something else than they were trained for. The message suggests valid ones.
     """
-    card = describe(name)
+    card = describe(model)
     require_keras()
     builder, parameters = builder_of(card), parameters_of(card)
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    for key in config:
-        if key not in parameters and not takes_any:
-            raise UsageError(f"{card.name!r} takes no argument {key!r}. {nearest(key, [*parameters, *OWN_ARGUMENTS])}")
-    _check_common_arguments(card.name, config)
+    config = {key: plain(value) for key, value in config.items()}
+    check_known(card, parameters, {**card.arguments, **config}, OWN_ARGUMENTS)
+    check_arguments(card, parameters, config)
+    check_variant(card, config)
+    if weights is not None:
+        _check_weights(card, weights)
+    if type(pretrained) is not bool:
+        raise UsageError(f"{card.name}: pretrained is {pretrained!r}; it must be True or False.")
     if pretrained and weights is not None:
         raise UsageError(f"{card.name}: pretrained=True loads the default weights; omit it with weights={weights!r}.")
     if classifier_activation is not None and features:
         raise UsageError(f"{card.name}: features are taken before the logits; omit classifier_activation.")
+    if classifier_activation is not None and not config.get("include_top", True):
+        raise UsageError(f"{card.name}: without its top the model has no logits; omit classifier_activation.")
     weights = "default" if pretrained else weights
     if "name" in parameters:
         config.setdefault("name", card.name)
@@ -78,19 +88,27 @@ def build(
 
     with _dtype_policy(keras, dtype):
         if weights is None:
-            model = builder(**{**card.arguments, **config})
+            built = builder(**{**card.arguments, **config})
         else:
-            model = _build_with_weights(card, builder, weights, config)
-        _check_model(keras, card, model)
+            built = _build_with_weights(card, builder, weights, config)
+        _check_model(keras, card, built)
         if classifier_activation is not None:
             from zoo.models.outputs import with_activation
 
-            model = with_activation(model, classifier_activation)
+            built = with_activation(built, classifier_activation)
         if features:
             from zoo.models.outputs import with_features
 
-            model = with_features(model, features)
-    return model
+            built = with_features(built, features)
+    return built
+
+
+def _check_weights(card: Card, weights: Any) -> None:
+    if not isinstance(weights, (str, os.PathLike)) or not str(weights):
+        tags = ", ".join(card.weights) or "this model has none"
+        raise UsageError(
+            f"{card.name}: weights is {weights!r}; it must be a tag ({tags}), 'default', or the path of an export."
+        )
 
 
 def _is_required(parameter: inspect.Parameter | None) -> bool:
@@ -120,14 +138,13 @@ def _build_with_weights(
     if card.weights.get(tag) == APPLICATIONS:
         from zoo.weights.keras_applications import load_imagenet
 
+        check_same_function(card, {}, config, tag)
         model = builder(**{**card.arguments, **config})
         load_imagenet(model, card.name)
         return model
-    folder = export_folder(card, tag)
-    exported = read_card(folder)
-    if exported["name"] != card.name:
-        raise UsageError(f"{folder} holds weights of {exported['name']!r}, not of {card.name!r}.")
-    saved = exported["arguments_built"]
+    folder = _own_export(card, tag)
+    saved = read_card(folder)["arguments_built"]
+    check_same_function(card, saved, config, tag)
     built = {**card.arguments, **saved, **config}
     model = builder(**built)
     has_head = "num_classes" in saved and built.get("include_top", True)
@@ -141,7 +158,16 @@ def _build_with_weights(
     return model
 
 
+def _own_export(card: Card, tag: str | os.PathLike[str]) -> Path:
+    """The folder of an export; raises `UsageError` for that of another model."""
+    folder = export_folder(card, tag)
+    if (name := read_card(folder)["name"]) != card.name:
+        raise UsageError(f"{folder} holds weights of {name!r}, not of {card.name!r}.")
+    return folder
+
+
 def _tag(card: Card, weights: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    _check_weights(card, weights)
     if weights != "default":
         return weights
     if not card.weights:
@@ -159,7 +185,8 @@ def preprocessing(name: str, weights: str | os.PathLike[str] = "default") -> Cal
     channel or none, are repeated for a model of colour images. It can be used in `tf.data.Dataset.map`.
 
     Raises `UsageError` as `build` does and for a model that does not take images; the function raises it for images
-    that are not uint8 or have another number of channels.
+    that are not uint8 or have another number of channels, and in a `map` for images whose number of channels is not
+    known; `tf.io.decode_image(…, channels=3, expand_animations=False)` gives it.
     """
     card = describe(name)
     if card.task != "image_classification":
@@ -171,7 +198,7 @@ def preprocessing(name: str, weights: str | os.PathLike[str] = "default") -> Cal
         from zoo.weights.keras_applications import imagenet_preprocessing
 
         return _of_images(card.name, card.input_shape[-1], imagenet_preprocessing(card))
-    folder = export_folder(card, tag)
+    folder = _own_export(card, tag)
     import tensorflow as tf
 
     signature = tf.saved_model.load(str(literal_path(folder))).signatures["preprocess"]
@@ -196,14 +223,17 @@ def decode(
       perceptron).
 
     Raises:
-      UsageError: an unknown model or weights tag, weights without classes, another number of classes, or a `top` that
-        is not positive.
+      UsageError: an unknown model or weights tag, weights of another model or without classes, another number of
+        classes, logits that are not finite, or a `top` that is not positive.
     """
     import numpy as np
 
     card = describe(name)
-    logits = np.atleast_2d(np.asarray(logits, np.float64))
-    tag = _tag(card, weights)
+    try:
+        logits = np.atleast_2d(np.asarray(logits, np.float64))
+    except (TypeError, ValueError):
+        raise UsageError(f"{card.name}: the logits are a {type(logits).__name__}; give numbers, (N, K).") from None
+    tag, top = _tag(card, weights), plain(top)
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise UsageError(f"top is {top!r}; it must be a whole number of at least 1.")
     if card.weights.get(tag) == APPLICATIONS:
@@ -211,7 +241,7 @@ def decode(
 
         labels, loss = imagenet_names(), "cross_entropy"
     else:
-        folder = export_folder(card, tag)
+        folder = _own_export(card, tag)
         labels, loss = read_card(folder).get("labels"), read_recipe(folder).get("loss", "cross_entropy")
     if labels is None:
         raise UsageError(f"{card.name}: these weights have no classes to name.")
@@ -220,6 +250,8 @@ def decode(
             f"{card.name}: the logits have shape {logits.shape}; it must be (N, {len(labels)}), for the classes of "
             "the weights."
         )
+    if not np.isfinite(logits).all():
+        raise UsageError(f"{card.name}: the logits are not finite in row {np.argmin(np.isfinite(logits).all(1))}.")
     values = logits
     if loss == "sigmoid_cross_entropy":
         values = 1 / (1 + np.exp(-logits))
@@ -244,6 +276,11 @@ def _of_images(name: str, channels: int, transform: Callable[[Any], Any]) -> Cal
                 "them with tf.cast(…, tf.uint8)."
             )
         given, rank = images.shape, images.shape.rank
+        if rank is None or (rank > 2 and given[-1] is None):
+            raise UsageError(
+                f"{name}: the images have shape {given}, whose last axis is not known; decode them with channels="
+                f"{channels}, and with expand_animations=False where a function has it."
+            )
         grey = rank == 2 or (rank == 3 and given[-1] not in (1, 2, 3, 4))  # 2 and 4: grey and colour with transparency
         images = images[..., None] if grey else images
         single = images.shape.rank == 3
@@ -261,27 +298,6 @@ def _of_images(name: str, channels: int, transform: Callable[[Any], Any]) -> Cal
     return preprocess
 
 
-def _check_common_arguments(model: str, config: Mapping[str, Any]) -> None:
-    num_classes = config.get("num_classes", 1)
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-        raise UsageError(f"{model}: num_classes is {num_classes!r}; it must be a whole number of at least 1.")
-    if "input_shape" in config:
-        shape = config["input_shape"]
-        right = isinstance(shape, (tuple, list)) and len(shape) == 3
-        if not right or not all(n is None or (isinstance(n, int) and n > 0) for n in shape):
-            raise UsageError(
-                f"{model}: input_shape is {shape!r}; it must be (height, width, channels), positive whole numbers."
-            )
-    drop_rate = config.get("drop_rate", 0.0)
-    if not isinstance(drop_rate, (int, float)) or not 0 <= drop_rate < 1:
-        raise UsageError(f"{model}: drop_rate is {drop_rate!r}; it must be at least 0 and below 1.")
-    pooling = config.get("pooling")
-    if pooling not in (None, "avg", "max"):
-        raise UsageError(f"{model}: pooling is {pooling!r}; it may be 'avg', 'max' or None.")
-    if pooling and config.get("include_top", True):
-        raise UsageError(f"{model}: pooling={pooling!r} needs include_top=False; the top has its own pooling.")
-
-
 @contextlib.contextmanager
 def _dtype_policy(keras: Any, dtype: str | None) -> Iterator[None]:
     """Sets Keras's global dtype policy while a graph is built, so that builders need no argument for it."""
@@ -289,6 +305,10 @@ def _dtype_policy(keras: Any, dtype: str | None) -> Iterator[None]:
     if dtype is not None:
         try:
             keras.config.set_dtype_policy(dtype)
+            policy = keras.config.dtype_policy()
+            if "float" not in policy.compute_dtype or "float" not in policy.variable_dtype:
+                keras.config.set_dtype_policy(before)
+                raise ValueError(dtype)
         except (ValueError, TypeError) as error:
             raise UsageError(
                 f"dtype is {dtype!r}; it must be a Keras dtype policy such as 'float32', 'mixed_bfloat16' or 'float64'."

@@ -40,6 +40,8 @@ def ensemble(
         their classes or in the images they take.
       ZooError: an export is damaged, or the ensemble cannot be written.
     """
+    if not isinstance(exports, (list, tuple)):
+        raise UsageError(f"The exports are {exports!r}; an ensemble takes a list of two or more.")
     if len(exports) < 2:
         raise UsageError(f"An ensemble needs at least two exports, and there is {len(exports)}.")
     folders = [find_export(export) for export in exports]

@@ -21,7 +21,7 @@ def check_fields(owner: str, instance: Any) -> None:
     """
     hints = _hints(type(instance))
     for entry in fields(instance):
-        value = _checked(owner, entry.name, getattr(instance, entry.name), hints[entry.name])
+        value = check_value(owner, entry.name, getattr(instance, entry.name), hints[entry.name])
         object.__setattr__(instance, entry.name, value)
 
 
@@ -30,7 +30,8 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def _checked(owner: str, name: str, value: Any, hint: Any) -> Any:
+def check_value(owner: str, name: str, value: Any, hint: Any) -> Any:
+    """Checks one value against an annotation, and returns it in its standard form; see `check_fields`."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
@@ -45,10 +46,10 @@ def _checked(owner: str, name: str, value: Any, hint: Any) -> Any:
         kinds = [kind for kind in arguments if kind is not type(None)]
         for kind in kinds[:-1]:
             try:
-                return _checked(owner, name, value, kind)
+                return check_value(owner, name, value, kind)
             except UsageError:
                 continue
-        return _checked(owner, name, value, kinds[-1])
+        return check_value(owner, name, value, kinds[-1])
     if origin is tuple:
         if isinstance(value, (str, bytes)) or not isinstance(value, (tuple, list)):
             raise _wrong(owner, name, value, "a tuple")
@@ -56,12 +57,12 @@ def _checked(owner: str, name: str, value: Any, hint: Any) -> Any:
             arguments = (arguments[0],) * len(value)
         if len(arguments) != len(value):
             raise _wrong(owner, name, value, f"a tuple of {len(arguments)} values")
-        return tuple(_checked(owner, name, part, kind) for part, kind in zip(value, arguments, strict=True))
+        return tuple(check_value(owner, name, part, kind) for part, kind in zip(value, arguments, strict=True))
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
             raise _wrong(owner, name, value, "a mapping")
         return {
-            _checked(owner, f"a key of {name}", key, arguments[0]): _checked(
+            check_value(owner, f"a key of {name}", key, arguments[0]): check_value(
                 owner, f"{name}[{key!r}]", part, arguments[1]
             )
             for key, part in value.items()

@@ -121,13 +121,15 @@ def list_models(
     An unknown `task` or `family` raises `UsageError`; a pattern that matches nothing gives an empty list.
     """
     cards = {**_shipped()[0], **_registered}
+    if not isinstance(pattern, str):
+        raise UsageError(f"The pattern is {pattern!r}; it must be a part of a model's name, or omitted for all models.")
     whole = pattern if set("*?[") & set(pattern) else f"*{pattern}*"
     for label, value, known in (
         ("task", task, {card.task for card in cards.values()}),
         ("family", family, {card.family for card in cards.values()}),
     ):
         if value is not None and value not in known:
-            raise UsageError(f"There is no {label} {value!r}. {nearest(value, known)}")
+            raise UsageError(f"There is no {label} {value!r}. {nearest(str(value), known)}")
     return sorted(
         name
         for name, card in cards.items()

@@ -1,6 +1,7 @@
 """What several families share: argument checks, the data format, and the layers between the last map and the logits."""
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
 
 import keras
@@ -15,6 +16,9 @@ HE_NORMAL = {
 }
 
 
+_CONFIGURATION = threading.RLock()  # Keras has one configuration for all threads
+
+
 def channels_last(builder: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
     """Makes a builder of image models independent of `image_data_format` in the Keras configuration.
 
@@ -24,12 +28,13 @@ def channels_last(builder: Callable[..., keras.Model]) -> Callable[..., keras.Mo
 
     @functools.wraps(builder)
     def build(**arguments) -> keras.Model:
-        configured = keras.config.image_data_format()
-        keras.config.set_image_data_format("channels_last")
-        try:
-            return builder(**arguments)
-        finally:
-            keras.config.set_image_data_format(configured)
+        with _CONFIGURATION:
+            configured = keras.config.image_data_format()
+            keras.config.set_image_data_format("channels_last")
+            try:
+                return builder(**arguments)
+            finally:
+                keras.config.set_image_data_format(configured)
 
     return build
 

@@ -55,7 +55,8 @@ def mlp(
     Raises `UsageError` for a width that is not a positive whole number, a dropout rate that is not at least 0 and below
     1, an unknown height or width, and an activation or initialiser that Keras does not know.
     """
-    if not isinstance(hidden, Sequence) or not all(isinstance(units, int) and units > 0 for units in hidden):
+    sizes = isinstance(hidden, Sequence) and not isinstance(hidden, str)
+    if not sizes or not all(type(units) is int and units > 0 for units in hidden):
         raise UsageError(f"{name}: hidden is {hidden!r}; it must be a sequence of positive whole numbers.")
     check_images(name, input_shape, smallest=1, fixed=True)
     check_rates(name, input_drop_rate=input_drop_rate)

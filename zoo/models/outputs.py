@@ -46,6 +46,8 @@ def with_features(model: keras.Model, names: Sequence[str]) -> keras.Model:
 
     Raises `UsageError` for no names, a name twice and a name that is not a layer of the model, naming the nearest ones.
     """
+    if not isinstance(names, (str, list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise UsageError(f"{model.name}: features is {names!r}; it must be names of layers.")
     names = [names] if isinstance(names, str) else list(names)
     layers = {layer.name: layer for layer in model.layers}
     for name in names:

@@ -25,7 +25,7 @@ def export_folder(card: Card, weights: str | os.PathLike[str]) -> Path:
         )
     if weights in card.weights:
         return stored_export(card.weights[weights])
-    if not Path(weights).exists():
+    if not os.path.exists(weights):  # False, where Path.exists raises, for a name that is too long
         known = [*card.weights, "default"] if card.weights else []
         raise UsageError(
             f"{card.name} has no weights {str(weights)!r}, and no export is there. {nearest(str(weights), known)}"
@@ -38,7 +38,7 @@ def find_export(reference: str | os.PathLike[str]) -> Path:
 
     Raises `UsageError` if there is none, `ZooError` if a file of it is missing or changed.
     """
-    if Path(reference).exists():
+    if os.path.exists(reference):
         return read.find(reference)
     name, _, tag = str(reference).partition(":")
     if tag:

@@ -226,6 +226,10 @@ def imagenet_preprocessing(card: Card) -> Callable[[Any], Any]:
 
     module = inspect.getmodule(getattr(keras.applications, _APPLICATIONS[card.name]))
     height, width, _ = card.input_shape
-    return lambda images: module.preprocess_input(
-        keras.ops.image.resize(images, (height, width), data_format="channels_last"), data_format="channels_last"
-    )
+
+    def preprocess(images):
+        pixels = keras.ops.cast(images, "float32")  # else means are subtracted, and sizes changed, modulo 256
+        pixels = keras.ops.image.resize(pixels, (height, width), data_format="channels_last")
+        return module.preprocess_input(pixels, data_format="channels_last")
+
+    return preprocess
