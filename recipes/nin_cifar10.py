@@ -15,9 +15,8 @@ with a rate of 0.2 for its biases the noise of the first 75 batches moves all te
 a gradient. With the rate of 0.02 some seeds train and others still end there; a loss of 2.3026 after the first epoch
 says so, and another `--seed` helps.
 
-Not trained to its end, and at chance where it was stopped: it has been run for 3,900 of its 101,400 steps, which take
-about 15 hours of two CPU cores. With Keras's dropout, which multiplies by 2 in training, it was at chance after 15,990
-steps on a GPU. What the authors' training has that this one lacks is not known; use `nin_cifar10_fast`.
+Not trained to its end, which is 101,400 steps or about 15 hours of two CPU cores: after 7,800 of them, at the first
+rate, the test accuracy was 80.02 % (docs/short-runs.md).
 """
 
 import zoo
