@@ -31,10 +31,11 @@ def test_a_run_on_arrays_is_that_on_the_data_set(small_recipe, data, tmp_path):
     with pytest.raises(zoo.UsageError, match="given in Python.*name another --dataset"):
         load_predictor(arrays.export).evaluate()
     assert load_predictor(arrays.export).evaluate("digits")["test_accuracy"] == by_name.metrics["test_accuracy"]
-    (tmp_path / "arrays" / "result.json").unlink()
     images, labels = data["train"]
-    with pytest.raises(zoo.ZooError, match="data of .* changed"):
-        run(small_recipe(), run_dir=tmp_path / "arrays", data={**data, "train": (images, labels[::-1])})
+    for _ in ("finished", "stopped"):
+        with pytest.raises(zoo.ZooError, match=r"data of .* changed.*in Python run_dir=…, restart=True"):
+            run(small_recipe(), run_dir=tmp_path / "arrays", data={**data, "train": (images, labels[::-1])})
+        (tmp_path / "arrays" / "result.json").unlink(missing_ok=True)
 
 
 def test_the_classes_of_arrays_are_counted_and_those_of_a_known_set_named():
@@ -105,6 +106,15 @@ IMAGES = np.zeros((4, 8, 8, 1), np.uint8)
         ({"train": (IMAGES, [0, 1, 0, 1]), "classes": "ab"}, "classes'. is a str; give a list"),
         ({"train": (IMAGES, [0] * 4)}, "one class, '0'; there must be two"),
         ({"train": tf.data.Dataset.from_tensors((IMAGES[0], 1)).repeat()}, "must be a finite"),
+        ((IMAGES, [0] * 4), "data is a tuple; it must be a dictionary"),
+        (5, "data is a int; it must be a dictionary"),
+        ({"train": None}, "no 'train'"),
+        ({"train": (IMAGES, [0, 1, 0, 1]), "classes": {"a", "b"}}, "classes'. is a set; give a list"),
+        ({"train": (IMAGES, [0, 1, 0, 1]), "classes": 5}, "classes'. is a int; give a list"),
+        ({"train": (IMAGES, [0, 1, 0, 1]), "classes": ["a", None]}, "classes'. has None; each class needs a name"),
+        ({"train": (IMAGES, [0, 1, 0, 1]), "classes": ["a", "a"]}, "classes'. has 'a' twice"),
+        ({"train": tf.data.Dataset.from_tensor_slices((IMAGES, np.eye(4))).batch(2)}, "one-hot labels take tf.argmax"),
+        ({"train": tf.data.Dataset.from_tensor_slices((IMAGES, np.eye(4)))}, "one-hot labels take tf.argmax"),
     ],
 )
 def test_what_cannot_be_read_is_refused(given, message):

@@ -1,5 +1,7 @@
 """The order of examples, the embedded digits, TFDS, folders of images and their errors."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -81,6 +83,25 @@ def test_a_validation_split_is_cut_by_the_seed(image_folder):
         load_images(f"folder:{root}", whole((8, 8, 3)), validation_examples=40)
 
 
+@pytest.mark.parametrize("cache_limit", [10**9, 0])
+def test_copies_are_cut_together(image_folder, cache_limit):
+    root = image_folder(count=20)
+    image_folder(root / "test", count=3)
+    (root / "train").mkdir()
+    for name in ("dark", "light"):
+        (root / name).rename(root / "train" / name)
+        for file in sorted((root / "train" / name).glob("*.png")):
+            shutil.copy(file, file.with_name(f"copy{file.name}"))
+    data = load_images(f"folder:{root}", whole((8, 8, 3)), validation_examples=7, cache_limit=cache_limit)
+    assert (len(data.train), len(data.validation)) == (72, 8)
+    seen = [
+        np.concatenate([b for b, _ in part.batches(9).as_numpy_iterator()]) for part in (data.train, data.validation)
+    ]
+    assert not {image.tobytes() for image in seen[0]} & {image.tobytes() for image in seen[1]}
+    with pytest.raises(ZooError, match="79 validation examples and their copies are all of the training split"):
+        load_images(f"folder:{root}", whole((8, 8, 3)), validation_examples=79)
+
+
 @pytest.mark.full
 def test_the_published_order_of_mnist_is_known(mnist):
     from zoo.data.tfds_images import published_order
@@ -139,6 +160,10 @@ def test_bad_images_are_named_or_skipped(image_folder):
         load_images(f"folder:{root}", whole((8, 8, 3)))
     data = load_images(f"folder:{root}", whole((8, 8, 3)), skip_bad_images=True)
     assert len(data.train) + len(data.validation) + len(data.test) == 23
+    for file in (root / "dark").iterdir():
+        file.write_text("I am a text", encoding="utf-8")
+    with pytest.raises(ZooError, match="no file of the class 'dark' can be decoded; remove its folder"):
+        load_images(f"folder:{root}", whole((8, 8, 3)), skip_bad_images=True)
 
 
 def test_unusual_but_legitimate_images_are_converted(tmp_path):
@@ -171,6 +196,11 @@ def test_data_of_another_version_of_a_package_are_the_same_unless_their_content_
     assert difference(old, more, "then") == "3 examples now, 2 then; Babel 2.19 now, Babel 2.18 then"
     assert difference({"rows": 2}, {}, "then") == "None rows now, 2 then"  # of a task of one's own
     assert difference(unknown, more, "then") == "3 examples now, 2 then; Babel 2.19 now, not recorded then"
+
+
+def test_a_folder_without_its_kind_is_named(tmp_path):
+    with pytest.raises(UsageError, match="is a folder; write folder:"):
+        load_images(str(tmp_path), whole((8, 8, 3)))
 
 
 def test_an_unknown_data_set_names_the_nearest():

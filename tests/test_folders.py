@@ -361,6 +361,9 @@ def test_the_folders_of_runs_are_no_classes(tmp_path):
     fill(tmp_path / "runs" / "lenet5" / "seed0", 0, 2)
     for name in ("recipe.json", "environment.json"):
         (tmp_path / "runs" / "lenet5" / "seed0" / name).write_text("{}")
+    fill(tmp_path / "out", 0, 2)
+    for name in ("recipe.json", "environment.json"):
+        (tmp_path / "out" / name).write_text("{}")
     after = load(tmp_path)
     assert after.classes == before.classes and after.fingerprint == before.fingerprint
 
@@ -396,6 +399,8 @@ def test_warnings_name_copies_across_splits_and_rare_classes(tmp_path):
     assert "owl has fewer than two training examples" in warnings
     assert "30 training examples of cat, 1 of owl; always answering the first is right for 49%" in warnings
     assert "the test split has no example of owl" in warnings
+    classes(tmp_path / "val", 4, first=90)
+    assert "8 of 11 test images are in the validation split, too" in "\n".join(load(tmp_path).warnings)
     shutil.copy(tmp_path / "train" / "cat" / "000.png", tmp_path / "train" / "dog" / "x.png")
     assert "the same image is in two classes" in "\n".join(load(tmp_path).warnings)
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from dataclasses import replace
 
 import keras
@@ -93,6 +94,52 @@ def test_another_export_of_the_same_name_is_not_taken(tmp_path):
         run_folder.check_parent(tmp_path, {"name": "parent", "sha256": sha256})
     with pytest.raises(zoo.ZooError, match="starts from, parent, was written again since the run began"):
         run_folder.check_parent(tmp_path, {"name": "parent", "sha256": "b"})
+
+
+def test_other_folders_are_not_taken_for_runs(small_recipe, tmp_path):
+    (tmp_path / "recipe.json").write_text('{"name": "cake"}')
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(zoo.UsageError, match="is not a run directory; refusing to delete it"):
+        run(small_recipe(), run_dir=tmp_path, restart=True)
+    with pytest.raises(zoo.UsageError, match="is not a run directory; choose another --run-dir"):
+        run(small_recipe(), run_dir=tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_damaged_runs_are_named(small_recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / small_recipe().name / "foo").mkdir(parents=True)
+    for name in ("recipe.json", "result.json"):
+        (tmp_path / "runs" / small_recipe().name / "foo" / name).write_text("garbage")
+    folder = run(small_recipe()).folder
+    for name, content in (("result.json", ""), ("recipe.json", "{"), ("environment.json", "[]")):
+        before = (folder / name).read_text()
+        (folder / name).write_text(content)
+        if name == "environment.json":
+            (folder / "result.json").rename(folder / "kept")
+        with pytest.raises(zoo.ZooError, match=f"{name} is damaged .*--restart"):
+            run(small_recipe(), run_dir=folder)
+        (folder / name).write_text(before)
+    for file in (folder / "checkpoint").glob("*.data*"):
+        file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(zoo.ZooError, match="checkpoint .* does not fit this model .*--restart"):
+        run(small_recipe(), run_dir=folder)
+    for file in (folder / "checkpoint").glob("*.index"):
+        file.unlink()
+    with pytest.raises(zoo.ZooError, match="has lost its index.*--restart"):
+        run(small_recipe(), run_dir=folder)
+    (folder / "kept").rename(folder / "result.json")
+    shutil.rmtree(folder / "export")
+    with pytest.raises(zoo.ZooError, match="a finished run without its export.*--restart"):
+        run(small_recipe(), run_dir=folder)
+
+
+def test_classes_that_are_alike_are_scored_as_they_were_trained(small_recipe, tmp_path, image_folder):
+    for part in ("train", "test"):
+        image_folder(tmp_path / part, count=12, classes=("cat", "\ufeffcat"))
+    options = {"batch_size": 8, "model_args": {"input_shape": (8, 8, 3)}, "epochs": 20}
+    result = run(small_recipe(dataset=f"folder:{tmp_path}", **options), run_dir=tmp_path / "run")
+    assert result.metrics["test_accuracy"] == load_predictor(result.export).evaluate()["test_accuracy"] > 0.9
 
 
 def test_data_that_changed_is_refused(small_recipe, tmp_path, image_folder):

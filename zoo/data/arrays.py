@@ -30,10 +30,14 @@ def array_splits(data: Mapping[str, Any], views: Mapping[str, View]) -> Splits[I
     Raises:
       UsageError: an unknown key, another type, shape or number of images and labels, or a label without a class.
     """
+    if not isinstance(data, Mapping):
+        raise UsageError(
+            f'data is a {type(data).__name__}; it must be a dictionary, {{"train": (images, labels), "test": …}}.'
+        )
     for key in data:
         if key not in (*SPLITS, "classes"):
             raise UsageError(f"data has the key {key!r}; it may have {', '.join(SPLITS)} and classes.")
-    if "train" not in data:
+    if data.get("train") is None:
         raise UsageError("data has no 'train'; give a pair of images and labels, or a tf.data.Dataset of pairs.")
     pairs = {split: _pair(split, data[split]) for split in SPLITS if data.get(split) is not None}
     classes = _classes(data.get("classes"), {split: labels for split, (_, labels) in pairs.items()})
@@ -82,7 +86,14 @@ def _read(split: str, dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]
     spec = dataset.element_spec
     if not isinstance(spec, tuple) or len(spec) != 2 or dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise UsageError(f"data[{split!r}] must be a finite tf.data.Dataset of pairs of an image and a label.")
-    dataset = dataset.unbatch() if spec[1].shape.rank == 1 else dataset
+    ranks = spec[0].shape.rank, spec[1].shape.rank
+    lengths = {part.shape[0] for part in spec if part.shape.rank} - {None}
+    if ranks not in ((2, 0), (3, 0), (3, 1), (4, 1), (None, 0), (None, 1)) or (ranks[1] == 1 and len(lengths) > 1):
+        raise UsageError(
+            f"data[{split!r}] has images of shape {spec[0].shape} and labels of shape {spec[1].shape}; a label must be "
+            "a class id or a name. Of one-hot labels take tf.argmax(label, -1) in a map."
+        )
+    dataset = dataset.unbatch() if ranks[1] == 1 else dataset
     images, labels = [], []
     for image, label in dataset.as_numpy_iterator():
         if images and image.shape != images[0].shape:
@@ -99,9 +110,16 @@ def _read(split: str, dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]
 def _classes(names: Any, labels: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     if len({"names" if part.dtype.kind == "U" else "ids" for part in labels.values()}) > 1:
         raise UsageError("data: the labels of one split are names and those of another class ids.")
-    if isinstance(names, str | Mapping):
+    if names is not None and not (
+        isinstance(names, (list, tuple)) or (isinstance(names, np.ndarray) and names.ndim == 1)
+    ):
         raise UsageError(f"data['classes'] is a {type(names).__name__}; give a list of names in the order of the ids.")
-    names = None if names is None else [unicodedata.normalize("NFC", str(name)) for name in names]
+    if names is not None:
+        wrong = [name for name in names if name is None or str(name) == ""]
+        names = [unicodedata.normalize("NFC", str(name)) for name in names]
+        if wrong or len(set(names)) < len(names):
+            what = repr(wrong[0]) if wrong else f"{next(name for name in names if names.count(name) > 1)!r} twice"
+            raise UsageError(f"data['classes'] has {what}; each class needs a name of its own.")
     named = next(iter(labels.values())).dtype.kind == "U"
     if named:
         seen = sorted({str(label) for part in labels.values() for label in part})

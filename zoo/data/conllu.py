@@ -109,7 +109,7 @@ def read_conllu(path: Path) -> Iterator[tuple[list[str], list[str]]]:
             raise ZooError(f"{display_path(path)}, line {number}: {count} separated by tabs; CoNLL-U has 10.")
         if "-" in columns[0] or "." in columns[0]:
             continue
-        if not columns[0].isdecimal() or not columns[1] or columns[3] in ("", "_"):
+        if not columns[0].isdecimal() or not columns[1].strip() or columns[3].strip() in ("", "_"):
             raise ZooError(
                 f"{display_path(path)}, line {number}: a word needs a number, a form and, in the fourth column, a tag."
             )

@@ -12,7 +12,7 @@ import numpy as np
 
 from zoo.data.decoding import SUFFIXES
 from zoo.data.paths import Files, absent, describe_suffixes, display_path, files_below, readable_name, subfolders
-from zoo.data.splits import display_name, share_of
+from zoo.data.splits import OVERLAPS, SPLIT_WORDS, display_name, share_of
 from zoo.errors import UsageError, ZooError
 
 SPLITS = ("train", "validation", "test")
@@ -265,15 +265,15 @@ def _identical(paths: Sequence[Path], hashes: Mapping[Path, bytes]) -> Iterable[
 
 
 def copy_warnings(splits: Mapping[str, Classes], hashes: Mapping[Path, bytes]) -> list[str]:
-    """Images of validation and test that are in the training split, too, and images that are in two classes."""
-    known = {hashes[path] for paths in splits.get("train", {}).values() for path in paths if path in hashes}
+    """Images that are in two splits, and images that are in two classes."""
+    paths = {split: [path for found in classes.values() for path in found] for split, classes in splits.items()}
     warnings = []
-    for split, classes in splits.items():
-        paths = [path for found in classes.values() for path in found] if split != "train" else []
-        copies = [path for path in paths if hashes.get(path) in known]
+    for split, other in OVERLAPS:
+        known = {hashes[path] for path in paths.get(other, ()) if path in hashes}
+        copies = [path for path in paths.get(split, ()) if hashes.get(path) in known]
         if copies:
             warnings.append(
-                f"{len(copies):,} of {len(paths):,} {split} images are in the training split, too, "
+                f"{len(copies):,} of {len(paths[split]):,} {split} images are in the {SPLIT_WORDS[other]} split, too, "
                 f"for example {display_path(copies[0])}"
             )
     seen: dict[bytes, tuple[str, Path]] = {}

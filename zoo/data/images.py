@@ -1,5 +1,7 @@
 """Images by name: any TFDS classification set, the embedded digits, the user's own folders."""
 
+import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -111,6 +113,8 @@ def _cut_validation(data: Splits[ImageSplit], view: View, seed: int, examples: i
         cut = np.arange(count)[::-1]
     elif cut_from == "random":
         cut = np.random.default_rng([seed, 1]).permutation(count)
+        if data.name == arrays.NAME or data.name.startswith("folder:"):
+            cut, examples = _with_copies(data, cut, examples)
     elif data.name == arrays.NAME:
         cut = np.arange(count)[::-1]
     elif data.name.startswith("folder:"):
@@ -120,6 +124,25 @@ def _cut_validation(data: Splits[ImageSplit], view: View, seed: int, examples: i
     validation, train = np.sort(cut[:examples]), np.sort(cut[examples:])
     held = replace(data.train.take(validation), view=view)
     return replace(data, train=data.train.take(train), validation=held)
+
+
+def _with_copies(data: Splits[ImageSplit], order: np.ndarray, examples: int) -> tuple[np.ndarray, int]:
+    """The order with the copies of each image behind it, and how many of the first make at least `examples` whole
+    groups of copies."""
+    pictures = data.train.pictures
+    if pictures.dtype.kind == "S":
+        hashes = hash_files([Path(os.fsdecode(path)) for path in pictures])
+        keys = [hashes.get(Path(os.fsdecode(path)), path) for path in pictures]
+    else:
+        keys = [hashlib.sha256(picture.tobytes()).digest() for picture in pictures]
+    groups: dict[Any, list[int]] = {}
+    for i in order:
+        groups.setdefault(keys[i], []).append(int(i))
+    ends = np.cumsum([len(group) for group in groups.values()])
+    whole = int(ends[np.searchsorted(ends, examples)])
+    if whole >= len(order):
+        raise ZooError(f"{data.name}: {examples} validation examples and their copies are all of the training split.")
+    return np.concatenate([np.array(group) for group in groups.values()]), whole
 
 
 def _described(data: Splits[ImageSplit], notes: Sequence[str], own: bool) -> Splits[ImageSplit]:
@@ -205,6 +228,12 @@ def _folder(
     if faults:
         more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
         warnings.append(f"left out: {faults[0]}{more}")
+        left = {int(label) for part in splits.values() for label in part.labels}
+        for i, label in enumerate(classes):
+            if i not in left:
+                raise ZooError(
+                    f"{name}: no file of the class {display_name(label)!r} can be decoded; remove its folder."
+                )
     return Splits(
         name,
         splits.get("train"),

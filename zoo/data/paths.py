@@ -112,5 +112,9 @@ def _walk(folder: Path, above: tuple[str, ...], files: Files, recursive: bool) -
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder that are not hidden, links to folders among them, sorted."""
-    return sorted(path for path in folder.iterdir() if not is_hidden(path.name) and path.is_dir())
+    """The folders in a folder that are neither hidden nor of runs, links to folders among them, sorted."""
+    return sorted(path for path in folder.iterdir() if not is_hidden(path.name) and path.is_dir() and not _is_run(path))
+
+
+def _is_run(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in RUN_FILES)

@@ -11,6 +11,9 @@ from zoo.errors import ZooError
 
 T = TypeVar("T", bound=Sized)
 
+OVERLAPS = (("validation", "train"), ("test", "train"), ("test", "validation"))  # a split, and one it must not share
+SPLIT_WORDS = {"train": "training", "validation": "validation"}
+
 MAX_LISTED = 20  # classes that are listed one by one
 UNBALANCED = 10  # a warning is given from this ratio of the largest to the smallest class on
 
@@ -114,14 +117,13 @@ def class_warnings(classes: Sequence[str], labels: Mapping[str, Iterable[int]]) 
 
 
 def repeated_warnings(contents: Mapping[str, Sequence[Hashable]], unit: str) -> list[str]:
-    """Examples of the other splits that are in the training split, too; `contents` has those of each split."""
-    known = set(contents.get("train", ()))
-    counts = {split: sum(one in known for one in part) for split, part in contents.items() if split != "train"}
-    return [
-        f"{count:,} of {len(contents[split]):,} {split} {unit} are in the training split, too"
-        for split, count in counts.items()
-        if count
-    ]
+    """Examples that are in two splits; `contents` has those of each split."""
+    warnings = []
+    for split, other in OVERLAPS:
+        known, part = set(contents.get(other, ())), contents.get(split, ())
+        if count := sum(one in known for one in part):
+            warnings.append(f"{count:,} of {len(part):,} {split} {unit} are in the {SPLIT_WORDS[other]} split, too")
+    return warnings
 
 
 def alike_warnings(classes: Sequence[str], what: str) -> list[str]:

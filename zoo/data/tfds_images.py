@@ -1,5 +1,6 @@
 """Image sets of TensorFlow Datasets: held in memory where they are small, otherwise streamed from record files."""
 
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -32,6 +33,8 @@ def load_tfds(
         builder = tfds.builder(name)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         known = ["digits", *tfds.list_builders(with_community_datasets=False)]
+        if os.path.isdir(name):
+            raise UsageError(f"{name!r} is a folder; write folder:{name}.") from error
         raise UsageError(f"There is no data set {name!r}. {nearest(name, known)} Or folder:PATH.") from error
     if not {"image", "label"} <= set(builder.info.features or ()):
         raise UsageError(f"{name} has no image with a label, so nothing to classify; mnist and cifar10 have.")

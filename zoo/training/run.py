@@ -29,7 +29,8 @@ from zoo.training.training import SAVE_SECONDS, Training
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: its folder, its metrics, its export (None after a dry run) and the model itself."""
+    """A finished run: its folder, its metrics, its export (None after a dry run) and the model itself (None where the
+    run had been finished before)."""
 
     folder: Path
     metrics: Mapping[str, float]
@@ -334,12 +335,15 @@ class Run:
                 self.log(f"warning: the picture {name} could not be drawn ({reason(error)})")
 
     def _finished(self) -> Result:
-        if (self.folder / "data.json").exists() and ":" in self.recipe.dataset:  # own files, which may have changed
+        own = ":" in self.recipe.dataset or self.recipe.dataset == "arrays"  # which may be others now
+        if own and (self.folder / "data.json").exists():
             self.task.log = lambda text: None
             self.task.prepare()
             run_folder.check_data(self.folder, self.task.data_fingerprint)
         result = run_folder.read_json(self.folder / "result.json")
         exported = self.folder / result["export"]
+        if not exported.is_dir():
+            raise ZooError(f"{self.folder} holds a finished run without its export. Train it again with --restart.")
         self.log(f"{self.folder} holds this run, which is finished. To train again: --restart.")
         if self.placement.chief:
             outcome.show(self.recipe, result["metrics"])

@@ -20,6 +20,8 @@ from zoo.paths import write_whole
 from zoo.recipe import Recipe
 from zoo.training import provenance
 
+_ANEW = "Choose another --run-dir, or start again with --restart."
+
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
@@ -32,16 +34,31 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The object in a JSON file. Raises `ZooError` if the file is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ZooError(f"{path} is damaged ({reason(error)}). {_ANEW}") from error
+    if not isinstance(content, dict):
+        raise ZooError(f"{path} is damaged (it holds no object). {_ANEW}")
+    return content
 
 
 def empty(folder: Path) -> None:
     """Deletes a run's folder. Raises `UsageError` for a folder that does not belong to a run."""
     if folder.exists():
-        if any(folder.iterdir()) and not (folder / "recipe.json").exists():
+        if any(folder.iterdir()) and not _is_run(folder):
             raise UsageError(f"{folder} is not a run directory; refusing to delete it.")
         shutil.rmtree(folder)
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is a run's: its recipe is one of the zoo, or damaged beside the environment of a run."""
+    recipe, environment = folder / "recipe.json", folder / "environment.json"
+    try:
+        return {"task", "name", "model", "dataset"} <= set(read_json(recipe)) if recipe.exists() else False
+    except ZooError:
+        return environment.exists()
 
 
 def missing(folder: Path) -> list[Path]:
@@ -98,6 +115,8 @@ def claim(folder: Path, recipe: Recipe, setting: Mapping[str, str]) -> None:
     path = folder / "recipe.json"
     try:
         if path.exists():
+            if not _is_run(folder):
+                raise UsageError(f"{folder} is not a run directory; choose another --run-dir.")
             here = recipe.to_dict()
             # A run of an older version lacks the fields that were added since.
             there = {**{key: here[key] for key in recipe.at_default()}, **read_json(path)}
@@ -138,7 +157,7 @@ def check_data(folder: Path, fingerprint: Mapping[str, Any]) -> None:
     if changed := difference(read_json(path), here, "when the run began"):
         raise ZooError(
             f"The data of {folder} changed ({changed}). Restore it, choose another --run-dir, or start again with "
-            "--restart."
+            "--restart (in Python run_dir=…, restart=True)."
         )
 
 
@@ -165,7 +184,10 @@ def mention_finished(recipe: Recipe, runs: Path, folder: Path, log: Callable[[st
     for other in sorted(runs.iterdir()):
         if other.is_symlink() or not (other / "result.json").exists():
             continue
-        there = read_json(other / "recipe.json")
+        try:
+            there = read_json(other / "recipe.json")
+        except (ZooError, OSError):
+            continue
         if {key for key in here if there.get(key) != here[key]} == {"epochs"}:
             log(
                 f"note: {other} holds a finished run with epochs={there['epochs']}. This run starts from the "

@@ -93,10 +93,15 @@ class Training:
         folder = shared if self.placement.chief else temporary_folder("zoo-worker-")
         self._manager = tf.train.CheckpointManager(checkpoint, str(folder / "checkpoint"), max_to_keep=2)
         latest = tf.train.latest_checkpoint(str(shared / "checkpoint"))
+        if latest is None and any((shared / "checkpoint").glob("*.data-*")):
+            raise ZooError(
+                f"The checkpoint in {self.folder} has lost its index. Choose another --run-dir, or start again with "
+                "--restart."
+            )
         try:
             if latest is not None:
                 checkpoint.restore(latest).assert_existing_objects_matched()
-        except (ValueError, AssertionError, tf.errors.OpError) as error:
+        except (ValueError, AssertionError, IndexError, tf.errors.OpError) as error:
             raise ZooError(
                 f"The checkpoint {latest} does not fit this model ({reason(error)}). Choose another --run-dir, or "
                 "start again with --restart."

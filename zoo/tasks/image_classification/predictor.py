@@ -110,7 +110,10 @@ class ImagePredictor(Predictor):
                 f"{data.name} has the class {unknown[0]!r}, which {self.export} does not know; its {len(ids)} classes "
                 f"are {', '.join(map(repr, list(ids)[:10]))}{', …' if len(ids) > 10 else ''}. Rename the folders."
             )
-        return np.array([ids[name] for name in classes])
+        exact = {
+            name: index for index, name in enumerate(self.card["labels"])
+        }  # of names that are alike when normalised
+        return np.array([exact.get(name, ids[normalize(name)]) for name in data.classes])
 
 
 def _contents(sources: Sequence[str]) -> Iterator[tuple[str, bytes | OSError]]:
