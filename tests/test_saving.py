@@ -177,6 +177,25 @@ def load(path):
     assert failures(built, saved, names, KERAS_HOME=str(tmp_path)) == {}
 
 
+@pytest.mark.parametrize("dtype", ["float64", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", ["bilstm_tagger", "char_rnn", *(name for name in MODELS if "seq2seq" in name)])
+def test_copies_keep_the_policy_and_the_paths(name, dtype, tmp_path):
+    model = zoo.build(name, dtype=dtype, **MODELS[name])
+    model.save(tmp_path / "model.keras")
+    ones = {key: np.ones([size or 2 for size in tensor.shape], "int32") for key, tensor in named(model.input).items()}
+    inputs = ones if isinstance(model.input, dict) else ones["input"]
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for copy in (loaded, keras.models.clone_model(model)):
+        assert [(w.path, w.dtype) for w in copy.weights] == [(w.path, w.dtype) for w in model.weights]
+    for ours, theirs in zip(*map(keras.tree.flatten, (loaded(inputs), model(inputs))), strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(keras.ops.cast(ours, "float64"), keras.ops.cast(theirs, "float64"))
+
+
+def named(tensors):
+    return tensors if isinstance(tensors, dict) else {"input": tensors}
+
+
 def test_without_the_zoo_keras_names_the_class_that_it_lacks(saved):
     found = failures("", saved, ["mlp", "nin_cifar", "all_cnn_c", "resnet20", "bilstm_tagger", "seq2seq"])
     assert {"mlp", "nin_cifar", "all_cnn_c"}.isdisjoint(found)  # nothing but layers of Keras

@@ -20,9 +20,10 @@ def seq2seq_initializer(attention: str, stddev: float = 0.01) -> keras.initializ
     return keras.initializers.RandomNormal(stddev=stddev)
 
 
-def gated_cell(units: int, attention: str) -> GatedCell:
+def gated_cell(units: int, attention: str, **options) -> GatedCell:
     """The gated unit of encoder and decoder."""
-    return GatedCell(units, seq2seq_initializer(attention) if attention == "luong" else "orthogonal", name="cell")
+    initializer = seq2seq_initializer(attention) if attention == "luong" else "orthogonal"
+    return GatedCell(units, initializer, name="cell", **options)
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -45,16 +46,20 @@ class AttentionDecoder(keras.layers.Layer):
         self.units, self.attention, self.alignment = units, attention, alignment
         self.attends = attention != "none"
 
+        # A model that is loaded has its policy in the configuration of its layers, and not in that of Keras.
+        policy = {"dtype": self.dtype_policy}
+
         def dense(size: int, name: str, stddev: float = 0.01, **options) -> layers.Dense:
-            return layers.Dense(size, kernel_initializer=seq2seq_initializer(attention, stddev), name=name, **options)
+            initializer = seq2seq_initializer(attention, stddev)
+            return layers.Dense(size, kernel_initializer=initializer, name=name, **policy, **options)
 
         self.word = dense(3 * units, "word")
         self.context = dense(3 * units, "context", use_bias=False)  # for Luong it projects the last output
-        self.cell = gated_cell(units, attention)
+        self.cell = gated_cell(units, attention, **policy)
         if attention == "bahdanau":
             self.query = dense(alignment, "query", 0.001, use_bias=False)
             self.key = dense(alignment, "key", 0.001, use_bias=False)
-            self.score = layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="score")
+            self.score = layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="score", **policy)
         if attention == "luong":
             self.key = dense(units, "key", use_bias=False)
             self.combine = dense(units, "combine", activation="tanh", use_bias=False)

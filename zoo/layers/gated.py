@@ -32,6 +32,9 @@ class GatedCell(keras.layers.Layer):
         self.gates = self.add_weight(shape=(self.units, 2 * self.units), initializer=initialize, name="gates")
         self.proposal = self.add_weight(shape=square, initializer=initialize, name="proposal")
 
+    def get_build_config(self):
+        """None: the layer that has the cell builds it, so that the paths of its weights begin with the layer's name."""
+
     def call(self, x, states):
         next_state, _ = self.advance(x, states[0], self.gates, self.proposal)
         return next_state, [next_state]

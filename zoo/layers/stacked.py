@@ -40,7 +40,7 @@ class StackedDecoder(keras.layers.Layer):
     def __init__(self, units: int, layers: int, **kwargs):
         super().__init__(**kwargs)
         self.units, self.layers = units, layers
-        self.stack = [uniform_lstm(units, name=f"lstm{i}") for i in range(1, layers + 1)]
+        self.stack = [uniform_lstm(units, name=f"lstm{i}", dtype=self.dtype_policy) for i in range(1, layers + 1)]
 
     def build(self, tokens_shape, annotations_shape, valid_shape, state_shape):
         for i, layer in enumerate(self.stack):
