@@ -4,8 +4,8 @@
 
 The paper: 67 errors on the 10,000 test images (99.33 %), with dropout, weight constraints, and images shifted by up to
 two pixels. For dropout and constraints it refers to Hinton et al. 2012 (arXiv 1207.0580), where also 20 % of the pixels
-are dropped. Here no weight is constrained; Adam, its rate, the epochs and the batch size are ours. Ours: 74 and 65
-errors. After 60 epochs there were 88, and without the dropout of pixels 81 to 84.
+are dropped. Here no weight is constrained; Adam, its rate, the epochs and the batch size are ours. Ours, three
+seeds: 65 to 82 errors (99.26 %).
 """
 
 import zoo
