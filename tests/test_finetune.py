@@ -186,6 +186,10 @@ def test_each_phase_has_a_schedule_of_its_own(parent):
     np.testing.assert_allclose([float(rate(step)) for step in (50, 100, 200, 250)], [0.5, 1.0, 0.0, 0.1], atol=5e-4)
 
 
+def test_numbers_of_numpy_are_numbers(parent):
+    assert zoo.finetuning_recipe(parent, epochs=np.int64(10)) == zoo.finetuning_recipe(parent, epochs=10)
+
+
 def test_the_head_is_the_last_layer_with_weights():
     def names(model, outputs=None):
         return [layer.name for layer in output_layers(model, outputs)]

@@ -1,7 +1,9 @@
 """Recipes: values of fields, and errors for invalid ones."""
 
+import copy
 import importlib.util
 import math
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -111,6 +113,14 @@ def test_old_names_of_flags_are_refused_with_the_new_ones():
     for old, new in (("--least-count", "--min-count"), ("--longest=3", "--max-length")):
         with pytest.raises(zoo.UsageError, match=f"{old.partition('=')[0]} is now {new}"):
             parse(load_recipe("seq2seq_dates"), [old, "3"])
+
+
+def test_recipes_are_pickled_and_copied():
+    recipe = load_recipe("nin_cifar10")
+    for copied in (pickle.loads(pickle.dumps(recipe)), copy.deepcopy(recipe)):
+        assert copied == recipe and copied.fingerprint() == recipe.fingerprint()
+        with pytest.raises(TypeError):
+            copied.model_args["drop_rate"] = 0.1
 
 
 def test_a_model_with_arguments_is_written_in_one_way():

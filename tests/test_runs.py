@@ -96,6 +96,32 @@ def test_another_export_of_the_same_name_is_not_taken(tmp_path):
         run_folder.check_parent(tmp_path, {"name": "parent", "sha256": "b"})
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"callbacks": None}, "callbacks is None; it must be a list of Keras callbacks"),
+        ({"callbacks": [print]}, "callbacks is .*; it must be a list of Keras callbacks"),
+        ({"devices": "gpu"}, "devices is 'gpu'; it must be a zoo.Devices"),
+        ({"save_seconds": "x"}, "save_seconds is 'x'; it must be a number"),
+        ({"run_dir": 5}, "run_dir is 5; it must be a path"),
+        ({"dry_run": "no"}, "dry_run is 'no'; it must be True or False"),
+    ],
+)
+def test_options_of_wrong_types_are_refused(options, said, small_recipe, tmp_path):
+    with pytest.raises(zoo.UsageError, match=said):
+        run(small_recipe(), **{"run_dir": tmp_path / "run", **options})
+    assert not (tmp_path / "run").exists()
+
+
+def test_eager_functions_are_refused(small_recipe, tmp_path):
+    tf.config.run_functions_eagerly(True)
+    try:
+        with pytest.raises(zoo.UsageError, match="runs functions eagerly; call tf.config.run_functions_eagerly.False."):
+            run(small_recipe(), run_dir=tmp_path / "run")
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
 def test_other_folders_are_not_taken_for_runs(small_recipe, tmp_path):
     (tmp_path / "recipe.json").write_text('{"name": "cake"}')
     (tmp_path / "mine.txt").write_text("mine")

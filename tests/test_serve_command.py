@@ -67,6 +67,7 @@ client.service.manager.stop()
         (["FOLDER/small", "--version-label", "stable=²"], 2, "MODEL:LABEL=N"),
         (["FOLDER/small", "--max-batch-size", "0"], 2, "must be 1 or more"),
         (["FOLDER/small", "--max-rows", "0"], 2, "--max-rows is 0; it must be at least 1"),
+        (["FOLDER/small", "--port", "99999"], 2, "--port is 99999; it must be at least 0 and at most 65535"),
         (["FOLDER/small", "--port", "70000"], 2, "--port is 70000"),
         (["FOLDER/small", "--api-key-file", "FOLDER/none"], 1, "API keys cannot be read"),
         (["FOLDER/small", "--api-key-file", "FOLDER/keys"], 1, "contains no API key"),

@@ -82,8 +82,8 @@ def check_same_function(card: Card, saved: Mapping[str, Any], config: Mapping[st
     for key, value in config.items():
         if key in FREE or key.endswith(FREE_ENDINGS) or key not in trained:
             continue
-        same = list(value) == list(trained[key]) if isinstance(value, (tuple, list)) else value == trained[key]
-        if not same:
+        here, there = (list(part) if isinstance(part, tuple) else part for part in (value, trained[key]))
+        if here != there:
             raise UsageError(
                 f"{card.name}: {key} is {value!r}, and the weights {str(tag)!r} were trained with {trained[key]!r}; "
                 f"omit {key}, or the weights."

@@ -1,5 +1,6 @@
 """Fine-tuning: from an export to a recipe that starts from its weights."""
 
+import numbers
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
@@ -104,7 +105,8 @@ def _defaults(plain: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     """The fields of the training, which depend on the epochs in `changes`."""
     epochs = changes.get("epochs", EPOCHS)
     frozen = 0
-    if isinstance(epochs, int) and epochs > 1 and plain["task"] not in ALWAYS_KEPT:
+    whole = isinstance(epochs, numbers.Integral)  # of NumPy, too
+    if whole and epochs > 1 and plain["task"] not in ALWAYS_KEPT:
         frozen = max(1, epochs // 5)
     frozen = changes.get("frozen_epochs", frozen)
     return {
@@ -113,7 +115,7 @@ def _defaults(plain: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
         "optimizer": "adam",
         "learning_rate": RATE if frozen else RATE / 10,
         "schedule": "cosine",
-        "warmup_epochs": min(1, epochs / 2) if isinstance(epochs, int) else 0,
+        "warmup_epochs": min(1, epochs / 2) if whole else 0,
         "frozen_epochs": frozen,
         "depth_decay": 0.9,
     }

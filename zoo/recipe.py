@@ -79,6 +79,15 @@ class Recipe:
                 raise UsageError(f"{self.name}: model_args has {key!r}, which a recipe does not take; {instead}.")
         self._check_kind_of_data()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy, which cannot take a mapping that is read-only."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, MappingProxyType(value) if isinstance(value, dict) else value)
+
     def _check_kind_of_data(self) -> None:
         """Raises `UsageError` for files of another task's kind."""
         here = OWN_FILES.get(self.task)

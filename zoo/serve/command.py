@@ -175,7 +175,8 @@ def _check_numbers(options: argparse.Namespace) -> None:
     for name, low in least.items():
         value = getattr(options, name)
         if not low <= value < float("inf") or (name.endswith("port") and value > 65535):
-            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least {low}.")
+            most = " and at most 65535" if name.endswith("port") else ""
+            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least {low}{most}.")
 
 
 def _numbers(flag: str, text: str) -> list[int]:

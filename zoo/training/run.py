@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import numbers
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -78,6 +79,8 @@ def run(
       ZooError: the data, the disk or the training fails; the message says how and what to do.
     """
     _check_keras()
+    flags = {"restart": restart, "dry_run": dry_run, "check_export": check_export}
+    _check_options(flags, run_dir, devices, callbacks, save_seconds)
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     if not isinstance(recipe, Recipe):
         raise UsageError(f"run takes a recipe, or the name of a shipped one, and not {recipe!r}.")
@@ -110,6 +113,8 @@ def _check_keras() -> None:
         raise UsageError(
             f"Keras uses the backend {keras.backend.backend()!r}; runs need TensorFlow. Set KERAS_BACKEND=tensorflow."
         )
+    if tf.config.functions_run_eagerly():
+        raise UsageError("TensorFlow runs functions eagerly; call tf.config.run_functions_eagerly(False).")
     limits = {"max_epochs": keras.config.max_epochs(), "max_steps_per_epoch": keras.config.max_steps_per_epoch()}
     for name, limit in limits.items():
         if limit is not None:
@@ -117,6 +122,25 @@ def _check_keras() -> None:
                 f"Keras's {name} is {limit}, so that training would end early; unset KERAS_{name.upper()}, and use "
                 "--limit-steps for a short run."
             )
+
+
+def _check_options(flags: Mapping[str, Any], run_dir: Any, devices: Any, callbacks: Any, save_seconds: Any) -> None:
+    """Raises `UsageError` for an option of `run` of a wrong type."""
+    listed = isinstance(callbacks, (list, tuple))
+    checks = {
+        **{name: (type(value) is bool, value, "True or False") for name, value in flags.items()},
+        "run_dir": (run_dir is None or isinstance(run_dir, (str, os.PathLike)), run_dir, "a path"),
+        "devices": (devices is None or isinstance(devices, Devices), devices, "a zoo.Devices"),
+        "callbacks": (
+            listed and all(isinstance(callback, keras.callbacks.Callback) for callback in callbacks),
+            callbacks,
+            "a list of Keras callbacks",
+        ),
+        "save_seconds": (isinstance(save_seconds, numbers.Real) and save_seconds >= 0, save_seconds, "a number"),
+    }
+    for name, (right, value, expected) in checks.items():
+        if not right:
+            raise UsageError(f"{name} is {value!r}; it must be {expected}.")
 
 
 def _log(text: str) -> None:
