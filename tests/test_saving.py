@@ -178,7 +178,9 @@ def load(path):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "mixed_bfloat16"])
-@pytest.mark.parametrize("name", ["bilstm_tagger", "char_rnn", *(name for name in MODELS if "seq2seq" in name)])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.full] if name in LARGE else []) for name in MODELS]
+)
 def test_copies_keep_the_policy_and_the_paths(name, dtype, tmp_path):
     model = zoo.build(name, dtype=dtype, **MODELS[name])
     model.save(tmp_path / "model.keras")
@@ -187,9 +189,16 @@ def test_copies_keep_the_policy_and_the_paths(name, dtype, tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     for copy in (loaded, keras.models.clone_model(model)):
         assert [(w.path, w.dtype) for w in copy.weights] == [(w.path, w.dtype) for w in model.weights]
+        assert policies(copy) == policies(model)
     for ours, theirs in zip(*map(keras.tree.flatten, (loaded(inputs), model(inputs))), strict=True):
         assert ours.dtype == theirs.dtype
         np.testing.assert_array_equal(keras.ops.cast(ours, "float64"), keras.ops.cast(theirs, "float64"))
+
+
+def policies(model):
+    """The policy of each layer but the inputs, whose policy Keras does not save and which compute nothing."""
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    return {layer.name: layer.dtype_policy.name for layer in layers}
 
 
 def named(tensors):
