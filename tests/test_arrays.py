@@ -64,6 +64,7 @@ def test_labels_may_be_names_and_colours_are_converted():
     np.testing.assert_array_equal(splits.train.pictures, tf.image.rgb_to_grayscale(colour))
     named = array_splits({"train": (colour, [1, 0]), "classes": ["a", "b", "c"]}, VIEWS)
     assert named.classes == ("a", "b", "c") and named.test is None
+    assert array_splits({"train": (colour, [1, 0]), "classes": [b"a", 7]}, VIEWS).classes == ("a", "7")
 
 
 def test_names_are_compared_in_nfc_and_copies_are_warned_of(data):
@@ -83,9 +84,29 @@ def test_fine_tuning_takes_arrays(small_recipe, data, tmp_path):
     assert read.read_card(result.export)["labels"] == ["zero", "one", "two"]
     with pytest.raises(zoo.UsageError, match="dataset or data, not both"):
         zoo.finetune(export, data=few, dataset="digits")
+    other = {**few, "train": (few["train"][0], few["train"][1][::-1])}
+    with pytest.raises(zoo.ZooError, match=r"data of .* changed.*in Python run_dir=…, restart=True"):
+        zoo.finetune(export, data=other, options={"run_dir": tmp_path / "run", "check_export": False}, **settings)
+
+
+def test_distillation_takes_arrays(small_recipe, data, tmp_path):
+    teacher = run(small_recipe(limit_steps=2), run_dir=tmp_path / "parent").export
+    images, labels = data["train"]
+    settings = {"student": "softmax_regression", "epochs": 1, "limit_steps": 2}
+    options = {"run_dir": tmp_path / "run", "check_export": False}
+    for _ in ("trained", "finished"):
+        result = zoo.distill(teacher, options={"data": data, **options}, **settings)
+    assert result.model is None
+    with pytest.raises(zoo.ZooError, match=r"data of .* changed.*in Python run_dir=…, restart=True"):
+        zoo.distill(teacher, options={"data": {**data, "train": (images, labels[::-1])}, **options}, **settings)
 
 
 IMAGES = np.zeros((4, 8, 8, 1), np.uint8)
+
+
+def of_generator(*examples, image, label):
+    signature = (tf.TensorSpec(image, tf.uint8), tf.TensorSpec(label, tf.int64))
+    return {"train": tf.data.Dataset.from_generator(lambda: iter(examples), output_signature=signature)}
 
 
 @pytest.mark.parametrize(
@@ -113,8 +134,18 @@ IMAGES = np.zeros((4, 8, 8, 1), np.uint8)
         ({"train": (IMAGES, [0, 1, 0, 1]), "classes": 5}, "classes'. is a int; give a list"),
         ({"train": (IMAGES, [0, 1, 0, 1]), "classes": ["a", None]}, "classes'. has None; each class needs a name"),
         ({"train": (IMAGES, [0, 1, 0, 1]), "classes": ["a", "a"]}, "classes'. has 'a' twice"),
-        ({"train": tf.data.Dataset.from_tensor_slices((IMAGES, np.eye(4))).batch(2)}, "one-hot labels take tf.argmax"),
-        ({"train": tf.data.Dataset.from_tensor_slices((IMAGES, np.eye(4)))}, "one-hot labels take tf.argmax"),
+        ({"train": (IMAGES, [0, 1, 0, 1]), "classes": ["a", " "]}, "classes'. has ' '; each class needs a name"),
+        ({"train": (IMAGES, [0, 1, 0, 1]), "classes": ["a", ["b"]]}, "classes'. has .'b'.; each class needs a name"),
+        ({"train": (IMAGES, np.eye(4))}, "one-hot labels take the argmax"),
+        ({"train": ([IMAGES[0], IMAGES[0, :4]], [0, 1])}, "no pair of arrays .*resize the images to one size"),
+        ({"train": tf.data.Dataset.from_tensor_slices((IMAGES, np.eye(4))).batch(2)}, "one-hot labels take the argmax"),
+        ({"train": tf.data.Dataset.from_tensor_slices((IMAGES, np.eye(4)))}, "one-hot labels take the argmax"),
+        # As many classes as an image has rows: such a pair could be taken for a batch without channels.
+        ({"train": tf.data.Dataset.from_tensor_slices((IMAGES, np.eye(8, dtype=int)[:4]))}, "one-hot labels take"),
+        ({"train": tf.data.Dataset.from_tensor_slices((IMAGES, {"label": [0, 1, 0, 1]}))}, "must be a finite"),
+        (of_generator((IMAGES, [0, 1, 0, 1]), image=None, label=None), "unknown shape; give .* an output_signature"),
+        (of_generator((IMAGES[0], [1, 0]), image=(None, None, 1), label=(None,)), "one-hot labels take the argmax"),
+        (of_generator((IMAGES[0], [1, 0]), image=None, label=(None,)), "cannot be read.*one-hot labels take"),
     ],
 )
 def test_what_cannot_be_read_is_refused(given, message):

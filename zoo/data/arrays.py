@@ -1,6 +1,7 @@
 """Images that are given in Python: NumPy arrays, or `tf.data.Dataset`s that are read into memory."""
 
 import hashlib
+import numbers
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +12,11 @@ import tensorflow as tf
 from zoo.data.image_split import ImageSplit
 from zoo.data.splits import Splits, display_name, fingerprint_of, repeated_warnings
 from zoo.data.views import View
-from zoo.errors import UsageError
+from zoo.errors import UsageError, reason
 
 NAME = "arrays"  # of the data set, in recipes
 SPLITS = ("train", "validation", "test")
+ONE_HOT = " Of one-hot labels take the argmax along the last axis; from labels of length 1 remove that axis."
 
 
 def array_splits(data: Mapping[str, Any], views: Mapping[str, View]) -> Splits[ImageSplit]:
@@ -63,7 +65,12 @@ def _pair(split: str, given: Any) -> tuple[np.ndarray, np.ndarray]:
         given = _read(split, given)
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise UsageError(f"data[{split!r}] must be a pair of images and labels, or a tf.data.Dataset of such pairs.")
-    images, labels = np.asarray(given[0]), np.asarray(given[1])
+    try:
+        images, labels = np.asarray(given[0]), np.asarray(given[1])
+    except ValueError as error:  # lists of parts of several lengths
+        raise UsageError(
+            f"data[{split!r}] is no pair of arrays ({reason(error)}); resize the images to one size."
+        ) from error
     if images.dtype != np.uint8:
         raise UsageError(
             f"data[{split!r}]: the images are {images.dtype}; they must be uint8, with values from 0 to 255."
@@ -72,7 +79,7 @@ def _pair(split: str, given: Any) -> tuple[np.ndarray, np.ndarray]:
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or labels.shape != images.shape[:1] or not len(images):
         raise UsageError(
             f"data[{split!r}]: images have shape {images.shape} and labels {labels.shape}; they must be "
-            "(N, height, width, 1 or 3) and (N,), with N of at least 1."
+            f"(N, height, width, 1 or 3) and (N,), with N of at least 1.{ONE_HOT if labels.ndim == 2 else ''}"
         )
     if labels.dtype.kind in "SOU":
         texts = (label.decode() if isinstance(label, bytes) else str(label) for label in labels)
@@ -84,27 +91,46 @@ def _pair(split: str, given: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _read(split: str, dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
     spec = dataset.element_spec
-    if not isinstance(spec, tuple) or len(spec) != 2 or dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+    pairs = isinstance(spec, tuple) and len(spec) == 2 and all(isinstance(part, tf.TensorSpec) for part in spec)
+    if not pairs or dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise UsageError(f"data[{split!r}] must be a finite tf.data.Dataset of pairs of an image and a label.")
-    ranks = spec[0].shape.rank, spec[1].shape.rank
-    lengths = {part.shape[0] for part in spec if part.shape.rank} - {None}
-    if ranks not in ((2, 0), (3, 0), (3, 1), (4, 1), (None, 0), (None, 1)) or (ranks[1] == 1 and len(lengths) > 1):
-        raise UsageError(
-            f"data[{split!r}] has images of shape {spec[0].shape} and labels of shape {spec[1].shape}; a label must be "
-            "a class id or a name. Of one-hot labels take tf.argmax(label, -1) in a map."
-        )
-    dataset = dataset.unbatch() if ranks[1] == 1 else dataset
+    _check_shapes(split, spec[0].shape, spec[1].shape)
+    dataset = dataset.unbatch() if spec[1].shape.rank == 1 else dataset
     images, labels = [], []
-    for image, label in dataset.as_numpy_iterator():
-        if images and image.shape != images[0].shape:
-            raise UsageError(
-                f"data[{split!r}] has images of {images[0].shape} and {image.shape}; resize them to one size."
-            )
-        images.append(image)
-        labels.append(label)
+    try:
+        for image, label in dataset.as_numpy_iterator():
+            if images and image.shape != images[0].shape:
+                raise UsageError(
+                    f"data[{split!r}] has images of {images[0].shape} and {image.shape}; resize them to one size."
+                )
+            images.append(image)
+            labels.append(label)
+    except tf.errors.InvalidArgumentError as error:  # batches of other shapes than their rank allows, too
+        raise UsageError(f"data[{split!r}] cannot be read ({reason(error)}).{ONE_HOT}") from error
     if not images:
         raise UsageError(f"data[{split!r}] is empty.")
     return np.stack(images), np.array(labels)
+
+
+def _check_shapes(split: str, image: tf.TensorShape, label: tf.TensorShape) -> None:
+    """Raises `UsageError` for shapes of a tf.data.Dataset that are not those of an image and its label, or of batches.
+
+    Of an image with channels and a label of rank 1, the label is one-hot: they look like a batch without channels.
+    """
+    if label.rank is None:
+        raise UsageError(
+            f"data[{split!r}] has labels of unknown shape; give tf.data.Dataset.from_generator an output_signature "
+            "with shapes: (height, width, C) and () for examples, (None, height, width, C) and (None,) for batches."
+        )
+    known = (image.rank, label.rank) in ((2, 0), (3, 0), (3, 1), (4, 1), (None, 0), (None, 1))
+    if known and label.rank == 1 and image.rank is not None:
+        same = image[0] is None or label[0] is None or image[0] == label[0]
+        known = same and not (image.rank == 3 and image[2] in (1, 3))
+    if not known:
+        raise UsageError(
+            f"data[{split!r}] has images of shape {image} and labels of shape {label}; a label must be a class id or "
+            f"a name, and elements may be batched once.{ONE_HOT}"
+        )
 
 
 def _classes(names: Any, labels: Mapping[str, np.ndarray]) -> tuple[str, ...]:
@@ -115,7 +141,8 @@ def _classes(names: Any, labels: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     ):
         raise UsageError(f"data['classes'] is a {type(names).__name__}; give a list of names in the order of the ids.")
     if names is not None:
-        wrong = [name for name in names if name is None or str(name) == ""]
+        names = [name.decode() if isinstance(name, bytes) else name for name in names]
+        wrong = [name for name in names if not isinstance(name, (str, numbers.Integral)) or not str(name).strip()]
         names = [unicodedata.normalize("NFC", str(name)) for name in names]
         if wrong or len(set(names)) < len(names):
             what = repr(wrong[0]) if wrong else f"{next(name for name in names if names.count(name) > 1)!r} twice"
