@@ -141,3 +141,18 @@ def test_a_teacher_answers_beside_a_strategy(teacher):
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         task = prepared(student(teacher, alpha=0.5))
     np.testing.assert_allclose(tf.reduce_sum(next(iter(task.training_batches(0)))["teacher"], axis=-1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rundir": "x"}, "options has 'rundir', which zoo.run does not take. Did you mean 'run_dir'"),
+        ({"recipe": None}, "options has 'recipe', which zoo.run does not take"),
+        ("x", "options is 'x'; it must be a dictionary of arguments of zoo.run"),
+    ],
+)
+def test_wrong_options_are_refused(options, said, teacher, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(zoo.UsageError, match=said):
+        zoo.distill(teacher, student="mlp", options=options)
+    assert list(tmp_path.iterdir()) == []

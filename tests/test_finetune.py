@@ -190,6 +190,22 @@ def test_numbers_of_numpy_are_numbers(parent):
     assert zoo.finetuning_recipe(parent, epochs=np.int64(10)) == zoo.finetuning_recipe(parent, epochs=10)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rundir": "x"}, "options has 'rundir', which zoo.run does not take. Did you mean 'run_dir'"),
+        ({"recipe": None}, "options has 'recipe', which zoo.run does not take"),
+        ("x", "options is 'x'; it must be a dictionary of arguments of zoo.run"),
+        ({"data": {}}, "options has 'data', which is an argument of its own; give it beside options"),
+    ],
+)
+def test_wrong_options_are_refused(options, said, parent, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(zoo.UsageError, match=said):
+        zoo.finetune(parent, options=options)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_head_is_the_last_layer_with_weights():
     def names(model, outputs=None):
         return [layer.name for layer in output_layers(model, outputs)]

@@ -2,9 +2,10 @@
 
 import copy
 import importlib.util
+import json
 import math
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -66,6 +67,11 @@ from zoo.tasks.table import list_tasks, recipe_class, recipe_from_dict
         ({"name": "../mine"}, "name is '../mine'; it must be the name of a folder"),
         ({"name": "a/b"}, "name is 'a/b'; it must be the name of a folder"),
         ({"dataset": "tsv:rows.tsv"}, "dataset is 'tsv:rows.tsv'; own data for image_classification is folder:PATH"),
+        ({"model_args": {"input_shape": "x"}}, r"input_shape'\] is 'x'; it must be \(height, width, channels\)"),
+        ({"model_args": {"input_shape": 5}}, r"input_shape'\] is 5; it must be"),
+        ({"model_args": {"input_shape": (8, 8)}}, r"input_shape'\] is \(8, 8\); it must be"),
+        ({"model_args": {"input_shape": (None, None, 1)}}, r"\(None, None, 1\).*training needs images of one size"),
+        ({"model_args": {"input_shape": (8, 8, 4)}}, r"\(8, 8, 4\); it must be .*1 or 3 channels"),
         ({"dataset": "conllu:"}, "dataset is 'conllu:'; own data for image_classification is folder:PATH"),
     ],
     ids=str,
@@ -84,6 +90,8 @@ def test_equal_values_compare_equal():
     of_numpy = image_recipe(learning_rate=np.float64(0.5), seed=np.int64(3), paper={"test_accuracy": np.float32(0.5)})
     assert of_numpy == image_recipe(learning_rate=0.5, seed=3, paper={"test_accuracy": 0.5})
     assert type(of_numpy.seed) is int and of_numpy.fingerprint()
+    by_numpy = image_recipe(model_args={"hidden": (np.int64(3),), "drop_rate": np.float64(0.5)})
+    assert by_numpy.fingerprint() == image_recipe(model_args={"hidden": (3,), "drop_rate": 0.5}).fingerprint()
 
 
 def test_every_task_has_a_recipe():
@@ -119,8 +127,13 @@ def test_recipes_are_pickled_and_copied():
     recipe = load_recipe("nin_cifar10")
     for copied in (pickle.loads(pickle.dumps(recipe)), copy.deepcopy(recipe)):
         assert copied == recipe and copied.fingerprint() == recipe.fingerprint()
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="read-only"):
             copied.model_args["drop_rate"] = 0.1
+        for change in ("clear", "popitem", "update", "setdefault", "pop", "__delitem__", "__ior__"):
+            with pytest.raises(TypeError, match="read-only"):
+                getattr(copied.learning_rate_factors, change)({})
+    assert json.loads(json.dumps(asdict(recipe)))["paper"] == recipe.paper
+    assert type(recipe)(**asdict(recipe)) == recipe
 
 
 def test_a_model_with_arguments_is_written_in_one_way():

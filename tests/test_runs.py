@@ -103,6 +103,8 @@ def test_another_export_of_the_same_name_is_not_taken(tmp_path):
         ({"callbacks": [print]}, "callbacks is .*; it must be a list of Keras callbacks"),
         ({"devices": "gpu"}, "devices is 'gpu'; it must be a zoo.Devices"),
         ({"save_seconds": "x"}, "save_seconds is 'x'; it must be a number"),
+        ({"save_seconds": -1}, "save_seconds is -1; it must be a number, 0 or more"),
+        ({"restart": "no"}, "restart is 'no'; it must be True or False"),
         ({"run_dir": 5}, "run_dir is 5; it must be a path"),
         ({"dry_run": "no"}, "dry_run is 'no'; it must be True or False"),
     ],

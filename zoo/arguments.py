@@ -1,7 +1,6 @@
 """Checks of the arguments that `zoo.build` hands to a builder."""
 
 import inspect
-import numbers
 import types
 import typing
 from collections.abc import Mapping
@@ -14,13 +13,6 @@ from zoo.registry import Card, describe, list_models, parameters_of
 # Arguments that do not change what a given set of weights computes in inference.
 FREE = {"name", "num_classes", "include_top", "pooling", "input_shape", "aux_heads", "noise"}
 FREE_ENDINGS = ("drop_rate", "_initializer")
-
-
-def plain(value: Any) -> Any:
-    """`value` with Python's own numbers in the place of NumPy's, also within tuples and lists."""
-    if isinstance(value, (tuple, list)):
-        return type(value)(map(plain, value)) if type(value) in (tuple, list) else value
-    return value.item() if isinstance(value, numbers.Number) and hasattr(value, "item") else value
 
 
 def check_arguments(card: Card, parameters: Mapping[str, inspect.Parameter], config: Mapping[str, Any]) -> None:

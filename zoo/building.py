@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.arguments import check_arguments, check_known, check_same_function, check_variant, plain
+from zoo.arguments import check_arguments, check_known, check_same_function, check_variant
 from zoo.backend import require_keras
 from zoo.errors import UsageError
 from zoo.exports.read import read_card, read_recipe
+from zoo.fields import plain
 from zoo.paths import literal_path
 from zoo.registry import APPLICATIONS, Card, builder_of, describe, parameters_of
 from zoo.weights.exports import export_folder, load_export

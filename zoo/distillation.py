@@ -105,6 +105,6 @@ def distill(
     Returns and raises what `zoo.run` does.
     """
     recipe = distillation_recipe(teacher, student=student, **changes)
-    from zoo.training.run import run
+    from zoo.training.run import run_with_options
 
-    return run(recipe, **(options or {}))
+    return run_with_options(recipe, options)

@@ -1,4 +1,4 @@
-"""Checks of a dataclass's values against its annotations. Standard library only."""
+"""Checks of a dataclass's values against its annotations, and mappings for its fields. Standard library only."""
 
 import functools
 import math
@@ -10,6 +10,25 @@ from dataclasses import fields
 from typing import Any, Literal, Union
 
 from zoo.errors import UsageError, nearest
+
+
+class ReadOnlyDict(dict):
+    """A dictionary that cannot be changed. `MappingProxyType` can be neither pickled nor copied deeply."""
+
+    def _refuse(self, *_: Any, **__: Any) -> typing.NoReturn:
+        raise TypeError("This mapping is read-only; change a copy, dict(mapping).")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[type, tuple[dict]]:
+        return type(self), (dict(self),)
+
+
+def plain(value: Any) -> Any:
+    """`value` with Python's own numbers in the place of NumPy's, also within tuples and lists."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(plain, value)) if type(value) in (tuple, list) else value
+    return value.item() if isinstance(value, numbers.Number) and hasattr(value, "item") else value
 
 
 def check_fields(owner: str, instance: Any) -> None:
@@ -34,7 +53,7 @@ def check_value(owner: str, name: str, value: Any, hint: Any) -> Any:
     """Checks one value against an annotation, and returns it in its standard form; see `check_fields`."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
-        return value
+        return plain(value)
     if origin is Literal:
         if value not in arguments or type(value) is not str:
             raise UsageError(f"{owner}: {name} is {value!r}. {nearest(str(value), map(str, arguments))}")

@@ -85,9 +85,9 @@ def finetune(
     if data is not None and dataset is not None:
         raise UsageError("finetune takes dataset or data, not both.")
     recipe = finetuning_recipe(export, dataset=dataset, weights_only=weights_only, **changes)
-    from zoo.training.run import run
+    from zoo.training.run import run_with_options
 
-    return run(recipe, data=data, **(options or {}))
+    return run_with_options(recipe, options, data=data)
 
 
 def _inherited(kind: type[GradientRecipe], plain: Mapping[str, Any], weights_only: bool) -> dict[str, Any]:

@@ -8,11 +8,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 from zoo.errors import UsageError, nearest
-from zoo.fields import check_fields
+from zoo.fields import ReadOnlyDict, check_fields
 from zoo.shipped import shipped_folder
 
 OWN_FILES = {  # the forms of `dataset` for a user's own files, by task
@@ -70,7 +70,7 @@ class Recipe:
         for entry in fields(self):
             value = getattr(self, entry.name)
             if isinstance(value, Mapping):
-                object.__setattr__(self, entry.name, MappingProxyType(dict(value)))
+                object.__setattr__(self, entry.name, ReadOnlyDict(value))
         self._require("seed", 0 <= self.seed < 2**32, "at least 0 and below 2**32")
         fit = re.fullmatch(r"[^./\\\0][^/\\\0]*", self.name) is not None
         self._require("name", fit, "the name of a folder, without slashes and not starting with a dot")
@@ -78,15 +78,6 @@ class Recipe:
             if key in self.model_args:
                 raise UsageError(f"{self.name}: model_args has {key!r}, which a recipe does not take; {instead}.")
         self._check_kind_of_data()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For pickle and copy, which cannot take a mapping that is read-only."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, MappingProxyType(value) if isinstance(value, dict) else value)
 
     def _check_kind_of_data(self) -> None:
         """Raises `UsageError` for files of another task's kind."""

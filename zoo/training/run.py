@@ -1,6 +1,7 @@
 """One run of a recipe, from its data to its export: `run(recipe)`."""
 
 import contextlib
+import inspect
 import math
 import numbers
 import os
@@ -8,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -17,7 +17,8 @@ import keras
 import tensorflow as tf
 
 from zoo.distribute.strategy import Devices, Placement, choose_strategy, hardware
-from zoo.errors import UsageError, ZooError, reason
+from zoo.errors import UsageError, ZooError, nearest, reason
+from zoo.fields import ReadOnlyDict
 from zoo.recipe import GradientRecipe, Recipe, load_recipe
 from zoo.report import plots
 from zoo.tasks.base import Task
@@ -107,6 +108,22 @@ def run(
     return result
 
 
+def run_with_options(recipe: Recipe, options: Any, **own: Any) -> Result:
+    """`run` with the dictionary `options` that a caller was given, which may not have the caller's `own` arguments.
+
+    Raises `UsageError` for another type and for what is no argument of `run`.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise UsageError(f"options is {options!r}; it must be a dictionary of arguments of zoo.run.")
+    known = [name for name in inspect.signature(run).parameters if name != "recipe" and name not in own]
+    for key in options or ():
+        if key in own:
+            raise UsageError(f"options has {key!r}, which is an argument of its own; give it beside options.")
+        if key not in known:
+            raise UsageError(f"options has {key!r}, which zoo.run does not take. {nearest(str(key), known)}")
+    return run(recipe, **own, **(options or {}))
+
+
 def _check_keras() -> None:
     """Raises `UsageError` for settings of Keras with which training cannot work, or would end early."""
     if keras.backend.backend() != "tensorflow":
@@ -136,7 +153,11 @@ def _check_options(flags: Mapping[str, Any], run_dir: Any, devices: Any, callbac
             callbacks,
             "a list of Keras callbacks",
         ),
-        "save_seconds": (isinstance(save_seconds, numbers.Real) and save_seconds >= 0, save_seconds, "a number"),
+        "save_seconds": (
+            isinstance(save_seconds, numbers.Real) and type(save_seconds) is not bool and save_seconds >= 0,
+            save_seconds,
+            "a number, 0 or more",
+        ),
     }
     for name, (right, value, expected) in checks.items():
         if not right:
@@ -343,7 +364,7 @@ class Run:
         self._draw(training)
         outcome.write(self, metrics, training, exported)
         outcome.show(self.recipe, metrics)
-        return Result(self.folder, MappingProxyType(metrics), exported, model)
+        return Result(self.folder, ReadOnlyDict(metrics), exported, model)
 
     def _draw(self, training: Training) -> None:
         """Draws the pictures. One that fails is a warning: the export is what counts."""
@@ -372,4 +393,4 @@ class Run:
         if self.placement.chief:
             outcome.show(self.recipe, result["metrics"])
         self.placement.done()
-        return Result(self.folder, MappingProxyType(result["metrics"]), exported)
+        return Result(self.folder, ReadOnlyDict(result["metrics"]), exported)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from zoo.errors import UsageError
 from zoo.recipe import GradientRecipe
 
 
@@ -117,6 +118,7 @@ class ImageRecipe(GradientRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_input_shape()
         self._require("validation_examples", self.validation_examples >= 0, "0 or more")
         self._require("pad", self.pad >= 0, "0 or more")
         self._require("digit_width", self.digit_width >= 0, "0 or more")
@@ -155,3 +157,14 @@ class ImageRecipe(GradientRecipe):
         self._require("pixel_mean", len(self.pixel_mean) >= 1, "one value, or one per channel")
         positive = len(self.pixel_std) >= 1 and all(value > 0 for value in self.pixel_std)
         self._require("pixel_std", positive, "one positive value, or one per channel")
+
+    def _check_input_shape(self) -> None:
+        if "input_shape" not in self.model_args:
+            return
+        shape = self.model_args["input_shape"]
+        right = isinstance(shape, (tuple, list)) and len(shape) == 3
+        if not right or not all(type(n) is int and n >= 1 for n in shape) or shape[2] not in (1, 3):
+            raise UsageError(
+                f"{self.name}: model_args['input_shape'] is {shape!r}; it must be (height, width, channels), whole "
+                "numbers of at least 1 with 1 or 3 channels, as training needs images of one size."
+            )
