@@ -25,9 +25,9 @@ def format_metric(metric: str, value: float | None, digits: int = 4) -> str:
 
 
 def differs(metric: str, before: float, after: float) -> bool:
-    """Whether two values of a metric differ by more than 0.1 point, a percentage point or one of BLEU, and 0.001 for
-    other metrics; a value that is not a number differs."""
-    return not abs(before - after) <= (0.1 if "bleu" in metric else 0.001)
+    """Whether two values of a metric differ by more than 0.1 point, a percentage point or one of BLEU, and others, such
+    as losses, by 0.001 or, above 1, by 0.1 %; a value that is not a number differs."""
+    return not abs(before - after) <= (0.1 if "bleu" in metric else 0.001 * max(1.0, abs(before)))
 
 
 def format_bytes(count: int) -> str:

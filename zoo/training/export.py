@@ -60,7 +60,8 @@ def export(
     copy_weights(model, own, recipe)
     with tempfile.TemporaryDirectory() as scratch:
         metrics = task.evaluate(own, Path(scratch))
-    return write_export(task, own, Path(path), metrics, check=check)
+    origin = task.parent.origin() if task.parent else None
+    return write_export(task, own, Path(path), metrics, origin=origin, check=check)
 
 
 def resolve_precision(recipe: Recipe, kind: str) -> str:
@@ -122,12 +123,14 @@ def write_export(
     base: Path,
     metrics: Mapping[str, float],
     *,
+    origin: Mapping[str, Any] | None = None,
     stored: Mapping[str, Any] | None = None,
     check: bool = True,
 ) -> Path:
     """Writes the export of a task's trained model as the next version below `base`; `prepare` has run.
 
-    `stored` is the card's entry of an export in half precision (see `zoo.training.half_precision`).
+    `origin` and `stored` are the card's entries of the export whose weights the training started from and of an export
+    in half precision (see `zoo.exports.read.origin` and `zoo.training.half_precision`).
     """
     recipe, serving = task.recipe, task.serving(model)
     return write.write(
@@ -140,7 +143,7 @@ def write_export(
         metrics,
         {**recipe.model_args, **task.model_args()},
         labels=task.labels(),
-        parent=task.parent.origin() if task.parent else None,
+        parent=origin,
         data=task.data_fingerprint,
         stored=stored,
         check=check,

@@ -3,12 +3,14 @@
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from zoo.errors import UsageError, ZooError
 from zoo.exports.half import is_stored_in_half
+from zoo.recipe import GradientRecipe, Recipe
 from zoo.report import console
 from zoo.tasks.table import create_task, recipe_from_dict
 from zoo.training.export import build_model, export_precision, write_export
@@ -40,15 +42,15 @@ def export_in_half(
 
     Raises:
       UsageError: there is no such export, it is an ensemble, it is stored in float16 already, or it is in float64.
-      ZooError: a metric changes by more than 0.1 point, a weight is too large for float16, the data cannot be read, or
-        the export cannot be written.
+      ZooError: a metric changes by more than 0.1 point or a loss above 1 by more than 0.1 %, a weight is too large for
+        float16, the data cannot be read, or the export cannot be written.
     """
     folder = find_export(export)
     parent = Parent(folder)
     if "stored" in parent.card:
         raise UsageError(f"{folder} is stored in {parent.card['stored']['type']} already.")
     recipe = recipe_from_dict(parent.recipe)
-    task = create_task(recipe, log)
+    task = create_task(_from_itself(recipe, folder), log)
     task.prepare()
     model = task.inference_model(build_model(task, export_precision(recipe)))
     parent.load(model)
@@ -67,6 +69,18 @@ def export_in_half(
     for name, value in before.items():
         log(f"{name}: {console.format_metric(name, value)} → {console.format_metric(name, metrics[name])}")
         if console.differs(name, value, metrics[name]):
-            raise ZooError(f"{folder}: float16 changes {name} by more than 0.1 point; keep it in float32.")
+            raise ZooError(f"{folder}: float16 changes {name} too much; keep it in float32.")
     stored = {"type": "float16", "metrics_in_float32": before}
-    return write_export(task, model, Path(path), metrics, stored=stored, check=check)
+    task.recipe = recipe
+    origin = parent.card.get("parent")
+    return write_export(task, model, Path(path), metrics, origin=origin, stored=stored, check=check)
+
+
+def _from_itself(recipe: Recipe, folder: Path) -> Recipe:
+    """`recipe` with the export that it made in the place of those that its training started from and was taught by,
+    which may be gone: it has the same vocabularies, statistics and classes."""
+    if isinstance(recipe, GradientRecipe) and recipe.weights is not None:
+        recipe = replace(recipe, weights=str(folder))
+    if getattr(recipe, "teacher", None) is not None:
+        recipe = replace(recipe, teacher=None, alpha=0.0)
+    return recipe
