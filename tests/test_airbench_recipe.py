@@ -310,8 +310,9 @@ def test_invalid_fields_are_named(changes, said):
 
 
 def test_patterns_and_shifts_that_do_not_fit_are_named(tmp_path):
-    with pytest.raises(zoo.UsageError, match="random_shift is 8; with shift_fill='reflect' it must be smaller"):
-        prepared(small_recipe(random_shift=8))
+    for fill in ("reflect", "zeros"):
+        with pytest.raises(zoo.UsageError, match="random_shift is 8; it must be smaller than an image of 8 × 8"):
+            prepared(small_recipe(random_shift=8, shift_fill=fill))
     for field in ("frozen_after", "weight_decay_factors"):
         with pytest.raises(zoo.UsageError, match=f"{field}: no weight's path matches 'no/bias'"):
             run(small_recipe(**{field: {"no/bias": 1}}), run_dir=tmp_path / field)

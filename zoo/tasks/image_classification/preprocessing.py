@@ -44,10 +44,10 @@ class Preprocessing(tf.Module):
                     f"{recipe.name}: {key} has {len(getattr(recipe, key))} values; "
                     f"it must have one, or one for each of the {channels} channels."
                 )
-        if recipe.shift_fill == "reflect" and recipe.random_shift >= min(self.input_shape[:2]):
+        if recipe.random_shift >= min(self.input_shape[:2]):
             raise UsageError(
-                f"{recipe.name}: random_shift is {recipe.random_shift}; with shift_fill='reflect' it must be smaller "
-                f"than an image of {self.input_shape[0]} × {self.input_shape[1]}."
+                f"{recipe.name}: random_shift is {recipe.random_shift}; it must be smaller than an image of "
+                f"{self.input_shape[0]} × {self.input_shape[1]}."
             )
         if recipe.digit_width > self.shape[1]:
             raise UsageError(
