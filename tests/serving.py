@@ -28,6 +28,7 @@ class Small(tf.Module):
             "two": self.two,
             "strings": self.strings,
             "whole": self.whole,
+            "unsigned": self.unsigned,
             "uneven": self.uneven,
             "half": self.half,
             "slow": self.slow,
@@ -48,6 +49,10 @@ class Small(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "n")])
     def whole(self, n):
+        return {"n": n}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.uint64, "n")])
+    def unsigned(self, n):
         return {"n": n}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])

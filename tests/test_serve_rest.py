@@ -6,6 +6,7 @@ import json
 import math
 import re
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from prometheus_client.parser import text_string_to_metric_families
@@ -72,6 +73,13 @@ def test_nan_and_infinity_are_numbers(client):
     assert values[3:] == pytest.approx([7.0000001, 123456796.0], rel=1e-6)
 
 
+def test_whole_numbers_keep_every_digit(client):
+    assert client.json("POST", PREDICT, {"instances": [2**70]})[1] == {"predictions": [float(np.float32(2**70) + 7)]}
+    large = [2**64 - 1, 0, 5]
+    request = {"signature_name": "unsigned", "instances": large}
+    assert client.json("POST", PREDICT, request) == (200, {"predictions": large})
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
@@ -91,6 +99,10 @@ def test_nan_and_infinity_are_numbers(client):
         ({"instances": [True]}, "found booleans"),
         ({"instances": [True, 2.0]}, "expects float32"),
         ({"instances": [None]}, "expects float32"),
+        ({"instances": [1, 2, "3"]}, "found strings"),
+        ({"instances": [0.5, 1e39]}, "expects float32: -3.4"),
+        (b'{"instances": [1], "instances": [2]}', "has the key 'instances' twice"),
+        (b'{"instances": [{"x": 1, "x": 2}]}', "has the key 'x' twice"),
         ({"instances": [[1, 2], [3]]}, "not a rectangular list"),
         ({"instances": [[1, 2]]}, r"has shape \[1, 2\]; the signature expects \[-1\]"),
         ({"inputs": 4.0}, "has shape"),
@@ -101,7 +113,7 @@ def test_nan_and_infinity_are_numbers(client):
         ({"signature_name": "two", "inputs": [1]}, "inputs a, b"),
         ({"signature_name": "two", "instances": [1]}, "inputs a, b"),
         ({"signature_name": "whole", "instances": [1.0]}, "found floating-point numbers"),
-        ({"signature_name": "whole", "instances": [2**63]}, "expects int64"),
+        ({"signature_name": "whole", "instances": [2**63, -1]}, "expects int64: -9223372036854775808 to"),
         ({"signature_name": "two", "inputs": {"a": [[1, 2]], "b": [2**31]}}, "-2147483648 to 2147483647"),
         ({"signature_name": "strings", "instances": [5]}, "expects strings; found a number"),
         ({"signature_name": "strings", "instances": [{"b64": "!"}]}, "not valid Unicode or base64"),
@@ -159,6 +171,7 @@ def test_gzip_bodies(client):
     body = gzip.compress(json.dumps({"instances": [1.0]}).encode())
     assert client.json("POST", PREDICT, body, {"Content-Encoding": "gzip"}) == (200, {"predictions": [8.0]})
     assert client.json("POST", PREDICT, body[:-9], {"Content-Encoding": "gzip"})[0] == 400
+    assert client.json("POST", PREDICT, body * 2, {"Content-Encoding": "gzip"})[0] == 400
     assert client.json("POST", PREDICT, b"{}", {"Content-Encoding": "gzip"})[0] == 400
     assert client.json("POST", PREDICT, b"{}", {"Content-Encoding": "br"})[0] == 415
 

@@ -74,6 +74,8 @@ class Bodies:
             raise _too_large(self._limits.body_bytes)
         if not stream.eof:
             raise invalid("The request's gzip data is incomplete.")
+        if stream.unused_data:
+            raise invalid("The request's body has more data after the gzip data, which must be one member.")
         return content
 
 

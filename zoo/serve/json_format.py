@@ -12,12 +12,16 @@ from zoo.serve.errors import RequestError, invalid
 from zoo.serve.signatures import Signature, Tensor
 
 NOT_IN_JSON = ("float16", "bfloat16")
+FOUND = {str: "strings", bool: "booleans", float: "floating-point numbers", int: "whole numbers", dict: "objects"}
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """A request's JSON object. Raises `RequestError` for anything else; NaN and Infinity are numbers here."""
+    """A request's JSON object. NaN and Infinity are numbers here.
+
+    Raises `RequestError` for anything else, and for a key that is there twice, with a value that would be ignored.
+    """
     try:
-        request = json.loads(body)
+        request = json.loads(body, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         if not body.strip():
             raise invalid("JSON Parse error: The document is empty") from error
@@ -26,6 +30,14 @@ def parse(body: bytes) -> dict[str, Any]:
     if not isinstance(request, dict):
         raise invalid("Request must be a JSON object, not " + type_name(request))
     return request
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise invalid(f"Request has the key {next(name for name in names if names.count(name) > 1)[:100]!r} twice.")
+    return found
 
 
 def signature_name(request: Mapping[str, Any]) -> str:
@@ -86,30 +98,24 @@ def to_array(name: str, value: Any, tensor: Tensor) -> np.ndarray:
         return _strings(name, value)
     if dtype.name in NOT_IN_JSON or dtype.is_complex or not (dtype.is_bool or dtype.is_integer or dtype.is_floating):
         raise invalid(f"Input {name!r} is of type {dtype.name}, which JSON cannot represent; use gRPC.")
+    allowed = {bool} if dtype.is_bool else {int} if dtype.is_integer else {int, float}
     try:
-        array = np.array(value)
-    except (ValueError, OverflowError, RecursionError) as error:
+        if others := _types(value) - allowed:
+            raise invalid(f"Input {name!r} expects {dtype.name}; found {FOUND.get(others.pop(), 'other values')}.")
+        with np.errstate(over="raise"):
+            return np.array(value, dtype.as_numpy_dtype)
+    except (OverflowError, FloatingPointError) as error:
+        raise invalid(f"Input {name!r} expects {dtype.name}: {dtype.min} to {dtype.max}.") from error
+    except (ValueError, RecursionError) as error:
         raise invalid(f"Input {name!r} is not a rectangular list of numbers.") from error
-    kinds = {"bool": "b", "int": "iu", "float": "iuf"}[
-        "bool" if dtype.is_bool else "int" if dtype.is_integer else "float"
-    ]
-    if array.size and (array.dtype.kind not in kinds or (not dtype.is_bool and _holds_booleans(value))):
-        found = {"O": "other values", "U": "strings", "b": "booleans", "f": "floating-point numbers"}
-        raise invalid(f"Input {name!r} expects {dtype.name}; found {found.get(array.dtype.kind, 'other values')}.")
-    if dtype.is_integer and array.size:
-        if int(array.min()) < dtype.min or int(array.max()) > dtype.max:
-            raise invalid(f"Input {name!r} expects {dtype.name}: {dtype.min} to {dtype.max}.")
-    with np.errstate(over="ignore"):
-        return array.astype(dtype.as_numpy_dtype)
 
 
-def _holds_booleans(value: Any) -> bool:
-    """NumPy converts true in a list of numbers to 1; TensorFlow Serving refuses it."""
-    if isinstance(value, list):
-        if value and not isinstance(value[0], list):
-            return bool in set(map(type, value))
-        return any(map(_holds_booleans, value))
-    return isinstance(value, bool)
+def _types(value: Any) -> set[type]:
+    """The Python types of the values in nested lists."""
+    if not isinstance(value, list):
+        return {type(value)}
+    types = set(map(type, value))
+    return types.union(*map(_types, value)) - {list} if list in types else types
 
 
 def _strings(name: str, value: Any) -> np.ndarray:
