@@ -84,6 +84,14 @@ def test_any_size_is_answered(signatures):
         assert signatures["serving_default"](images=images)["probabilities"].shape == (2, 10)
 
 
+def test_a_batch_without_rows_is_answered(signatures):
+    images = {"images": tf.zeros((0, 28, 28, 1), tf.uint8)}
+    for name, inputs in {"serving_default": images, "image_bytes": {"image_bytes": tf.zeros(0, tf.string)}}.items():
+        answer = signatures[name](**inputs)
+        assert answer["probabilities"].shape == (0, 10) and answer["labels"].shape == (0,)
+    assert signatures["features"](**images)["features"].shape == (0, 84)
+
+
 def test_the_export_loads_without_the_zoo(trained, digits, tmp_path):
     np.save(tmp_path / "images.npy", scans(digits))
     code = f"""

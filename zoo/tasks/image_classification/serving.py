@@ -1,5 +1,7 @@
 """The signatures of an image classifier's export."""
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -32,7 +34,7 @@ class ServingClassifier(tf.Module):
         bytes_spec = tf.TensorSpec((None,), tf.string, "image_bytes")
 
         def answer(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            outputs = tf.cast(logits_of(model, inputs, recipe.test_views), tf.float32)
+            outputs = _of_rows(lambda rows: tf.cast(logits_of(model, rows, recipe.test_views), tf.float32), inputs)
             classes_ = tf.argmax(outputs, axis=-1)
             answers = {"classes": classes_, "labels": tf.gather(tf.constant(classes), classes_)}
             if recipe.loss not in PROBABILITIES:
@@ -53,7 +55,7 @@ class ServingClassifier(tf.Module):
 
         @tf.function(input_signature=[images_spec])
         def features_of(images):
-            vectors = features(preprocessing.served(images), training=False)
+            vectors = _of_rows(lambda rows: features(rows, training=False), preprocessing.served(images))
             if len(vectors.shape) == 4:  # the classifier is a convolution
                 vectors = tf.reduce_mean(vectors, axis=(1, 2))
             return {"features": tf.cast(vectors, tf.float32)}
@@ -68,3 +70,11 @@ class ServingClassifier(tf.Module):
             "features": features_of,
             "preprocess": preprocess,
         }
+
+
+def _of_rows(compute: Callable[[tf.Tensor], tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
+    """`compute(inputs)`. A batch without rows gets one, which is cut off again: TensorFlow's convolutions of an empty
+    batch by oneDNN have the shape of their input."""
+    count = tf.shape(inputs)[0]
+    extra = tf.zeros((tf.cast(count == 0, tf.int32), *inputs.shape[1:]), inputs.dtype)
+    return compute(tf.concat([inputs, extra], axis=0))[:count]
