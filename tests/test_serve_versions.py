@@ -102,6 +102,22 @@ def test_a_version_that_was_unloaded_can_return(base):
     client.service.manager.stop()
 
 
+def test_a_version_whose_files_change_is_loaded_again(base):
+    client = Client(make_service([base]))
+    shutil.rmtree(base / "1")
+    save_small(base, 1, offset=5)  # between two polls
+    poll(client.service)
+    assert (states(client), offset(client)) == ({1: "AVAILABLE"}, 5.0)
+    break_graph(base / "1")  # while it cannot be loaded, the loaded one stays
+    poll(client.service)
+    assert (states(client), offset(client)) == ({1: "AVAILABLE"}, 5.0)
+    shutil.rmtree(base / "1")
+    save_small(base, 1, offset=6)
+    poll(client.service)
+    assert (states(client), offset(client)) == ({1: "AVAILABLE"}, 6.0)
+    client.service.manager.stop()
+
+
 def test_requests_are_answered_while_versions_change(base):
     service = make_service([base], poll_seconds=0.05)
     client, stop, answers = Client(service), threading.Event(), []

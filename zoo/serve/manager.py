@@ -113,15 +113,15 @@ class Model:
     def poll(self, log: Callable[[str], None]) -> None:
         """Loads the versions that the policy selects, then unloads the others.
 
-        A version that cannot be loaded is tried again when its files change. If no version would be left, the
-        present ones stay.
+        A version is loaded again when its files change, also one that could not be loaded. If no version would be left,
+        the present ones stay.
         """
         folders = self.base.versions()
         chosen = self.policy.choose(list(folders))
         for number in chosen:
             known = self.versions.get(number)
-            ended = known is not None and known.state == State.END
-            if known is None or (ended and not (known.error and fingerprint(folders[number]) == known.seen)):
+            unloaded = known is not None and known.state == State.END and not known.error
+            if known is None or unloaded or fingerprint(folders[number]) != known.seen:
                 self._load(number, folders[number], log)
         failed = [n for n in chosen if self.versions[n].state != State.AVAILABLE]
         serving = [n for n, version in self.versions.items() if version.state == State.AVAILABLE]
@@ -138,7 +138,9 @@ class Model:
     def _load(self, number: int, folder: Path, log: Callable[[str], None]) -> None:
         version = Version(number, folder, State.LOADING, seen=fingerprint(folder))
         with self._lock:
-            self.versions[number] = version
+            old = self.versions.get(number)
+            if old is None or old.state != State.AVAILABLE:
+                old, self.versions[number] = None, version
         servable = None
         try:
             verify(folder)
@@ -152,11 +154,16 @@ class Model:
             # Clients may read this message, so it must not contain paths.
             with self._lock:
                 version.state, version.error = State.END, f"cannot be loaded: {public_message(str(message))}"
+                if old is not None:
+                    old.seen = version.seen
             log(f"error: {self.name} version {number} cannot be loaded: {reason(error)}")
             return
         with self._lock:
             version.servable, version.state = servable, State.AVAILABLE
+            self.versions[number] = version
         log(f"{self.name} version {number} is available" + (f" ({count} warm-up requests)" if count else ""))
+        if old is not None:
+            self._unload(old, log)
 
     def _unload(self, version: Version, log: Callable[[str], None]) -> None:
         with self._lock:
