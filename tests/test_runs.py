@@ -12,7 +12,9 @@ import tensorflow as tf
 
 import zoo
 from conftest import image_recipe, run, run_python
+from zoo.paths import user_path
 from zoo.report import console
+from zoo.serve.folders import find_models
 from zoo.tasks.table import load_predictor
 from zoo.training import memory, run_folder
 
@@ -46,6 +48,28 @@ def test_folders_with_glob_characters(name, small_recipe, tmp_path, capsys):
     assert len(list((tmp_path / name / "checkpoint").glob("*.index"))) == 2  # older checkpoints are deleted
     assert zoo.build("softmax_regression", weights=result.export).count_params() == 650
     assert (tmp_path / name / "tensorboard").is_dir()
+
+
+def test_a_tilde_is_the_home_folder(small_recipe, tmp_path, monkeypatch):
+    home, work = tmp_path / "home", tmp_path / "work"
+    for folder in (home, work):
+        folder.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(work)
+    recipe = small_recipe(limit_steps=1)
+    result = run(recipe, run_dir="~/run")
+    zoo.export(result.model, recipe, "~/export", check=False)
+    zoo.ensemble(["~/run", "~/export"], "~/committee", check=False)
+    assert zoo.build("softmax_regression", weights="~/run").count_params() == 650
+    assert zoo.finetuning_recipe("~/run").weights == str(home / "run/export" / recipe.name / "1")
+    assert list(find_models(["~/committee"])) == ["committee"]
+    assert {path.name for path in home.iterdir()} == {"run", "export", "committee"} and not any(work.iterdir())
+    (work / "~").mkdir()  # a folder of that name is meant, where there is one
+    shutil.copytree(home / "export", work / "~/export")
+    assert user_path("~/export").resolve() == work / "~/export"
+    for path in (None, ""):
+        with pytest.raises(zoo.UsageError, match="it must be that of a file or folder"):
+            zoo.export(result.model, recipe, path)
 
 
 def test_a_run_that_goes_on_in_another_precision_says_so(small_recipe, tmp_path, monkeypatch, capsys):

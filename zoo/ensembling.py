@@ -7,6 +7,7 @@ from typing import Any
 
 from zoo.errors import UsageError
 from zoo.exports import read
+from zoo.paths import user_path
 from zoo.registry import Card
 from zoo.tasks.table import recipe_from_dict
 from zoo.weights.exports import find_export
@@ -44,7 +45,7 @@ def ensemble(
         raise UsageError(f"The exports are {exports!r}; an ensemble takes a list of two or more.")
     if len(exports) < 2:
         raise UsageError(f"An ensemble needs at least two exports, and there is {len(exports)}.")
-    folders = [find_export(export) for export in exports]
+    path, folders = user_path(path), [find_export(export) for export in exports]
     for folder in folders:
         if (task := read.read_recipe(folder)["task"]) != "image_classification":
             raise UsageError(f"{folder} is an export for {task}; ensembles are of image classifiers.")
@@ -52,7 +53,7 @@ def ensemble(
     from zoo.tasks.image_classification.ensemble import ServingEnsemble, check_members, example_images, scores_of
 
     check_members(folders)
-    path, first, cards = Path(path), folders[0], [read.read_card(folder) for folder in folders]
+    first, cards = folders[0], [read.read_card(folder) for folder in folders]
     recipe = recipe_from_dict({**read.read_recipe(first), "name": path.name})
     serving = ServingEnsemble(folders, cards[0]["labels"])
     return write.write(

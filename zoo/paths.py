@@ -1,5 +1,5 @@
-"""Paths for TensorFlow, which reads some of them as patterns, names of hidden files, files written whole, and temporary
-folders. Standard library only."""
+"""Paths that users give, paths for TensorFlow, which reads some of them as patterns, names of hidden files, files
+written whole, and temporary folders. Standard library only."""
 
 import atexit
 import contextlib
@@ -7,6 +7,8 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+
+from zoo.errors import UsageError
 
 # Files and folders that operating systems, archives and network storage add, in lower case.
 SYSTEM_FOLDERS = {"__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "system volume information"}
@@ -30,6 +32,16 @@ def delete_temporary() -> None:
     for folder in _temporary:
         shutil.rmtree(folder, ignore_errors=True)
     _temporary.clear()
+
+
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """A path that a user gave: `~` is the home folder, where there is no file or folder of that name.
+
+    Raises `UsageError` for what is no path, and for an empty one, which Python takes for the current folder.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise UsageError(f"The path is {path!r}; it must be that of a file or folder.")
+    return Path(path if os.path.exists(path) else os.path.expanduser(path))
 
 
 def literal_path(path: str | os.PathLike[str]) -> Path:

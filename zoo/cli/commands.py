@@ -17,6 +17,7 @@ from zoo.cli.parser import Parser
 from zoo.cli.status import leave
 from zoo.cli.verify import verify_command
 from zoo.errors import UsageError, ZooError, nearest
+from zoo.paths import user_path
 from zoo.recipe import OWN_KINDS, Recipe, list_recipes, load_recipe, load_script
 
 
@@ -182,7 +183,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
 
     predictor = load_predictor(folder)
     kind, _, path = predictor.plain_recipe["dataset"].partition(":")
-    if options.dataset is None and kind in OWN_KINDS and not Path(path).expanduser().exists():
+    if options.dataset is None and kind in OWN_KINDS and not user_path(path).exists():
         raise UsageError(
             f"{folder} was trained on {kind}:{path}, seen from the folder in which the training ran, and there is no "
             "such file or folder from here. Run the command there, or give --dataset."

@@ -1,12 +1,12 @@
 """`zoo lr-find`: a short run with a rising learning rate, and the rate that it suggests."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from zoo.cli.finetune import recipe_for
 from zoo.cli.flags import load_tensorflow, parse
 from zoo.cli.parser import Parser
 from zoo.errors import UsageError, ZooError, reason
+from zoo.paths import user_path
 from zoo.recipe import list_recipes, load_recipe
 
 USAGE = """usage: zoo lr-find RECIPE|EXPORT [--dataset DATASET] [--steps N] [--plot PNG] [FLAGS]
@@ -36,7 +36,7 @@ def lr_find_command(arguments: Sequence[str]) -> int:
     from zoo.training.rate_test import rate_test
 
     found = rate_test(recipe, steps=options.steps, devices=run_options["devices"])
-    path = Path(options.plot or f"{recipe.name}-lr-find.png")
+    path = user_path(options.plot or f"{recipe.name}-lr-find.png")
     try:
         plots.loss_by_rate(found.rates, found.losses, found.suggestion, path)
     except (OSError, ValueError) as error:

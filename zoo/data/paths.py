@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from zoo.errors import UsageError, ZooError, reason
-from zoo.paths import is_hidden
+from zoo.paths import is_hidden, user_path
 
 RUN_FILES = {"recipe.json", "environment.json"}  # in the folder of a run, whose pictures and texts are no data
 
@@ -22,7 +22,7 @@ def own_path(dataset: str, what: str) -> Path:
     if not path or (path in ("PATH", "FILE") and not os.path.exists(path)):
         word = "FILE" if kind == "tsv" else "PATH"
         raise UsageError(f"There is no data yet: give it with --dataset {kind}:{word}, where {word} is {what}.")
-    return Path(path) if os.path.exists(path) else Path(path).expanduser()
+    return user_path(path)
 
 
 def absent(path: Path, what: str = "file or folder") -> str:

@@ -9,11 +9,10 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UsageError, ZooError, nearest, reason
-from zoo.paths import write_whole
+from zoo.paths import user_path, write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +39,7 @@ class Portable:
     origin: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_portable(portable: Portable, file_format: str, path: Path) -> float:
+def write_portable(portable: Portable, file_format: str, path: str | os.PathLike[str]) -> float:
     """Writes `portable` as a file of the format "onnx" or "litert", and returns the largest difference between its
     answers and those of the SavedModel, as a part of their largest value.
 
@@ -54,6 +53,7 @@ def write_portable(portable: Portable, file_format: str, path: Path) -> float:
     """
     if file_format not in SUFFIXES:
         raise UsageError(f"There is no format {file_format!r}. {nearest(file_format, SUFFIXES)}")
+    path = user_path(path)
     for package in PACKAGES[file_format]:
         _imported(package, file_format)
     content = (_to_onnx if file_format == "onnx" else _to_litert)(portable)

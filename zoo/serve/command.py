@@ -5,9 +5,9 @@ import importlib.util
 import os
 import sys
 import tempfile
-from pathlib import Path
 
 from zoo.errors import UsageError
+from zoo.paths import user_path
 from zoo.shipped import shipped_folder
 
 DESCRIPTION = "Serves SavedModels with the REST and gRPC protocols of TensorFlow Serving."
@@ -119,7 +119,7 @@ def write_config(options: argparse.Namespace) -> int:
     bases = find_models(options.paths or [shipped_folder("saved_models")])
     batching = Batching(options.max_batch_size, options.batch_timeout_micros, options.max_enqueued_batches)
     policy, labels = VersionPolicy.parse(options.version_policy), _labels(options.version_label, list(bases))
-    for path in write(Path(options.output), list(bases), options.model_base, policy, labels, batching):
+    for path in write(user_path(options.output), list(bases), options.model_base, policy, labels, batching):
         print(path)
     return 0
 

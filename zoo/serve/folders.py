@@ -8,6 +8,7 @@ from typing import Any
 
 from zoo.errors import UsageError, ZooError
 from zoo.exports.read import SUMS, find, is_version, read_card, versions
+from zoo.paths import user_path
 
 GRAPH = "saved_model.pb"
 
@@ -33,7 +34,7 @@ def find_models(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Base]:
     `UsageError` for any other path, and if two models have the same name.
     """
     found: dict[str, Base] = {}
-    for path in map(Path, paths):
+    for path in map(user_path, paths):
         if not path.is_dir():
             raise UsageError(f"There is no folder {path}; give a folder of exports, NAME/VERSION/{GRAPH}.")
         models = _models_of(path.resolve())

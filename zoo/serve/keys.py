@@ -2,9 +2,9 @@
 
 import hmac
 from collections.abc import Sequence
-from pathlib import Path
 
 from zoo.errors import ZooError, reason
+from zoo.paths import user_path
 from zoo.serve.errors import Code, RequestError
 
 
@@ -18,7 +18,7 @@ class Keys:
     def read(cls, path: str) -> "Keys":
         """Reads one key per line. Raises `ZooError` if the file cannot be read or contains none."""
         try:
-            keys = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+            keys = [line.strip() for line in user_path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise ZooError(f"The API keys cannot be read from {path}: {reason(error)}.") from error
         if not keys:

@@ -13,6 +13,7 @@ from zoo.distribute.strategy import computes_in_bfloat16
 from zoo.errors import UsageError
 from zoo.exports import write
 from zoo.exports.half import store_in_half
+from zoo.paths import user_path
 from zoo.recipe import Recipe, load_recipe
 from zoo.registry import parameters_of
 from zoo.tasks.base import Task
@@ -49,6 +50,7 @@ def export(
       UsageError: the model's weights are not those of the recipe's model, by path and shape.
       ZooError: the data cannot be read, or the export cannot be written.
     """
+    base = user_path(path)
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     task = create_task(recipe, log)
     task.prepare()
@@ -61,7 +63,7 @@ def export(
     with tempfile.TemporaryDirectory() as scratch:
         metrics = task.evaluate(own, Path(scratch))
     origin = task.parent.origin() if task.parent else None
-    return write_export(task, own, Path(path), metrics, origin=origin, check=check)
+    return write_export(task, own, base, metrics, origin=origin, check=check)
 
 
 def resolve_precision(recipe: Recipe, kind: str) -> str:

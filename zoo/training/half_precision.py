@@ -10,6 +10,7 @@ import numpy as np
 
 from zoo.errors import UsageError, ZooError
 from zoo.exports.half import is_stored_in_half
+from zoo.paths import user_path
 from zoo.recipe import GradientRecipe, Recipe
 from zoo.report import console
 from zoo.tasks.table import create_task, recipe_from_dict
@@ -45,7 +46,7 @@ def export_in_half(
       ZooError: a metric changes by more than 0.1 point or a loss above 1 by more than 0.1 %, a weight is too large for
         float16, the data cannot be read, or the export cannot be written.
     """
-    folder = find_export(export)
+    folder, base = find_export(export), user_path(path)
     parent = Parent(folder)
     if "stored" in parent.card:
         raise UsageError(f"{folder} is stored in {parent.card['stored']['type']} already.")
@@ -73,7 +74,7 @@ def export_in_half(
     stored = {"type": "float16", "metrics_in_float32": before}
     task.recipe = recipe
     origin = parent.card.get("parent")
-    return write_export(task, model, Path(path), metrics, origin=origin, stored=stored, check=check)
+    return write_export(task, model, base, metrics, origin=origin, stored=stored, check=check)
 
 
 def _from_itself(recipe: Recipe, folder: Path) -> Recipe:

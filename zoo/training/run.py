@@ -19,6 +19,7 @@ import tensorflow as tf
 from zoo.distribute.strategy import Devices, Placement, choose_strategy, hardware
 from zoo.errors import UsageError, ZooError, nearest, reason
 from zoo.fields import ReadOnlyDict
+from zoo.paths import user_path
 from zoo.recipe import GradientRecipe, Recipe, load_recipe
 from zoo.report import plots
 from zoo.tasks.base import Task
@@ -96,7 +97,7 @@ def run(
         _log(f"Dry run of {recipe.name} finished: built, trained for 2 steps, evaluated, exported and deleted.")
         return Result(result.folder, result.metrics, None, result.model)
     own = Path("runs", recipe.name)
-    folder = Path(run_dir or own / f"seed{recipe.seed}-{recipe.fingerprint()}")
+    folder = user_path(run_dir or own / f"seed{recipe.seed}-{recipe.fingerprint()}")
     job = Run(recipe, folder, devices, restart=restart, **options)
     if not run_dir and job.placement.chief:
         run_folder.mention_finished(recipe, own, folder, job.log)

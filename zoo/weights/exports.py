@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UsageError, nearest
 from zoo.exports import read
-from zoo.paths import literal_path
+from zoo.paths import literal_path, user_path
 from zoo.registry import APPLICATIONS, Card, describe
 from zoo.weights.store import export_names, stored_export
 
@@ -25,12 +25,12 @@ def export_folder(card: Card, weights: str | os.PathLike[str]) -> Path:
         )
     if weights in card.weights:
         return stored_export(card.weights[weights])
-    if not os.path.exists(weights):  # False, where Path.exists raises, for a name that is too long
+    if not os.path.exists(path := user_path(weights)):  # False, where Path.exists raises, for a name that is too long
         known = [*card.weights, "default"] if card.weights else []
         raise UsageError(
             f"{card.name} has no weights {str(weights)!r}, and no export is there. {nearest(str(weights), known)}"
         )
-    return read.find(weights)
+    return read.find(path)
 
 
 def find_export(reference: str | os.PathLike[str]) -> Path:
@@ -38,8 +38,8 @@ def find_export(reference: str | os.PathLike[str]) -> Path:
 
     Raises `UsageError` if there is none, `ZooError` if a file of it is missing or changed.
     """
-    if os.path.exists(reference):
-        return read.find(reference)
+    if os.path.exists(path := user_path(reference)):
+        return read.find(path)
     name, _, tag = str(reference).partition(":")
     if tag:
         return export_folder(describe(name), tag)
@@ -55,7 +55,7 @@ def find_export(reference: str | os.PathLike[str]) -> Path:
 def pinned(reference: str | os.PathLike[str], folder: Path) -> str:
     """What a recipe calls the export in `folder`, which `find_export(reference)` returned: a path is that of its
     version, so that a newer one changes nothing."""
-    if not Path(reference).exists():
+    if not user_path(reference).exists():
         return str(reference)
     try:
         return str(folder.resolve().relative_to(Path.cwd().resolve()))

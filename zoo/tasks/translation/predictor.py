@@ -2,13 +2,13 @@
 
 import argparse
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from zoo.data.pairs import load_pairs
 from zoo.errors import ZooError, reason
+from zoo.paths import user_path
 from zoo.report import plots
 from zoo.tasks.base import Log, Predictor
 from zoo.tasks.inputs import add_text_flag, read_lines
@@ -42,7 +42,7 @@ class TranslationPredictor(Predictor):
             }
         if options.plot and maps:
             try:
-                plots.attention_maps(maps, Path(options.plot))
+                plots.attention_maps(maps, user_path(options.plot))
             except (OSError, ValueError) as error:
                 raise ZooError(f"The picture cannot be written to {options.plot}: {reason(error)}.") from error
 
