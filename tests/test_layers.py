@@ -432,6 +432,19 @@ def test_identity_shortcut(height, stride):
     assert IdentityShortcut.from_config(layer.get_config()).get_config() == layer.get_config()
 
 
+@pytest.mark.parametrize("cell", ["LSTM", "GatedCell"])
+def test_recurrent_weights_start_orthogonal_in_every_precision(cell):
+    from zoo import layers
+
+    for dtype, tolerance in {"bfloat16": 2e-2, "float32": 1e-5, "float64": 1e-12}.items():
+        layer = getattr(layers, cell)(8, dtype=dtype)
+        layer.build((2, 3, 8))
+        matrix = layer.proposal if cell == "GatedCell" else layer.cell.recurrent_kernel
+        assert matrix.dtype == dtype
+        rows = np.asarray(keras.ops.cast(matrix, "float64"))
+        np.testing.assert_allclose(rows @ rows.T, np.eye(8), atol=tolerance)
+
+
 @pytest.mark.parametrize("compiled", [None, False, True])
 @pytest.mark.parametrize("backwards", [False, True])
 def test_the_gated_recurrence_is_keras_gated_unit(backwards, compiled):

@@ -12,7 +12,7 @@ from zoo.layers.gelu import GELU
 from zoo.layers.lenet import EuclideanRBF, PartialConv2D, ScaledTanh, Subsampling2D
 from zoo.layers.maxout import Maxout
 from zoo.layers.normalization import BatchNormalization, LocalResponseNormalization
-from zoo.layers.recurrent import LSTM
+from zoo.layers.recurrent import LSTM, Orthogonal
 from zoo.layers.reverse import ReverseSequence
 from zoo.layers.shortcut import IdentityShortcut
 from zoo.layers.stacked import StackedDecoder
@@ -31,6 +31,7 @@ __all__ = [
     "IdentityShortcut",
     "LocalResponseNormalization",
     "Maxout",
+    "Orthogonal",
     "PartialConv2D",
     "ReverseSequence",
     "ScaledTanh",

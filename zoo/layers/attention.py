@@ -22,7 +22,7 @@ def seq2seq_initializer(attention: str, stddev: float = 0.01) -> keras.initializ
 
 def gated_cell(units: int, attention: str, **options) -> GatedCell:
     """The gated unit of encoder and decoder."""
-    initializer = seq2seq_initializer(attention) if attention == "luong" else "orthogonal"
+    initializer = seq2seq_initializer(attention) if attention == "luong" else "zoo>Orthogonal"
     return GatedCell(units, initializer, name="cell", **options)
 
 

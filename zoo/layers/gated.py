@@ -17,7 +17,7 @@ class GatedCell(keras.layers.Layer):
     time. `recurrent_initializer` initialises each of the three square matrices separately.
     """
 
-    def __init__(self, units: int, recurrent_initializer="orthogonal", **kwargs):
+    def __init__(self, units: int, recurrent_initializer="zoo>Orthogonal", **kwargs):
         super().__init__(**kwargs)
         self.units = self.state_size = self.output_size = units
         self.recurrent_initializer = keras.initializers.get(recurrent_initializer)

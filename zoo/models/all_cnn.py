@@ -76,7 +76,7 @@ def all_cnn(
         raise UsageError(f"{name}: reduction is {reduction!r}; it may be {', '.join(map(repr, REDUCTIONS))}.")
     check_images(name, input_shape, smallest=9)
     check_rates(name, input_drop_rate=input_drop_rate)
-    check_keras_names(name, kernel_initializer=kernel_initializer)
+    check_keras_names(name, kernel_rank=4, kernel_initializer=kernel_initializer)
     start = kernel_initializer
     images = keras.Input(input_shape, name="images")
     x = dropped(images, input_drop_rate, name="drop_input")

@@ -101,14 +101,19 @@ def check_rates(name: str, **rates: float) -> None:
             raise UsageError(f"{name}: {key} is {value!r}; it must be at least 0 and below 1.")
 
 
-def check_keras_names(name: str, **names: object) -> None:
+def check_keras_names(name: str, kernel_rank: int = 2, **names: object) -> None:
     """Raises a `UsageError` that names the first argument for which Keras has no activation or initialiser.
 
-    Arguments whose names end in "initializer" are initialisers, the others activations.
+    Arguments whose names end in "initializer" are initialisers, the others activations. An initialiser must give
+    kernels of `kernel_rank` dimensions, or vectors for biases: some, such as "identity", give matrices alone.
     """
     for key, value in names.items():
         kind = "initializers" if key.endswith("initializer") else "activations"
+        rank = 1 if key.startswith("bias") else kernel_rank
         try:
-            getattr(keras, kind).get(value)
-        except (ValueError, TypeError) as error:
-            raise UsageError(f"{name}: {key} is {value!r}; it must be a name in keras.{kind}.") from error
+            found = getattr(keras, kind).get(value)
+            if kind == "initializers":
+                found((2,) * rank)
+        except (ValueError, TypeError, KeyError, NotImplementedError) as error:
+            more = f" for tensors of rank {rank}, without arguments" if kind == "initializers" else ""
+            raise UsageError(f"{name}: {key} is {value!r}; it must be a name in keras.{kind}{more}.") from error

@@ -38,7 +38,7 @@ def nin_cifar(
     compute is the same, but weights and rates behind dropout mean something else.
     """
     check_images(name, input_shape, smallest=4)
-    check_keras_names(name, kernel_initializer=kernel_initializer)
+    check_keras_names(name, kernel_rank=4, kernel_initializer=kernel_initializer)
     start = kernel_initializer
     images = keras.Input(input_shape, name="images")
     x = conv(images, 192, 5, start=start, name="conv1")  # (N, 32, 32, 192)
