@@ -285,6 +285,8 @@ def test_what_does_not_fit_is_refused_before_training(parent, recipe, image_fold
         assert len(str(error.value).splitlines()) == 1 and not (tmp_path / str(number)).exists()
     with pytest.raises(zoo.UsageError, match="dataset is 'folder:x'; own data for language_modelling is text:PATH"):
         zoo.finetuning_recipe("char_rnn_tiny_shakespeare_fast", dataset="folder:x")
+    with pytest.raises(zoo.UsageError, match="dataset is ''; own data for language_modelling is text:PATH"):
+        zoo.finetuning_recipe("char_rnn_tiny_shakespeare_fast", dataset="")
     with pytest.raises(zoo.UsageError, match="no field 'epoch'. Did you mean 'epochs'"):
         zoo.finetuning_recipe(parent, epoch=1)
 

@@ -388,7 +388,10 @@ def test_predict_and_evaluate_on_the_command_line(exported, capsys, tmp_path):
     (tmp_path / "ru.txt").write_text("the жж", encoding="utf-8")
     assert dispatch(["evaluate", str(exported.export), "--dataset", f"text:{tmp_path / 'ru.txt'}"]) == 0
     assert "warning: 2 of 6 test characters are not in the vocabulary ('\\u0436')" in capsys.readouterr().err
-    capsys.readouterr()
+    (tmp_path / "part.txt").write_text(TEXT[:500], encoding="utf-8")
+    assert dispatch(["evaluate", str(exported.export), "--dataset", f"text:{tmp_path / 'part.txt'}"]) == 0
+    said = capsys.readouterr().err
+    assert "9 of 9 pieces of 50 test characters are in the training split, too" in said
     assert dispatch(["evaluate", str(exported.export), "--json"]) == 0
     import json
 

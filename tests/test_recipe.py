@@ -73,6 +73,11 @@ from zoo.tasks.table import list_tasks, recipe_class, recipe_from_dict
         ({"model_args": {"input_shape": (None, None, 1)}}, r"\(None, None, 1\).*training needs images of one size"),
         ({"model_args": {"input_shape": (8, 8, 4)}}, r"\(8, 8, 4\); it must be .*1 or 3 channels"),
         ({"dataset": "conllu:"}, "dataset is 'conllu:'; own data for image_classification is folder:PATH"),
+        ({"dataset": " "}, "dataset is ' '; own data for image_classification is folder:PATH"),
+        ({"dataset": "csv:rows.csv"}, "dataset is 'csv:rows.csv'; own data for image_classification is folder:PATH"),
+        ({"dataset": "Folder:a:b"}, "'Folder:a:b'; own data for image_classification is folder:PATH; write folder:a:b"),
+        ({"dataset": "folder = a\nb"}, "own data for image_classification is folder:PATH; write folder:a\nb"),
+        ({"dataset": f"photos={ROOT}"}, "dataset is 'photos=.*'; own data for image_classification is folder:PATH"),
     ],
     ids=str,
 )

@@ -268,7 +268,7 @@ def test_words_are_numbered_by_count():
     assert words.encode(tf.ragged.constant([["a", "c"], ["b", "<unknown>"]])).to_list() == [[4, 1], [2, 1]]
 
 
-def test_predict_and_evaluate_on_the_command_line(exported, capsys, tmp_path):
+def test_predict_and_evaluate_on_the_command_line(exported, treebank, capsys, tmp_path):
     import json
 
     from zoo.cli.commands import dispatch
@@ -287,5 +287,7 @@ def test_predict_and_evaluate_on_the_command_line(exported, capsys, tmp_path):
     assert json.loads(said.out)["test_accuracy"] == 0.75 and "1 test sentences" in said.err
     assert "1 of 4 words have tags that" in said.err and "does not know (JJ), and count as errors" in said.err
     path.write_text("\n".join(line.replace("\t_\t", "\t_\tx", 1) for line in lines) + "\n\n")
+    assert dispatch(["evaluate", str(exported.export), "--dataset", f"conllu:{treebank / 'x-ud-train.conllu'}"]) == 0
+    assert "200 of 200 test sentences are in the training split, too" in capsys.readouterr().err
     with pytest.raises(UsageError, match="has the tags .*, of which .* knows none; it has ADJ, DET, NOUN"):
         dispatch(["evaluate", str(exported.export), "--dataset", f"conllu:{path}"])

@@ -130,7 +130,7 @@ def test_any_text_is_answered(label, text):
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(-1), 1, rtol=1e-5)
 
 
-def test_predict_and_evaluate_on_the_command_line(trained, capsys, tmp_path):
+def test_predict_and_evaluate_on_the_command_line(trained, reviews, capsys, tmp_path):
     from zoo.cli.commands import dispatch
 
     assert dispatch(["predict", str(trained.export), "--text", "so great"]) == 0
@@ -149,5 +149,15 @@ def test_predict_and_evaluate_on_the_command_line(trained, capsys, tmp_path):
     other.write_text("".join(f"so great {i}\t{'GOOD' if i % 2 else 'bad'}\n" for i in range(30)))
     with pytest.raises(UsageError, match="has the class 'GOOD', which .* does not know; its classes are 'bad', 'good'"):
         dispatch(["evaluate", str(trained.export), "--dataset", f"tsv:{other}"])
+    for dataset in ("", f"TSV:{other}", f"folder:{tmp_path}"):
+        with pytest.raises(UsageError, match="own data for text_classification is tsv:FILE"):
+            dispatch(["evaluate", str(trained.export), "--dataset", dataset])
+    copy = tmp_path / "copy.tsv"
+    rows = reviews.read_text().splitlines(keepends=True)
+    for count, said in ((400, "is the data of the training, or was, and all of it is scored"), (100, "")):
+        copy.write_text("".join(rows[:count]))
+        assert dispatch(["evaluate", str(trained.export), "--dataset", f"tsv:{copy}"]) == 0
+        errors = capsys.readouterr().err
+        assert said in errors and f" of {count} test texts are in the training split, too" in errors
     assert dispatch(["evaluate", str(trained.export), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["test_accuracy"] == pytest.approx(trained.metrics["test_accuracy"])

@@ -322,6 +322,18 @@ def test_fingerprints_change_with_the_rows(tmp_path):
     assert len({one["sha256"], other["sha256"], more["sha256"]}) == 3
 
 
+def test_a_file_has_one_fingerprint_whether_it_is_cut_or_not(tmp_path):
+    name = table(tmp_path, ROWS)
+    assert labelled(name).fingerprint == labelled(name, evaluation=True).fingerprint
+    assert load_pairs(name).fingerprint == load_pairs(name, evaluation=True).fingerprint
+    treebank(tmp_path / "a", {"a-train.conllu": (0, 60)})
+    for dataset in (f"conllu:{tmp_path / 'a'}", f"conllu:{tmp_path / 'a' / 'a-train.conllu'}"):
+        assert load_tagged(dataset).fingerprint == load_tagged(dataset, evaluation=True).fingerprint
+    # Another order is another training.
+    shuffled = labelled(table(tmp_path, ROWS[::-1])).fingerprint
+    assert shuffled["sha256"] != labelled(table(tmp_path, ROWS)).fingerprint["sha256"]
+
+
 def sentence(number, tag="NOUN"):
     return f"1\tw{number}\t_\tDET" + "\t_" * 6 + f"\n2\tc{number}\t_\t{tag}" + "\t_" * 6 + "\n\n"
 
@@ -424,11 +436,31 @@ def test_folders_of_texts(tmp_path):
         (tmp_path / name).write_bytes(content.encode() * 100)
     data = load_text(f"text:{tmp_path}", split="tfds", streams=2, sequence_length=10, evaluation=True)
     assert data.test.rows[0] == "first" * 100 + "\n" + "second\n" * 100
-    assert "2 .txt files" in data.found and "not read: 1 .md" in data.found and data.fingerprint["files"] == 2
+    assert "2 .txt files: a.txt, b.TXT" in data.found and "not read: 1 .md" in data.found and not data.warnings
+    assert data.fingerprint["files"] == 2
     with pytest.raises(ZooError, match=r"holds no text in \.txt files \(0 \.txt files; not read: 1 \.md\)"):
         for name in ("a.txt", "b.TXT"):
             (tmp_path / name).unlink()
         load_text(f"text:{tmp_path}", split="tfds", streams=2, sequence_length=10)
+
+
+def test_texts_that_are_there_twice_or_named_as_splits_are_warned_of(tmp_path):
+    lines = "".join(f"line {i} of a novel which nobody wrote twice\n" for i in range(200))
+    options = {"split": "tfds", "streams": 2, "sequence_length": 10}
+    (tmp_path / "a.txt").write_text(lines)
+    assert not load_text(f"text:{tmp_path}", **options).warnings
+    (tmp_path / "b.txt").symlink_to("a.txt")
+    assert load_text(f"text:{tmp_path}", **options).warnings == (
+        "17 of 17 pieces of 50 validation characters are in the training split, too",
+        "17 of 17 pieces of 50 test characters are in the training split, too",
+    )
+    (tmp_path / "b.txt").unlink()
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+    (tmp_path / "a.txt").rename(tmp_path / "train" / "a.txt")
+    (tmp_path / "test" / "a.txt").write_text("other " * 5)
+    (warning,) = load_text(f"text:{tmp_path}", **options).warnings
+    assert "the names of the files say test and train, but they are joined and cut as one text" in warning
 
 
 def test_the_number_of_texts_is_said_where_too_many_are_held_out(tmp_path):

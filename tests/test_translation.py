@@ -263,7 +263,7 @@ def test_the_other_models_train_and_translate(name, pairs, tmp_path):
     assert answer["attention"].shape[0] == 2 and "<unknown>" not in str(answer["translation"].numpy())
 
 
-def test_predict_and_evaluate_on_the_command_line(trained, capsys, tmp_path):
+def test_predict_and_evaluate_on_the_command_line(trained, pairs, capsys, tmp_path):
     from zoo.cli.commands import dispatch
 
     picture = tmp_path / "a.png"
@@ -275,6 +275,9 @@ def test_predict_and_evaluate_on_the_command_line(trained, capsys, tmp_path):
     results = json.loads(capsys.readouterr().out)
     assert results["test_bleu"] == pytest.approx(trained.metrics["test_bleu"])
     assert results["scored_by"].startswith("sacreBLEU")
+    (tmp_path / "some.tsv").write_text("".join(pairs.read_text().splitlines(keepends=True)[:20]))
+    assert dispatch(["evaluate", str(trained.export), "--dataset", f"tsv:{tmp_path / 'some.tsv'}"]) == 0
+    assert " of 20 test pairs are in the training split, too" in capsys.readouterr().err
     with pytest.raises(zoo.ZooError, match="cannot be written"):
         dispatch(["predict", str(trained.export), "--text", "five", "--plot", str(tmp_path / "none" / "a.png")])
 

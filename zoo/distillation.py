@@ -83,7 +83,7 @@ def distillation_recipe(
             "name": f"{model.name}-distilled",
             "model": model.name,
             "model_args": {"input_shape": tuple(shape)} if takes_shape else {},
-            "dataset": dataset or plain["dataset"],
+            "dataset": plain["dataset"] if dataset is None else dataset,
             "teacher": pinned(teacher, folder),
             "temperature": temperature,
             "alpha": alpha,

@@ -55,7 +55,7 @@ def finetuning_recipe(
     if not issubclass(kind, GradientRecipe):
         raise UsageError(f"{export} is an export for {plain['task']}, which does not train by gradient descent.")
     check_fields(plain["task"], changes)
-    dataset = dataset or plain["dataset"]
+    dataset = plain["dataset"] if dataset is None else dataset
     values = {**_inherited(kind, plain, weights_only), **_defaults(plain, changes), **changes}
     return recipe_from_dict(
         {

@@ -5,6 +5,7 @@ import importlib.util
 import itertools
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -23,6 +24,7 @@ OWN_FILES = {  # the forms of `dataset` for a user's own files, by task
     "translation": "tsv:FILE",
 }
 OWN_KINDS = {form.partition(":")[0] for form in OWN_FILES.values()}
+NO_KINDS = {"csv", "dir", "directory", "file", "http", "https", "image", "images", "json", "jsonl", "path", "txt"}
 NOT_ARGUMENTS = {  # of `zoo.build`, which are no arguments of a builder: what a recipe has instead
     "weights": "use zoo finetune",
     "pretrained": "use zoo finetune",
@@ -80,11 +82,17 @@ class Recipe:
         self._check_kind_of_data()
 
     def _check_kind_of_data(self) -> None:
-        """Raises `UsageError` for files of another task's kind."""
+        """Raises `UsageError` for no name, for files of another task's kind, and for files in another form."""
         here = OWN_FILES.get(self.task)
-        kind, colon, _ = self.dataset.partition(":")
-        if here and colon and kind in OWN_KINDS and not here.startswith(f"{kind}:"):
-            raise UsageError(f"{self.name}: dataset is {self.dataset!r}; own data for {self.task} is {here}.")
+        if not here:
+            return
+        kind, sign, path = re.fullmatch(r"\s*(\w*)\s*([:=]?)\s*(.*)", self.dataset, re.DOTALL).groups()
+        right, kind = here.partition(":")[0], kind.casefold()
+        files = sign and (kind in OWN_KINDS | NO_KINDS or os.path.exists(path))
+        if self.dataset.strip() and (not files or self.dataset.startswith(f"{right}:")):
+            return
+        instead = f"; write {right}:{path}" if kind == right else ""
+        raise UsageError(f"{self.name}: dataset is {self.dataset!r}; own data for {self.task} is {here}{instead}.")
 
     def _require(self, key: str, holds: bool, expected: str) -> None:
         if not holds:

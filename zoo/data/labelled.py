@@ -4,7 +4,7 @@ import random
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import chain
@@ -73,7 +73,7 @@ def load_labelled(
     is the test split. Raises `UsageError` for an unknown name, `ZooError`
     for data that cannot be read, are too few or have labels that cannot be.
     """
-    name, notes, warnings, files, size, source = display_path(dataset), (), [], 0, 0, ""
+    name, notes, warnings, files, size, source, whole = display_path(dataset), (), [], 0, 0, "", ()
     if dataset.startswith("tsv:"):
         path = own_path(dataset, "a file with a text, a tab and its label on each line")
         columns = read_columns(path, "a text, a tab and its label", HEADER)
@@ -81,6 +81,7 @@ def load_labelled(
         _check_header(path, columns.header)
         ids = {label: i for i, label in enumerate(classes)}
         rows = [(text, ids[label]) for text, label in columns.rows]
+        whole = rows
         parts = {"test": rows} if evaluation else _cut(name, rows, [text for text, _ in rows], validation_examples)
         how = "all of it for evaluation" if evaluation else "cut by a hash of the text: 10 % for test"
         notes, files, size = (how, *columns.notes), 1, columns.size
@@ -106,8 +107,9 @@ def load_labelled(
     labels = {split: part.labels for split, part in splits.items()}
     sizes = {split: len(part) for split, part in splits.items()}
     found = [f"{name}: {describe_counts(sizes, 'texts')}, {len(classes):,} classes", *(f"  {n}" for n in notes)]
-    content = chain.from_iterable((*part.texts, bytes(str(part.labels), "ascii")) for part in splits.values())
-    texts = {split: part.texts for split, part in splits.items()}
+    # A file has one fingerprint, whether it is cut or not.
+    hashed = [_texts(whole)] if whole else splits.values()
+    content = chain.from_iterable((*part.texts, bytes(str(part.labels), "ascii")) for part in hashed)
     return Splits(
         name,
         splits.get("train"),
@@ -115,9 +117,14 @@ def load_labelled(
         splits.get("test"),
         classes,
         "\n".join([*found, *describe_classes(classes, labels)]),
-        (*warnings, *class_warnings(classes, labels), *repeated_warnings(texts, "texts")) if files else (),
+        (*warnings, *class_warnings(classes, labels), *repeated(splits)) if files else (),
         fingerprint_of(chain(classes, content), examples=sum(sizes.values()), files=files, size=size, source=source),
     )
+
+
+def repeated(parts: Mapping[str, Texts]) -> list[str]:
+    """Warnings of texts that are in two splits."""
+    return repeated_warnings({split: part.texts for split, part in parts.items()}, "texts")
 
 
 def _classes(path: Path, rows: Sequence[tuple[str, str]], evaluation: bool) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import datetime
 import random
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -73,14 +73,15 @@ def load_pairs(dataset: str, *, evaluation: bool = False, log: Callable[[str], N
     one's own is not cut: all of it is the test split. Raises `UsageError` for an unknown name, `ZooError` for data
     that cannot be read.
     """
-    name, notes, warnings, files, size, source = display_path(dataset), (), [], 0, 0, ""
+    name, notes, warnings, files, size, source, whole = display_path(dataset), (), [], 0, 0, "", None
     if dataset == "dates":
         parts, source = _dates(), f"Babel {metadata.version('babel')}"
         notes = (f"from {source}",)
     elif dataset.startswith("tsv:"):
         path = own_path(dataset, "a file with a text, a tab and its translation on each line")
         columns = read_columns(path, "a text, a tab and its translation", header())
-        parts = {"test": pairs(columns.rows)} if evaluation else _cut(name, columns)
+        whole = pairs(columns.rows)
+        parts = {"test": whole} if evaluation else _cut(name, columns)
         how = "all of it for evaluation" if evaluation else "cut by a hash of the first column: 90 %, 5 % and 5 %"
         notes, warnings, files, size = (how, *columns.notes), _row_warnings(columns), 1, columns.size
     elif dataset in ("multi30k/en-de", "multi30k/en-fr"):
@@ -93,17 +94,23 @@ def load_pairs(dataset: str, *, evaluation: bool = False, log: Callable[[str], N
             raise ZooError(f"{name}: there is no pair in the {split} split.")
     sizes = {split: len(part) for split, part in parts.items()}
     found = f"{name}: {describe_counts(sizes, 'pairs')}"
-    rows = chain.from_iterable((*part.sources, *part.targets) for part in parts.values())
-    both = {split: tuple(zip(part.sources, part.targets, strict=True)) for split, part in parts.items()}
+    # A file has one fingerprint, whether it is cut or not.
+    rows = chain.from_iterable((*part.sources, *part.targets) for part in ([whole] if whole else parts.values()))
     return Splits(
         name,
         parts.get("train"),
         parts.get("validation"),
         parts["test"],
         found="\n".join([found, *(f"  {note}" for note in notes)]),
-        warnings=(*warnings, *repeated_warnings(both, "pairs")) if files else (),
+        warnings=(*warnings, *repeated(parts)) if files else (),
         fingerprint=fingerprint_of(rows, examples=sum(sizes.values()), files=files, size=size, source=source),
     )
+
+
+def repeated(parts: Mapping[str, Pairs]) -> list[str]:
+    """Warnings of pairs that are in two splits."""
+    rows = {split: tuple(zip(part.sources, part.targets, strict=True)) for split, part in parts.items()}
+    return repeated_warnings(rows, "pairs")
 
 
 def _row_warnings(columns: Columns) -> list[str]:

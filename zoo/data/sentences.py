@@ -46,14 +46,14 @@ def load_tagged(dataset: str, *, evaluation: bool = False, log: Callable[[str], 
     `evaluation`, what would be cut is the test split. Raises `UsageError` for an unknown name, `ZooError` for data that
     cannot be read.
     """
-    name, notes, files, size, source = display_path(dataset), [], 0, 0, ""
+    name, notes, files, size, source, whole = display_path(dataset), [], 0, 0, "", {}
     if dataset == "python_tokens":
         parts, source = _python_tokens(), f"Python {platform.python_version()}"
         notes = [f"from {source}"]
     elif dataset.startswith("conllu:"):
         path = own_path(dataset, "a CoNLL-U file, or a folder with one for each split")
         treebank = read_treebank(path, evaluation)
-        parts = {split: sentences(rows) for split, rows in treebank.splits.items()}
+        whole = parts = {split: sentences(rows) for split, rows in treebank.splits.items()}
         notes, files, size = list(treebank.notes), treebank.files, treebank.size
         if "all" in parts:
             parts, how = (
@@ -76,8 +76,8 @@ def load_tagged(dataset: str, *, evaluation: bool = False, log: Callable[[str], 
     sizes = {split: len(part) for split, part in parts.items()}
     found = [f"{name}: {describe_counts(sizes, 'sentences')}, {len(tags)} tags", *(f"  {note}" for note in notes)]
     found.append(f"  tags in {first}: {', '.join(f'{tag} {count:,}' for tag, count in counts.most_common(30))}")
-    content = chain.from_iterable(
-        ("\n".join(row) for side in (part.tokens, part.tags) for row in side) for part in parts.values()
+    content = chain.from_iterable(  # sentences have one fingerprint, whether they are cut or not
+        ("\n".join(row) for side in (part.tokens, part.tags) for row in side) for part in (whole or parts).values()
     )
     return Splits(
         name,
@@ -108,7 +108,12 @@ def _warnings(parts: Mapping[str, Sentences], tags: Sequence[str]) -> list[str]:
         if absent:
             more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
             warnings.append(f"the {split} split has tags that train has not: {', '.join(absent[:3])}{more}")
-    return warnings + repeated_warnings({split: part.tokens for split, part in parts.items()}, "sentences")
+    return warnings + repeated(parts)
+
+
+def repeated(parts: Mapping[str, Sentences]) -> list[str]:
+    """Warnings of sentences that are in two splits."""
+    return repeated_warnings({split: part.tokens for split, part in parts.items()}, "sentences")
 
 
 def sentences(rows: Iterable[tuple[Iterable[str], Iterable[str]]]) -> Sentences:

@@ -1,6 +1,7 @@
 """Running text by name: tiny Shakespeare, the documentation that CPython carries, the user's own files."""
 
 import platform
+import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
+from zoo.data.conllu import WORDS
 from zoo.data.paths import absent, display_path, files_below, own_path
-from zoo.data.splits import Splits, fingerprint_of
+from zoo.data.splits import Splits, few, fingerprint_of
 from zoo.data.text_files import read_text
 from zoo.errors import UsageError, ZooError, nearest
 
 EMBEDDED = ("python_docs",)
 SUFFIXES = frozenset({".txt"})
+PIECES, PIECE = 100, 50  # of a split: how many are looked for in the training split, and their characters
+REPEATED = 0.1  # a warning is given where more than this share of them is found
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def load_text(
     Raises `UsageError` for an unknown name, `ZooError` for a text that cannot be read or is too short.
     """
     name = display_path(dataset)
-    text, notes, files = _read(dataset, log)
+    text, notes, warnings, files = _read(dataset, log)
     count, source = len(text), f"Python {platform.python_version()}" if dataset in EMBEDDED else ""
     notes = [f"from {source}"] if source else notes
     if evaluation and dataset.startswith("text:"):
@@ -76,8 +80,24 @@ def load_text(
         parts.get("validation"),
         parts.get("test"),
         found="\n".join([*found, *(f"  {note}" for note in notes)]),
+        warnings=(*warnings, *repeated(parts)) if files else (),
         fingerprint=fingerprint_of([text], examples=count, files=files, size=len(text.encode()), source=source),
     )
+
+
+def repeated(parts: Mapping[str, Streams]) -> list[str]:
+    """Warnings of text of other splits that is in the training split, too: evenly spaced pieces are looked for."""
+    warnings = []
+    for split, streams in parts.items():
+        text = "".join(streams.rows)
+        starts = range(0, len(text) - PIECE, max(PIECE, len(text) // PIECES)) if split != "train" else ()
+        train = parts["train"].rows if "train" in parts else ()
+        count = sum(any(text[start : start + PIECE] in row for row in train) for start in starts)
+        if count > REPEATED * len(starts):
+            warnings.append(
+                f"{count} of {len(starts)} pieces of {PIECE} {split} characters are in the training split, too"
+            )
+    return warnings
 
 
 def _how(split: str, parts: Mapping[str, Streams]) -> str:
@@ -120,12 +140,12 @@ def _too_short(name: str, count: int, needed: int) -> ZooError:
     )
 
 
-def _read(dataset: str, log: Callable[[str], None]) -> tuple[str, list[str], int]:
-    """The text, notes about its files, and their number."""
+def _read(dataset: str, log: Callable[[str], None]) -> tuple[str, list[str], list[str], int]:
+    """The text, notes and warnings about its files, and their number."""
     if dataset == "python_docs":
         from pydoc_data.topics import topics
 
-        return unicodedata.normalize("NFC", "\n".join(topics[name] for name in sorted(topics))), [], 0
+        return unicodedata.normalize("NFC", "\n".join(topics[name] for name in sorted(topics))), [], [], 0
     if dataset.startswith("text:"):
         return _read_files(own_path(dataset, "a text file, or a folder of .txt files"))
     if dataset == "tiny_shakespeare":
@@ -133,14 +153,15 @@ def _read(dataset: str, log: Callable[[str], None]) -> tuple[str, list[str], int
 
         splits = prepared(dataset, "python_docs or text:PATH", log).as_dataset()
         parts = [b"".join(row["text"] for row in splits[name].as_numpy_iterator()) for name in _ORDER]
-        return unicodedata.normalize("NFC", b"".join(parts).decode()), [], 0
+        return unicodedata.normalize("NFC", b"".join(parts).decode()), [], [], 0
     raise UsageError(f"There is no text {dataset!r}. {nearest(dataset, ['tiny_shakespeare', *EMBEDDED])} Or text:PATH.")
 
 
 _ORDER = ("train", "validation", "test")  # TFDS cuts the file in this order
 
 
-def _read_files(path: Path) -> tuple[str, list[str], int]:
+def _read_files(path: Path) -> tuple[str, list[str], list[str], int]:
+    warnings = []
     if not path.exists():
         raise UsageError(f"text:{display_path(path)}: {absent(path)}.")
     if not path.is_dir():
@@ -149,11 +170,19 @@ def _read_files(path: Path) -> tuple[str, list[str], int]:
         files = files_below(path, SUFFIXES)
         # NFC once more: a file may begin with a mark that joins with the end of the one before.
         text = unicodedata.normalize("NFC", "\n".join(read_text(file) for file in files.paths))
-        notes, count = [f"{len(files.paths):,} .txt files", *files.notes()], len(files.paths)
+        names = [display_path(file.relative_to(path)) for file in files.paths]
+        listed = f": {few(names)}" if names else ""
+        notes, count = [f"{len(names):,} .txt files{listed}", *files.notes()], len(names)
+        said = {WORDS[word] for word in re.findall("[a-z]+", " ".join(names).lower()) if word in WORDS}
+        if len(said) > 1:
+            warnings.append(
+                f"the names of the files say {' and '.join(sorted(said))}, but they are joined and cut as one text; "
+                "give the training text alone, and others to zoo evaluate"
+            )
     if not text.strip():
         where = f" in .txt files ({'; '.join(notes)})" if path.is_dir() else ""
         raise ZooError(f"text:{display_path(path)} holds no text{where}.")
-    return text, notes, count
+    return text, notes, warnings, count
 
 
 def encode_streams(streams: Streams, ids: Mapping[str, int]) -> np.ndarray:

@@ -5,6 +5,7 @@ import argparse
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -262,6 +263,10 @@ class Predictor(abc.ABC):
         """The recipe that the export was trained with."""
         return recipe_from_dict(self.plain_recipe)
 
+    def recipe_on(self, dataset: str | None) -> Recipe:
+        """The recipe with another data set, None for its own. Raises `UsageError` where that is none of its task."""
+        return self.recipe if dataset is None else replace(self.recipe, dataset=dataset)
+
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         """Adds the task's flags of `zoo predict`."""
@@ -316,6 +321,26 @@ class Predictor(abc.ABC):
                 "only its test split is"
             )
         return results
+
+    def warn_of_training_examples(
+        self,
+        data: Splits[Any],
+        load: Callable[[], Splits[Any]],
+        repeated: Callable[[Mapping[str, Any]], Sequence[str]],
+        log: Log,
+    ) -> None:
+        """Says what of the split that is scored is in the training split, where the recipe's own files are still as
+        they were. `load` reads them, `repeated` has the warnings for some splits."""
+        known = self.card.get("data") or {}
+        if ":" not in self.plain_recipe["dataset"] or data.train is not None:
+            return
+        try:
+            training = load()
+        except ZooError:  # they are no longer there
+            return
+        if training.fingerprint.get("sha256") == known.get("sha256"):
+            for line in repeated({"train": training.train, data.scored_name: data.scored}):
+                log(f"warning: {line}")
 
     def portable(self) -> Portable:
         """The part of the export that ONNX and LiteRT have operations for. By default there is none: `ZooError`."""

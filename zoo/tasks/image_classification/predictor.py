@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ class ImagePredictor(Predictor):
         return format_classes(answer)
 
     def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
-        recipe = replace(self.recipe, dataset=dataset or self.recipe.dataset)
+        recipe = self.recipe_on(dataset)
         signature = self.signatures["serving_default"]
         preprocessing = Preprocessing(recipe, self.card["input_shape"])
         data = load_data(recipe, preprocessing, log, evaluation=dataset is not None, scored_only=True)

@@ -3,11 +3,12 @@
 import argparse
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
+from zoo.data.text import repeated
 from zoo.errors import UsageError, ZooError
 from zoo.tasks.base import Log, Predictor
 from zoo.tasks.inputs import add_text_flag, read_texts
@@ -60,10 +61,12 @@ class LanguageModelPredictor(Predictor):
         return answer["prompt"] + answer["text"]
 
     def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
-        recipe = replace(self.recipe, dataset=dataset or self.recipe.dataset)
+        recipe = self.recipe_on(dataset)
         score = self.signatures["score"]
         data = read_data(recipe, log, evaluation=dataset is not None)
         results: dict[str, Any] = self.check_data(data, dataset, log)
+        load = partial(read_data, self.recipe, log)
+        self.warn_of_training_examples(data, load, repeated, log)
         warn_of_unknown(data, set(Parent(self.export).characters("vocabulary", "table")), log)
         for name, streams in (("validation", data.validation), ("test", data.test)):
             if streams is not None:

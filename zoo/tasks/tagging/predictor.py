@@ -3,12 +3,13 @@
 import argparse
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
 from zoo.data.progress import progress
-from zoo.data.sentences import Sentences, load_tagged
+from zoo.data.sentences import Sentences, load_tagged, repeated
 from zoo.data.splits import few
 from zoo.errors import UsageError, ZooError
 from zoo.tasks.base import Log, Predictor
@@ -46,8 +47,10 @@ class TaggingPredictor(Predictor):
         return " ".join(f"{token}/{tag}" for token, tag in zip(answer["tokens"], answer["tags"], strict=True))
 
     def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
-        data = load_tagged(dataset or self.recipe.dataset, evaluation=dataset is not None, log=log)
+        data = load_tagged(self.recipe_on(dataset).dataset, evaluation=dataset is not None, log=log)
         results = self.check_data(data, dataset, log)
+        load = partial(load_tagged, self.recipe.dataset)
+        self.warn_of_training_examples(data, load, repeated, log)
         split = data.scored
         self._check_tags(data.name, split, log)
         signature = self.signatures["serving_default"]

@@ -2,12 +2,13 @@
 
 import argparse
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from zoo.data.labelled import load_labelled
+from zoo.data.labelled import load_labelled, repeated
 from zoo.data.progress import progress
 from zoo.errors import UsageError, ZooError
 from zoo.tasks.answers import add_top_flag, check_top, class_answer, format_classes
@@ -41,15 +42,18 @@ class TextClassificationPredictor(Predictor):
         return format_classes(answer)
 
     def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
-        recipe = self.recipe
+        recipe = self.recipe_on(dataset)
         data = load_labelled(
-            dataset or recipe.dataset,
+            recipe.dataset,
             validation_examples=0 if dataset else recipe.validation_examples,
             seed=recipe.seed,
             evaluation=dataset is not None,
             log=log,
         )
         results = self.check_data(data, dataset, log)
+        own = self.recipe
+        load = partial(load_labelled, own.dataset, validation_examples=own.validation_examples, seed=own.seed)
+        self.warn_of_training_examples(data, load, repeated, log)
         unknown = sorted(set(data.classes) - set(self.card["labels"]))
         if unknown:
             raise UsageError(

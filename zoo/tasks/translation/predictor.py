@@ -2,11 +2,12 @@
 
 import argparse
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
-from zoo.data.pairs import load_pairs
+from zoo.data.pairs import load_pairs, repeated
 from zoo.errors import ZooError, reason
 from zoo.paths import user_path
 from zoo.report import plots
@@ -50,9 +51,11 @@ class TranslationPredictor(Predictor):
         return answer["translation"]
 
     def evaluate(self, dataset: str | None = None, log: Log = print) -> dict[str, Any]:
-        recipe = self.recipe
-        data = load_pairs(dataset or recipe.dataset, evaluation=dataset is not None, log=log)
+        recipe = self.recipe_on(dataset)
+        data = load_pairs(recipe.dataset, evaluation=dataset is not None, log=log)
         results: dict[str, Any] = self.check_data(data, dataset, log)
+        load = partial(load_pairs, self.recipe.dataset)
+        self.warn_of_training_examples(data, load, repeated, log)
         split = data.scored
         for kind, name in (("", "serving_default"), ("beam_", "beam")):
             signature = self.signatures[name]
