@@ -1,6 +1,8 @@
 """Text classification: the graph, data, and exports."""
 
 import json
+import os
+from pathlib import Path
 
 import babel
 import numpy as np
@@ -12,6 +14,7 @@ from conftest import run
 from zoo.data.labelled import load_labelled
 from zoo.errors import UsageError, ZooError
 from zoo.registry import describe
+from zoo.tasks.answers import format_classes
 from zoo.tasks.text_classification.recipe import TextClassificationRecipe as TextRecipe
 
 SIZES = {"units": 8, "character_units": 4, "character_embedding": 4, "word_embedding": 8}
@@ -130,6 +133,11 @@ def test_any_text_is_answered(label, text):
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(-1), 1, rtol=1e-5)
 
 
+def test_a_label_is_printed_on_one_line():
+    answer = {"file": "a", "label": "b\nc\u2028", "class": 0, "probability": 0.5}
+    assert format_classes(answer) == r"a: b\nc\u2028 (50.0%)"
+
+
 def test_predict_and_evaluate_on_the_command_line(trained, reviews, capsys, tmp_path):
     from zoo.cli.commands import dispatch
 
@@ -143,6 +151,18 @@ def test_predict_and_evaluate_on_the_command_line(trained, reviews, capsys, tmp_
     assert dispatch(["predict", str(trained.export), "--text", "so great", "--top-k", "9", "--json"]) == 0
     top = json.loads(capsys.readouterr().out)["top"]
     assert [entry["label"] for entry in top] == ["good", "bad"] and top[0]["probability"] > top[1]["probability"]
+    names = [f"{tmp_path}/a\nb.txt", os.fsdecode(f"{tmp_path}/caf".encode() + b"\xe9.txt")]
+    for name in names:
+        Path(name).write_text("so great")
+    assert dispatch(["predict", str(trained.export), *names, "gone\n"]) == 1
+    said = capsys.readouterr()
+    assert [line.partition(": good (")[0] for line in said.out.splitlines()] == [
+        f"{tmp_path}/a\\nb.txt",
+        f"{tmp_path}/caf\\xe9.txt",
+    ]
+    assert said.err == "error: gone\\n: No such file or directory\n"
+    dispatch(["predict", str(trained.export), *names, "--json"])
+    assert [json.loads(line)["file"] for line in capsys.readouterr().out.splitlines()] == names
     with pytest.raises(UsageError, match="--top-k is 0; it must be at least 1"):
         dispatch(["predict", str(trained.export), "--text", "so great", "--top-k", "0"])
     other = tmp_path / "other.tsv"

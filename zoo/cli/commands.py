@@ -16,6 +16,7 @@ from zoo.cli.lr_find import lr_find_command
 from zoo.cli.parser import Parser
 from zoo.cli.status import leave
 from zoo.cli.verify import verify_command
+from zoo.data.paths import display_path
 from zoo.errors import UsageError, ZooError, nearest
 from zoo.paths import user_path
 from zoo.recipe import OWN_KINDS, Recipe, list_recipes, load_recipe, load_script
@@ -221,7 +222,10 @@ def _predict(arguments: Sequence[str]) -> int:
         failed |= "error" in answer
         if options.json:
             print(json.dumps(answer), flush=True)
-        elif "error" in answer:
+            continue
+        if "file" in answer:
+            answer = {**answer, "file": display_path(answer["file"])}
+        if "error" in answer:
             print(f"error: {answer['file']}: {answer['error']}", file=sys.stderr, flush=True)
         else:
             print(predictor.format(answer), flush=True)

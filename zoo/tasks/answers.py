@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.data.splits import display_name
 from zoo.errors import UsageError
 
 
@@ -37,7 +38,7 @@ def format_classes(answer: Mapping[str, Any]) -> str:
 
     def one(entry: Mapping[str, Any]) -> str:
         if "probability" in entry:
-            return f"{entry['label']} ({entry['probability']:.1%})"
-        return f"{entry['label']} (score {entry['score']:.4g})"
+            return f"{display_name(entry['label'])} ({entry['probability']:.1%})"
+        return f"{display_name(entry['label'])} (score {entry['score']:.4g})"
 
     return f"{answer['file']}: {', '.join(map(one, answer.get('top', [answer])))}"

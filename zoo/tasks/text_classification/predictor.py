@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from zoo.data.labelled import load_labelled, repeated
 from zoo.data.progress import progress
+from zoo.data.splits import display_name
 from zoo.errors import UsageError, ZooError
 from zoo.tasks.answers import add_top_flag, check_top, class_answer, format_classes
 from zoo.tasks.base import Log, Predictor
@@ -57,8 +58,8 @@ class TextClassificationPredictor(Predictor):
         unknown = sorted(set(data.classes) - set(self.card["labels"]))
         if unknown:
             raise UsageError(
-                f"{data.name} has the class {unknown[0]!r}, which {self.export} does not know; its classes are "
-                f"{', '.join(map(repr, self.card['labels'][:10]))}."
+                f"{data.name} has the class {display_name(unknown[0])!r}, which {self.export} does not know; its "
+                f"classes are {', '.join(repr(display_name(label)) for label in self.card['labels'][:10])}."
             )
         split = data.scored
         signature = self.signatures["serving_default"]
