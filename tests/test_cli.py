@@ -218,5 +218,12 @@ leave(stopped)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict"])
+def test_any_text_can_be_printed(encoding):
+    code = r"from zoo.cli.status import leave; leave(lambda: print('é\udce9'))"
+    result = run_python(code=code, env={"PYTHONIOENCODING": encoding})
+    assert (result.returncode, result.stdout.replace("\\xe9", "é")) == (0, "é\\udce9\n")
+
+
 def test_errors_of_the_library_are_errors_to_catch():
     assert issubclass(UsageError, ValueError)

@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import shutil
+import sys
 from dataclasses import replace
 
 import keras
@@ -230,6 +232,14 @@ def test_an_export_is_scored_on_other_data_without_a_cut_of_its_own(small_recipe
     said = []
     assert load_predictor(result.export).evaluate(f"folder:{other}", said.append)["test_examples"] == 10
     assert "6 train and 10 test images" in said[0] and "dark: 3 train, 5 test" in said[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_the_name_of_a_run_may_be_any_bytes(small_recipe, tmp_path):
+    folder = os.fsdecode(bytes(tmp_path) + b"/caf\xe9\n")
+    result = run(small_recipe(), run_dir=folder)
+    assert load_predictor(result.export).evaluate()["test_accuracy"] == result.metrics["test_accuracy"]
+    assert run(small_recipe(), run_dir=folder).metrics == result.metrics
 
 
 def test_a_picture_that_fails_is_a_warning(small_recipe, tmp_path, capsys):

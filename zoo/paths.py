@@ -4,6 +4,7 @@ written whole, and temporary folders. Standard library only."""
 import atexit
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -47,11 +48,12 @@ def user_path(path: str | os.PathLike[str]) -> Path:
 def literal_path(path: str | os.PathLike[str]) -> Path:
     """A path to the same folder that TensorFlow takes literally.
 
-    TensorFlow treats `*`, `?`, `[`, `]` and a backslash in the paths of checkpoints as a pattern. Where `path` has one,
-    this is a symbolic link in the folder for temporary files, which is removed when the process ends.
+    TensorFlow treats `*`, `?`, `[`, `]` and a backslash in the paths of checkpoints as a pattern, and takes no bytes
+    that are not UTF-8 (surrogates in Python). Where `path` has one, this is a symbolic link in the folder for temporary
+    files, which is removed when the process ends.
     """
     path = Path(path)
-    if not set("*?[]\\") & set(str(path)) or os.name == "nt":
+    if not re.search(r"[*?\[\]\\\ud800-\udfff]", str(path)) or os.name == "nt":
         return path
     path = path.absolute()
     if path not in _links:

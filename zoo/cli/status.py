@@ -1,6 +1,7 @@
 """How a command ends the process."""
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from zoo.paths import delete_temporary
 
 def leave(command: Callable[[], int | None]) -> NoReturn:
     """Runs a command and ends the process with its `exit_status`."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr: any text can be printed, and the name of any file
+        sys.stdout.reconfigure(errors="backslashreplace")
     status = exit_status(command)
     if status == STOPPED:
         # At once: TensorFlow's destructors would wait for the thread that tunes an input pipeline, which sleeps for up
