@@ -1,8 +1,12 @@
 """Texts of files and requests, their decoding and normalisation in Python and in the graph; tables and treebanks."""
 
+import bz2
+import gzip
 import itertools
+import lzma
 import os
 import random
+import re
 import unicodedata
 
 import pytest
@@ -17,7 +21,7 @@ from zoo.data.text import load_text
 from zoo.data.text_files import decode_text, split_lines
 from zoo.data.tokens import Tokenizer
 from zoo.data.vocabulary import Characters, WordsAndCharacters
-from zoo.errors import ZooError
+from zoo.errors import UsageError, ZooError
 
 SURROGATES = range(0xD800, 0xE000)
 HANGUL = range(0xAC00, 0xD7A4)
@@ -98,6 +102,43 @@ def test_vocabularies_read_every_spelling_alike(text):
     read, spelled = words(tf.strings.split(requests, " "))
     assert read.to_list()[0] == read.to_list()[1] == read.to_list()[2] and 1 not in read.to_list()[0]
     assert spelled.to_list()[0] == spelled.to_list()[1] == spelled.to_list()[2]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (gzip.compress(b"a"), "x is no text, but compressed by gzip; unpack it with gunzip"),
+        (bz2.compress(b"a"), "x is no text, but compressed by bzip2"),
+        (lzma.compress(b"a"), "x is no text, but compressed by xz"),
+        (b"PK\x03\x04\x14\0\x08\0", "x is no text, but a ZIP archive, as .xlsx, .docx and .odt are"),
+        (b"%PDF-1.7\n", "x is no text, but a PDF document; save it as text"),
+        (bytes(100), "x is no text: all its bytes are 0"),
+    ],
+    ids=["gzip", "bzip2", "xz", "zip", "pdf", "zeros"],
+)
+def test_files_that_are_no_text_are_named(content, said):
+    with pytest.raises(ZooError, match=said):
+        decode_text(content, "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a" * 300, "File name too long"),
+        ("a\0b", r"tsv:.*a\\x00b: embedded null byte"),
+        ("pipe", "it is a pipe or a device, which cannot be read again, not a file"),
+        ("*.tsv", r"there is no such file; it is no pattern"),
+    ],
+)
+def test_paths_that_cannot_be_read_are_refused(tmp_path, name, said):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match=said):
+        labelled(f"tsv:{tmp_path}/{name}")
+    if name == "pipe":
+        with pytest.raises(UsageError, match=said):
+            load_text(f"text:{tmp_path}/pipe", split="tfds", streams=2, sequence_length=10)
+    with pytest.raises(UsageError, match="tsv:~no-such-user/x: there is no such file"):
+        labelled("tsv:~no-such-user/x")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -377,6 +418,21 @@ def test_training_files_alone_are_cut(tmp_path):
     assert sum(map(len, data.present.values())) == 100 and list(data.present) == ["train", "validation", "test"]
     assert "cut by a hash of each sentence" in data.found and "train: a-train-1.conllu, a-train-2.conllu" in data.found
     assert list(load_tagged(name, evaluation=True).present) == ["test"]
+
+
+def test_spaces_around_words_and_tags_are_no_part_of_them(tmp_path):
+    plain, spaced = "".join(map(sentence, range(50))), "".join(sentence(i, " NOUN ") for i in range(50))
+    for name, content in (("a", plain), ("b", spaced.replace("\tw", "\t w"))):
+        (tmp_path / name).write_text(content)
+    assert load_tagged(f"conllu:{tmp_path / 'b'}").train == load_tagged(f"conllu:{tmp_path / 'a'}").train
+
+
+def test_words_that_are_left_out_of_a_treebank_are_warned_of(tmp_path):
+    rows = [f"{sentence(i)[:-1]}3\t_\t_\tX" + "\t_" * 6 + "\n\n" for i in range(50)]
+    (tmp_path / "a").write_text("".join(rows))
+    assert not load_tagged(f"conllu:{tmp_path / 'a'}").warnings
+    (tmp_path / "a").write_text("".join(re.sub(r"\tc\d+", "\t_", row) for row in rows))
+    assert "100 of 150 words are _, which stands for a word that" in load_tagged(f"conllu:{tmp_path / 'a'}").warnings[0]
 
 
 def test_names_that_say_two_splits_or_none_are_refused(tmp_path):

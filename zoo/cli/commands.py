@@ -1,6 +1,7 @@
 """The commands of `zoo`; those with a file of their own are imported."""
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -184,7 +185,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
 
     predictor = load_predictor(folder)
     kind, _, path = predictor.plain_recipe["dataset"].partition(":")
-    if options.dataset is None and kind in OWN_KINDS and not user_path(path).exists():
+    if options.dataset is None and kind in OWN_KINDS and not os.path.exists(user_path(path)):
         raise UsageError(
             f"{folder} was trained on {kind}:{path}, seen from the folder in which the training ran, and there is no "
             "such file or folder from here. Run the command there, or give --dataset."

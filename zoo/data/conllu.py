@@ -103,13 +103,16 @@ def read_conllu(path: Path) -> Iterator[tuple[list[str], list[str]]]:
                 yield tokens, tags
             tokens, tags = [], []
             continue
-        columns = line.split("\t")
+        columns = [column.strip() for column in line.split("\t")]
         if len(columns) != 10:
             count = f"{len(columns)} column{'s' if len(columns) > 1 else ''}"
-            raise ZooError(f"{display_path(path)}, line {number}: {count} separated by tabs; CoNLL-U has 10.")
+            raise ZooError(
+                f"{display_path(path)}, line {number}: {count} separated by tabs; CoNLL-U has 10: a number, a word, _, "
+                "its tag, and six more, which may be _."
+            )
         if "-" in columns[0] or "." in columns[0]:
             continue
-        if not columns[0].isdecimal() or not columns[1].strip() or columns[3].strip() in ("", "_"):
+        if not columns[0].isdecimal() or not columns[1] or columns[3] in ("", "_"):
             raise ZooError(
                 f"{display_path(path)}, line {number}: a word needs a number, a form and, in the fourth column, a tag."
             )

@@ -16,22 +16,31 @@ def own_path(dataset: str, what: str) -> Path:
     """The path of one's own data, such as "folder:PATH"; `what` says for an error what it should be.
 
     Raises `UsageError` where there is no path, or the word PATH or FILE in its place, as recipes without data of their
-    own and the documentation have it.
+    own and the documentation have it, and for a path that cannot be looked at, such as one that is too long.
     """
     kind, _, path = dataset.partition(":")
     if not path or (path in ("PATH", "FILE") and not os.path.exists(path)):
         word = "FILE" if kind == "tsv" else "PATH"
         raise UsageError(f"There is no data yet: give it with --dataset {kind}:{word}, where {word} is {what}.")
-    return user_path(path)
+    file = user_path(path)
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):  # `absent` says why
+        pass
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{kind}:{display_path(path)}: {reason(error)}.") from error
+    return file
 
 
 def absent(path: Path, what: str = "file or folder") -> str:
     """For an error: why a path does not lead to `what`."""
     if path.exists():
-        return f"it is a {'folder' if path.is_dir() else 'file'}, not a {what}"
+        is_file = "a file" if path.is_file() else "a pipe or a device, which cannot be read again"
+        return f"it is {'a folder' if path.is_dir() else is_file}, not a {what}"
     if path.is_symlink():
         return f"the link leads to {display_path(os.readlink(path))}, which does not exist"
-    return f"there is no such {what}"
+    pattern = "; it is no pattern: names are taken as they are" if set("*?[") & set(str(path)) else ""
+    return f"there is no such {what}{pattern}"
 
 
 def display_path(path: str | bytes | os.PathLike) -> str:

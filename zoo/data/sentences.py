@@ -103,6 +103,12 @@ def _cut(name: str, everything: Sentences) -> tuple[dict[str, Sentences], str]:
 def _warnings(parts: Mapping[str, Sentences], tags: Sequence[str]) -> list[str]:
     """Tags that training lacks, and sentences of other splits that are in the training split, too."""
     warnings = alike_warnings(tags, "tags")
+    words = [token for part in parts.values() for row in part.tokens for token in row]
+    if (missing := words.count("_")) > len(words) / 2:
+        warnings.append(
+            f"{missing:,} of {len(words):,} words are _, which stands for a word that is not in the file; treebanks "
+            "that leave out the text, because of its licence, say how to add it"
+        )
     for split, part in parts.items():
         absent = sorted({tag for row in part.tags for tag in row} - set(tags))
         if absent:

@@ -5,8 +5,8 @@ import re
 import unicodedata
 from pathlib import Path
 
-from zoo.data.paths import display_path
-from zoo.errors import ZooError, reason
+from zoo.data.paths import absent, display_path
+from zoo.errors import UsageError, ZooError, reason
 
 # UTF-32 comes first: the byte-order mark of UTF-16 is the beginning of its own.
 BYTE_ORDER_MARKS = (
@@ -15,6 +15,18 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+# What files begin with that are no text, what they are, and what to do instead.
+OTHER_FILES = (
+    (b"\x1f\x8b", "compressed by gzip", "unpack it with gunzip"),
+    (b"BZh", "compressed by bzip2", "unpack it with bunzip2"),
+    (b"\xfd7zXZ\0", "compressed by xz", "unpack it with unxz"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it with unzstd"),
+    (b"PK\x03\x04", "a ZIP archive, as .xlsx, .docx and .odt are, too", "unpack it, or save it as text"),
+    (b"\xd0\xcf\x11\xe0", "a document of Microsoft Office", "save it as text"),
+    (b"%PDF-", "a PDF document", "save it as text"),
 )
 
 
@@ -32,6 +44,11 @@ def decode_text(content: bytes, name: str) -> str:
     It is UTF-8, with or without a byte-order mark, or UTF-16 or UTF-32 with one. Raises `ZooError` that names the first
     byte that does not fit.
     """
+    for start, what, instead in OTHER_FILES:
+        if content.startswith(start):
+            raise ZooError(f"{name} is no text, but {what}; {instead}.")
+    if content and not content.strip(b"\0"):
+        raise ZooError(f"{name} is no text: all its bytes are 0. Restore it from a copy.")
     mark, encoding = next(((m, e) for m, e in BYTE_ORDER_MARKS if content.startswith(m)), (b"", "utf-8"))
     if not mark:
         _check_controls(content[:4096], name)
@@ -65,7 +82,9 @@ def _convert(encoding: str) -> str:
 
 
 def read_text(file: Path) -> str:
-    """A file's text, decoded and normalised. Raises `ZooError` if it cannot be read or decoded."""
+    """A file's text, decoded and normalised. Raises `ZooError` if it cannot be read or decoded, or is no file."""
+    if not file.is_file():
+        raise UsageError(f"{display_path(file)}: {absent(file, 'file')}.")
     try:
         content = file.read_bytes()
     except OSError as error:
