@@ -25,7 +25,6 @@ recipe = zoo.ImageRecipe(
     schedule_factors=(0.94,),
     momentum=0.9,
     weight_decay=1e-5,
-    decayed_weights=("*kernel", "*pointwise_kernel"),
     keep="average",
     average_momentum=0.9999,
     crop="inception",

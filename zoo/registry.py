@@ -157,8 +157,8 @@ def register(
 
     `builder` is a callable with keyword arguments that returns a `keras.Model`, or its dotted name
     (`"package.module:function"`). `card` fills the other fields of `Card`; without `input_shape`, it is the default of
-    the function's argument of that name. Raises `UsageError` if the name is taken, for what is no builder, and for
-    another field or shape than there can be.
+    the function's argument of that name. Raises `UsageError` for a name that is taken, an invalid builder, an unknown
+    field and an invalid shape.
     """
     if not isinstance(name, str) or not name:
         raise UsageError(f"The name of a model is {name!r}; it must be a string.")

@@ -3,19 +3,19 @@
 import argparse
 import inspect
 import math
-import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, make_dataclass
 from typing import Annotated, Any
 
-from zoo.backend import require_keras
-from zoo.errors import UsageError, ZooError
+from zoo.backend import quiet_start, require_keras
+from zoo.errors import UsageError
 from zoo.recipe import Recipe
 from zoo.registry import describe, parameters_of
 
 NO_FLAGS = {"model_args", "paper"}
+NO_ARGUMENTS = {"name", "include_top", "num_classes", "num_tags", "vocabulary_size"}  # training or the data decide them
+NO_ARGUMENTS |= {f"{kind}_vocabulary" for kind in ("word", "character", "source", "target")}
 PAIRS = "[PATTERN=NUMBER [PATTERN=NUMBER ...]]"
 RENAMED = {"--least-count": "--min-count", "--longest": "--max-length"}
 
@@ -116,26 +116,12 @@ def _refuse_renamed(arguments: Sequence[str]) -> None:
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow and Keras without the start-up messages that no environment variable turns off."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
-        try:
-            require_keras()
-            import tensorflow as tf
+    """Imports TensorFlow and Keras without start-up messages."""
+    with quiet_start():
+        require_keras()
+        import tensorflow as tf
 
-            tf.config.list_physical_devices()
-        except ZooError:
-            raise
-        except BaseException:
-            os.lseek(notes.fileno(), 0, os.SEEK_SET)
-            os.write(terminal, notes.read())
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
+        tf.config.list_physical_devices()
 
 
 def _builder_fields(model: str, recipe: Recipe) -> list[tuple[str, Any, Any]]:
@@ -148,7 +134,7 @@ def _builder_fields(model: str, recipe: Recipe) -> list[tuple[str, Any, Any]]:
     fields = []
     for parameter in parameters_of(card).values():
         by_name = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        if not by_name or parameter.name in ("name", "num_classes", "include_top"):
+        if not by_name or parameter.name in NO_ARGUMENTS:
             continue
         value = defaults.get(parameter.name, parameter.default)
         value = tuple(value) if isinstance(value, list) else value

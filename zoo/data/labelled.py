@@ -70,8 +70,8 @@ def load_labelled(
     (no network), cut by a hash of what they name, so that all names of a thing are in one split; or
     `"tsv:FILE"`: a text, a tab and its label a line, cut by a hash of the text, so that equal texts are in one split.
     A cut gives 10 % to test and `validation_examples` to validation. With `evaluation`, a file is not cut: all of it
-    is the test split. Raises `UsageError` for an unknown name, `ZooError`
-    for data that cannot be read, are too few or have labels that cannot be.
+    is the test split. Raises `UsageError` for an unknown name, `ZooError` for data that cannot be read, are too few, or
+    whose labels cannot be used.
     """
     name, notes, warnings, files, size, source, whole = display_path(dataset), (), [], 0, 0, "", ()
     if dataset.startswith("tsv:"):

@@ -30,9 +30,8 @@ def find_workers(cluster: Cluster | None, slurm_port: int) -> tuple[Any, tuple[s
                 tf.train.ClusterSpec({"worker": workers}),
                 task_type="worker",
                 task_id=worker,
-                num_accelerators={
-                    "GPU": len(tf.config.list_physical_devices("GPU"))
-                },  # those that are visible to the task
+                # those that are visible to the task
+                num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
                 rpc_layer="grpc",
             )
             return resolver, workers, worker

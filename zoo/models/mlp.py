@@ -23,6 +23,8 @@ def softmax_regression(
     width · channels). The cross-entropy is convex in the weights, which are initialised to zero.
 
     Raises `UsageError` for an unknown height or width.
+
+    Differences from the paper: it has two classes.
     """
     check_images(name, input_shape, smallest=1, fixed=True)
     images = keras.Input(input_shape, name="images")
@@ -54,6 +56,8 @@ def mlp(
 
     Raises `UsageError` for a width that is not a positive whole number, a dropout rate that is not at least 0 and below
     1, an unknown height or width, and an activation or initialiser that Keras does not know.
+
+    Differences from the paper: widths, activation and dropout are arguments; it trains small sigmoid networks.
     """
     sizes = isinstance(hidden, Sequence) and not isinstance(hidden, str)
     if not sizes or not all(type(units) is int and units > 0 for units in hidden):

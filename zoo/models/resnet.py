@@ -115,7 +115,8 @@ def resnet(
 
     Raises `UsageError` for another depth and for an input below 32 × 32.
 
-    Differences from the papers: none. They do not state the padding of the first pooling.
+    Differences from the papers: none. They do not state the padding of the first pooling. `drop_rate` is an addition:
+    dropout before the classifier.
     """
     depths = [n for n, (_, bottleneck) in IMAGENET_STAGES.items() if bottleneck or not preactivation]
     if depth not in depths:
@@ -155,7 +156,7 @@ def resnet_cifar(
 
     Raises `UsageError` for another depth and for an input below 4 × 4.
 
-    Differences from the papers: none.
+    Differences from the papers: none. `drop_rate` is an addition: dropout before the classifier.
     """
     if depth not in CIFAR_DEPTHS:
         raise UsageError(f"{name}: depth is {depth!r}; it may be {', '.join(map(str, CIFAR_DEPTHS))}.")

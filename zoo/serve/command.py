@@ -3,9 +3,8 @@
 import argparse
 import importlib.util
 import os
-import sys
-import tempfile
 
+from zoo.backend import quiet_start
 from zoo.errors import UsageError
 from zoo.paths import user_path
 from zoo.shipped import shipped_folder
@@ -125,25 +124,13 @@ def write_config(options: argparse.Namespace) -> int:
 
 
 def _import_tensorflow() -> None:
-    """Imports TensorFlow without the start-up messages that no environment variable turns off."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    """Imports TensorFlow without start-up messages."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
-        try:
-            import tensorflow as tf
+    with quiet_start():
+        import tensorflow as tf
 
-            tf.config.list_physical_devices()
-            tf.get_logger().setLevel("ERROR")
-        except BaseException:
-            os.lseek(notes.fileno(), 0, os.SEEK_SET)
-            os.write(terminal, notes.read())
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
+        tf.config.list_physical_devices()
+        tf.get_logger().setLevel("ERROR")
 
 
 def _check_installed() -> None:

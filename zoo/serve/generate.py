@@ -2,7 +2,8 @@
 
 The signature takes `prompt`, `length`, `temperature` and `seed` and returns `text`. It is called repeatedly with the
 prompt and the text so far. The pieces together equal the text of one call if the random number of a position depends
-only on the seed, the position and the text before it, as in the zoo's exports.
+only on the seed, the position and the text before it, as in the zoo's exports, and if reading the text again gives the
+same characters: two that NFC composes into one are one then.
 """
 
 import asyncio

@@ -31,7 +31,6 @@ class Keys:
             return
         scheme, _, token = (authorization or "").partition(" ")
         shown = (token.strip() if scheme.lower() == "bearer" else key or "").encode(errors="replace")
-        if not any(
-            [hmac.compare_digest(shown, known) for known in self._keys]
-        ):  # compare with all keys, so that the time does not depend on the match
+        # A list, so that all keys are compared and the time does not depend on the match.
+        if not any([hmac.compare_digest(shown, known) for known in self._keys]):
             raise RequestError(Code.UNAUTHENTICATED, "An API key is required: send 'Authorization: Bearer KEY'.")

@@ -11,7 +11,6 @@ from zoo.serve.errors import invalid
 from zoo.serve.images import OTHER_IMAGE, image_size
 from zoo.serve.settings import ASPECT, PADDED_TEXTS, Limits
 
-PREDICT = "tensorflow/serving/predict"
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"
 

@@ -103,7 +103,8 @@ def load_export(model: "keras.Model", folder: Path, *, head: bool = True) -> Non
 
 
 def classifier(model: "keras.Model") -> "keras.layers.Layer":
-    """The layer that computes the class scores: the last one except for pooling, activation and scaling."""
+    """The layer that computes the class scores: the last one except for pooling, activation and scaling. It is replaced
+    also where it has no trained weights, as the codes of LeNet-5, unlike the head of fine-tuning (`output_layers`)."""
     import keras
 
     after = (

@@ -21,7 +21,7 @@ class ServingEnsemble(tf.Module):
 
     * `serving_default`: `images` uint8 (N, any, any, C) → `classes` int64 (N,), `labels` string (N,) and
       `probabilities` float32 (N, K), the mean of those of the members;
-    * `image_bytes`: `image_bytes` string (N,), each a PNG or JPEG file → the same.
+    * `image_bytes`: `image_bytes` string (N,), each a PNG, JPEG, GIF or BMP file → the same.
     """
 
     def __init__(self, folders: Sequence[Path], classes: Sequence[str]):

@@ -109,9 +109,8 @@ class ImagePredictor(Predictor):
                 f"{data.name} has the class {unknown[0]!r}, which {self.export} does not know; its {len(ids)} classes "
                 f"are {', '.join(map(repr, list(ids)[:10]))}{', …' if len(ids) > 10 else ''}. Rename the folders."
             )
-        exact = {
-            name: index for index, name in enumerate(self.card["labels"])
-        }  # of names that are alike when normalised
+        # Of names that are alike when normalised, the one that is written in the same way.
+        exact = {name: index for index, name in enumerate(self.card["labels"])}
         return np.array([exact.get(name, ids[normalize(name)]) for name in data.classes])
 
 
