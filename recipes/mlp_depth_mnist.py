@@ -17,6 +17,7 @@ It is the accuracy of LeCun's linear classifier of 1998 (12.0 % test error), whi
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import mean
 
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own = argparse.ArgumentParser(add_help=False)
     own.add_argument("--seeds", type=int, default=1, help="repeat with so many seeds, from --seed on")
     given, rest = own.parse_known_args(arguments)
+    if given.seeds < 1:
+        raise zoo.UsageError(f"--seeds is {given.seeds}; it must be at least 1.")
     base, options = zoo.parse(recipe, rest)
     if options["run_dir"]:
         raise zoo.UsageError("mlp_depth_mnist makes several runs, each in its own folder; it takes no --run-dir.")
@@ -56,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for seed in range(base.seed, base.seed + given.seeds):
         for depth in results:
             paper = {"validation_accuracy": book[depth]} if depth in book else {}
-            one = replace(base, seed=seed, model_args={"hidden": (30,) * depth}, paper=paper)
+            one = replace(base, seed=seed, model_args={**base.model_args, "hidden": (30,) * depth}, paper=paper)
             norms = gradient_norms(folder / f"gradient_norms_seed{seed}.json")
             results[depth].append(
                 zoo.run(one, **options, callbacks=[norms] if depth == 4 and not options["dry_run"] else [])
@@ -103,9 +106,7 @@ def summarize(
     from zoo.report import console, plots
     from zoo.training.run_folder import read_json
 
-    def percent(value: float | None) -> str:
-        return "–" if value is None else f"{value:.2%}"
-
+    percent = partial(console.format_metric, "accuracy")
     rows = [
         (
             depth,

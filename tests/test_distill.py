@@ -89,6 +89,12 @@ def test_alpha_zero_is_plain_training(teacher, tmp_path):
     assert dict(plain.metrics) == dict(zero.metrics)
 
 
+def test_the_teacher_is_asked_for_training_alone(teacher):
+    task = prepared(student("gone/latest", alpha=0.5))  # as an export is stored in float16, or a trained model exported
+    with pytest.raises(zoo.UsageError, match="There is no folder gone/latest"):
+        task.training_batches(0)
+
+
 def test_batches_resume_at_any_step(teacher):
     task = prepared(student(teacher, alpha=0.5, random_shift=1))
     whole = list(task.training_batches(0).take(45))  # past the end of an epoch
@@ -116,16 +122,19 @@ def test_a_teacher_may_be_an_ensemble(teacher, tmp_path):
 
 
 def test_what_cannot_teach_is_refused(teacher, image_folder, tmp_path):
+    def ask(recipe):
+        prepared(recipe).training_batches(0)
+
     with pytest.raises(zoo.UsageError, match="'0' is in one of them only"):
-        prepared(student(teacher, dataset=f"folder:{image_folder()}"))
+        ask(student(teacher, dataset=f"folder:{image_folder()}"))
     with pytest.raises(zoo.UsageError, match="an export for translation"):
         zoo.distillation_recipe("seq2seq_dates", student="mlp")
     with pytest.raises(zoo.UsageError, match="an export for translation; it must classify images"):
-        prepared(student("seq2seq_dates"))
+        ask(student("seq2seq_dates"))
     with pytest.raises(zoo.UsageError, match="must give probabilities"):
-        prepared(student("perceptron:mnist"))
+        ask(student("perceptron:mnist"))
     with pytest.raises(zoo.UsageError, match="same in each epoch"):
-        prepared(student(teacher, crop="inception", test_size=8))
+        ask(student(teacher, crop="inception", test_size=8))
     mixed = run(image_recipe(mixup=0.2, limit_steps=1), run_dir=tmp_path / "mixed").export
     assert zoo.distillation_recipe(mixed, student="mlp").mixup == 0
     for field, value in (("temperature", 0.0), ("alpha", 1.5), ("loss", "rbf_map")):

@@ -325,14 +325,15 @@ def test_a_port_in_use_is_named():
 
 
 def test_invalid_arguments_are_errors(small_recipe, tmp_path):
-    with pytest.raises(UsageError, match="no strategy 'mirored'. Did you mean 'mirrored'"):
+    with pytest.raises(UsageError, match="strategy is 'mirored'. Did you mean 'mirrored'"):
         Devices(strategy="mirored")
-    with pytest.raises(UsageError, match="no cluster 'slrum'. Did you mean 'slurm'"):
+    with pytest.raises(UsageError, match="cluster is 'slrum'. Did you mean 'slurm'"):
         Devices(cluster="slrum")
     with pytest.raises(UsageError, match="logical_devices is 0"):
         Devices(logical_devices=0)
-    with pytest.raises(UsageError, match="connect_timeout"):
-        Devices(connect_timeout=0)
+    for wrong in ({"connect_timeout": 0}, {"connect_timeout": "300"}, {"slurm_port": None}, {"logical_devices": 1.5}):
+        with pytest.raises(UsageError, match=f"{next(iter(wrong))} is .*; it must be"):
+            Devices(**wrong)
     with pytest.raises(UsageError, match="mirrored needs at least two devices, and this machine has one, CPU:0"):
         run(small_recipe(), run_dir=tmp_path, devices=Devices(strategy="mirrored"))
     with pytest.raises(zoo.ZooError, match="The TPU 'local' does not respond"):

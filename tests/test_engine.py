@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -240,6 +240,20 @@ def test_two_processes_do_not_train_in_one_folder(small_recipe, tmp_path):
             with pytest.raises(zoo.ZooError, match="Another process trains in .*run. Wait for it"):
                 run(recipe, run_dir=tmp_path / "run", restart=restart)
     assert run(recipe, run_dir=tmp_path / "run", restart=True).metrics
+
+
+def test_the_folder_of_another_process_stays(small_recipe, tmp_path, monkeypatch):
+    folder, claim = tmp_path / "run", run_folder.claim
+    with ExitStack() as other:
+
+        def overtaken(*arguments):  # the other process makes the folder between a look at it and the lock
+            claim(*arguments)
+            other.enter_context(run_folder.reserved(folder))
+
+        monkeypatch.setattr(run_folder, "claim", overtaken)
+        with pytest.raises(zoo.ZooError, match="Another process trains in"):
+            run(small_recipe(limit_steps=2), run_dir=folder)
+        assert (folder / "recipe.json").exists()
 
 
 def test_a_run_of_a_version_with_fewer_fields_goes_on(small_recipe, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from zoo.exports import read
+from zoo.exports import check_script, read
 from zoo.tasks.table import load_predictor
 
 
@@ -33,6 +33,26 @@ def test_the_export_is_that_of_a_run(trained, small_recipe, digits, tmp_path):
     again = zoo.build("softmax_regression", weights=folder)
     np.testing.assert_array_equal(again.weights[0], trained.weights[0])
     assert zoo.export(trained, small_recipe(), base, check=False) == base / "2"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [([b"a", b"bc"], [b"a", b"b"]), ([1, 2], [1.0, 2.0])], ids=["text", "type"]
+)
+def test_an_answer_that_differs_is_found(ours, theirs, tmp_path):
+    class Answers(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "x")])
+        def answer(self, x):
+            return {"y": tf.constant(ours)}
+
+    module = Answers()
+    tf.saved_model.save(module, str(tmp_path / "export"), {"serving_default": module.answer})
+    for expected, status in ((ours, 0), (theirs, 1)):
+        array = np.array(expected)
+        np.savez(
+            tmp_path / "answers.npz",
+            **{"in:x": np.zeros(1, np.int32), "out:y": array.astype(array.dtype.str.replace("i8", "i4"))},
+        )
+        assert check_script.main(str(tmp_path / "export"), str(tmp_path / "answers.npz")) == status
 
 
 def test_a_model_that_is_not_the_recipes_is_refused(trained, small_recipe, tmp_path):

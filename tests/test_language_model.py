@@ -149,6 +149,14 @@ def test_cuts_of_tiny_shakespeare(split, counts):
         assert own.startswith(data.validation.rows[0]) if split == "tfds" else data.validation.rows[0].startswith(own)
 
 
+def test_the_size_of_the_vocabulary_is_that_of_the_text(text_recipe, tmp_path):
+    recipe = text_recipe()
+    size = len({*TEXT}) + 1
+    with pytest.raises(UsageError, match=f"vocabulary_size is 300 in model_args; the data decides it, here {size}. Le"):
+        run(replace(recipe, model_args={**recipe.model_args, "vocabulary_size": 300}), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_streams_are_continuous(tmp_path):
     text = "".join(chr(0x4E00 + i) for i in range(1000))
     (tmp_path / "t.txt").write_text(text, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -61,6 +62,22 @@ def test_adamw_is_keras_own_and_spares_biases(tmp_path):
     for a, b, c in zip(ours.weights, theirs.weights, before, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
         assert np.max(np.abs(a - c)) > 0.01
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_decoupled_weight_decay_has_the_rate_of_each_weight(optimizer):
+    shared = image_recipe(optimizer=optimizer, weight_decay=0.5, learning_rate=0.1)
+
+    def stepped(depth_decay):
+        weights = [keras.Variable([1.0], name=name) for name in "ab"]
+        ours = optimizers.optimizer(replace(shared, depth_decay=depth_decay), 10, ("a", "b"), {"b": 1})
+        ours.build(weights)
+        tf.function(lambda: ours.apply([tf.zeros(1)] * 2, weights))()
+        return [weight.numpy()[0] for weight in weights]
+
+    decoupled = optimizer == "adamw"
+    np.testing.assert_allclose(stepped(0.5), [0.95, 0.975] if decoupled else [1, 1], rtol=1e-6)
+    np.testing.assert_allclose(stepped(1.0), [0.95, 0.95] if decoupled else [1, 1], rtol=1e-6)
 
 
 def rates(steps, steps_per_epoch=10, **changes):

@@ -72,6 +72,10 @@ from zoo.tasks.table import list_tasks, recipe_class, recipe_from_dict
         ({"model_args": {"input_shape": (8, 8)}}, r"input_shape'\] is \(8, 8\); it must be"),
         ({"model_args": {"input_shape": (None, None, 1)}}, r"\(None, None, 1\).*training needs images of one size"),
         ({"model_args": {"input_shape": (8, 8, 4)}}, r"\(8, 8, 4\); it must be .*1 or 3 channels"),
+        (
+            {"model_args": {"bias_initializer": print}},
+            r"model_args\['bias_initializer'\] is .*; it must be a text, a nu",
+        ),
         ({"dataset": "conllu:"}, "dataset is 'conllu:'; own data for image_classification is folder:PATH"),
         ({"dataset": " "}, "dataset is ' '; own data for image_classification is folder:PATH"),
         ({"dataset": "csv:rows.csv"}, "dataset is 'csv:rows.csv'; own data for image_classification is folder:PATH"),

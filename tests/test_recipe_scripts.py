@@ -54,6 +54,10 @@ def test_a_script_makes_a_dry_run(name, tmp_path, monkeypatch, capsys, image_fol
 def test_the_depth_study_runs(tmp_path, monkeypatch, capsys):
     need("mnist")
     monkeypatch.chdir(tmp_path)
+    for seeds in ("0", "-1"):
+        assert call_main("mlp_depth_mnist", monkeypatch, "--seeds", seeds) == 2
+    assert not list(tmp_path.iterdir())
+    capsys.readouterr()
     assert call_main("mlp_depth_mnist", monkeypatch, "--limit-steps", "2") == 0
     said = capsys.readouterr().out
     assert "Nielsen's depth study, mean of 1 run(s)" in said and "times weaker" in said

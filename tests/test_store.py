@@ -71,11 +71,16 @@ def test_an_export_is_fetched_once(package, website, tmp_path):
     assert find(package, tmp_path, ZOO_WEIGHTS_URL=address) == (there, 0)
 
 
-def test_another_version_in_the_cache_is_not_taken(package, website, tmp_path):
-    cached = tmp_path / "cache" / "reference-zoo" / NAME
-    shutil.copytree(website[0] / NAME / "1", cached / "0")
+def test_another_version_that_was_fetched_is_not_taken(package, website, tmp_path):
+    cached, own = tmp_path / "cache" / "reference-zoo" / NAME, tmp_path / "own" / NAME
+    for folder in (cached, own):
+        shutil.copytree(website[0] / NAME / "1", folder / "0")
     assert find(package, tmp_path)[1] == 1
     assert find(package, tmp_path, ZOO_WEIGHTS_URL=website[1]) == (str(cached / "1"), 0)
+    assert find(package, tmp_path, ZOO_SAVED_MODELS=str(own.parent)) == (str(own / "0"), 0)
+    shutil.rmtree(cached)
+    found = find(package, tmp_path, ZOO_SAVED_MODELS=str(own.parent), ZOO_WEIGHTS_URL=website[1])
+    assert found == (str(own / "1"), 0)
 
 
 @pytest.mark.parametrize("file", ["saved_model.pb", "assets.extra/sha256sums.txt"])

@@ -94,9 +94,9 @@ def test_only_recipes_that_it_knows_whole_are_trained(monkeypatch):
         recipe_of("lenet5_modern_mnist", 0, None)
     with pytest.raises(zoo.UsageError, match="does not know"):
         recipe_of("resnet50_imagenet2012", 0, None)
-    for arguments in (["train", "--commit", "a", "x"], ["train", "x"]):
-        monkeypatch.setattr(sys, "argv", ["program", *arguments])
-        assert provenance.command(without=("--commit",)) == "program train x"
+    for flag in (["--run-dir", "a"], ["--run-dir=a"], ["--run_dir", "a"], ["--run_dir=a"], []):
+        monkeypatch.setattr(sys, "argv", ["program", "train", *flag, "x"])
+        assert provenance.command(without=("--run-dir",)) == "program train x"
 
 
 @pytest.mark.full

@@ -397,6 +397,7 @@ def test_windows_larger_than_the_picture_are_named(changes, said):
         ({"crop": "square", "pad": 2}, "pad is 2"),
         ({"train_sizes": (50, 40)}, "train_sizes is"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
+        ({"label_smoothing": 0.1, "loss": "perceptron"}, "label_smoothing is 0.1; it must be 0 with loss='perceptron'"),
         ({"optimizer": "adam", "learning_rate_factors": {"*": 2.0}}, "empty with adam"),
         ({"schedule": "exponential"}, "one value for an exponential schedule"),
     ],
@@ -413,5 +414,8 @@ def test_imagenet_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     from zoo.data.images import load_images
 
-    with pytest.raises(ZooError, match=r"by hand.*ILSVRC2012_img_train\.tar.*The folder is .*manual.*folder:PATH"):
-        load_images("imagenet2012", views.whole((8, 8, 3)))
+    folder = tmp_path / "downloads" / "manual"
+    for name in ("imagenet2012", "imagenet2012_subset/1pct"):
+        said = rf"by hand.*ILSVRC2012_img_train\.tar.*The folder is {folder};.*folder:PATH"
+        with pytest.raises(ZooError, match=said):
+            load_images(name, views.whole((8, 8, 3)))

@@ -79,6 +79,14 @@ class Recipe:
         for key, instead in NOT_ARGUMENTS.items():
             if key in self.model_args:
                 raise UsageError(f"{self.name}: model_args has {key!r}, which a recipe does not take; {instead}.")
+        for key, value in self.model_args.items():
+            try:
+                json.dumps(value)
+            except (TypeError, ValueError) as error:
+                raise UsageError(
+                    f"{self.name}: model_args[{key!r}] is {value!r}; it must be a text, a number, or a list or "
+                    "dictionary of these, as recipes are stored as JSON."
+                ) from error
         self._check_kind_of_data()
 
     def _check_kind_of_data(self) -> None:

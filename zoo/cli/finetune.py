@@ -1,6 +1,7 @@
 """`zoo finetune`: train an export's model on other data."""
 
 import argparse
+import re
 from collections.abc import Sequence
 
 from zoo.cli.flags import load_tensorflow, parse
@@ -43,11 +44,9 @@ def recipe_for(command: str, export: str, arguments: Sequence[str]) -> tuple[Gra
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for flag in ("--epochs", "--frozen-epochs", "--frozen_epochs"):
         first.add_argument(flag)
-    stated = {key: int(value) for key, value in vars(first.parse_known_args(rest)[0]).items() if _whole(value)}
+    given = {key: value or "" for key, value in vars(first.parse_known_args(rest)[0]).items()}
+    stated = {key: int(value) for key, value in given.items() if re.fullmatch(r"\d+", value)}
+    stated |= {key: float(value) for key, value in given.items() if re.fullmatch(r"\d*\.\d+", value)}
     from zoo.finetuning import finetuning_recipe
 
     return finetuning_recipe(export, dataset=options.dataset, weights_only=options.weights_only, **stated), rest
-
-
-def _whole(value: str | None) -> bool:
-    return value is not None and value.isdecimal()

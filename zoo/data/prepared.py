@@ -26,7 +26,8 @@ def prepared(name: str, offline: str, log: Callable[[str], None], builder=None):
     except Exception as error:  # whatever the network, the disk or the builder raise, the solution is the same
         by_hand = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
         if by_hand:
-            folder = Path(builder.data_dir).parents[1] / "downloads" / "manual"
+            depth = len(Path(builder.info.full_name).parts)  # NAME/VERSION or NAME/CONFIG/VERSION
+            folder = Path(builder.data_dir).parents[depth - 1] / "downloads" / "manual"
             raise ZooError(
                 f"{name} has to be downloaded by hand, because its owners require consent. {' '.join(by_hand.split())} "
                 f"The folder is {folder}; then start the same command again. Or use --dataset {offline}."

@@ -3,14 +3,15 @@
 import os
 import platform
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 import tensorflow as tf
 
 from zoo.distribute.cluster import Cluster, find_workers, runs_under_slurm
 from zoo.distribute.peers import PeerMonitor, wait_for_workers
 from zoo.distribute.sharding import row_bounds
-from zoo.errors import UsageError, ZooError, nearest, reason
+from zoo.errors import UsageError, ZooError, reason
+from zoo.fields import check_fields
 
 Strategy = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
 
@@ -37,10 +38,7 @@ class Devices:
     """Under Slurm: the port of a node's first task; the next tasks use the ports above it."""
 
     def __post_init__(self) -> None:
-        for key, kinds in (("strategy", Strategy), ("cluster", Cluster)):
-            value, known = getattr(self, key), get_args(kinds)
-            if value is not None and value not in known:
-                raise UsageError(f"There is no {key} {value!r}. {nearest(str(value), known)}")
+        check_fields("devices", self)
         if self.logical_devices is not None and self.logical_devices < 1:
             raise UsageError(f"logical_devices is {self.logical_devices}; it must be at least 1.")
         if self.connect_timeout <= 0:

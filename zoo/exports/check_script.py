@@ -23,10 +23,10 @@ def main(export: str, answers: str) -> int:
         if not key.startswith("out:"):
             continue
         value = got[key[4:]].numpy()
-        if value.shape != expected.shape:
+        value = value.astype("S") if value.dtype == object else value
+        if value.shape != expected.shape or value.dtype.kind != expected.dtype.kind:
             difference = np.inf
         elif expected.dtype.kind != "f":
-            value = value.astype(expected.dtype)
             difference = 0.0 if np.array_equal(value, expected) else np.inf
         else:
             scale = max(1.0, float(np.max(np.abs(expected), initial=0.0)))

@@ -1,5 +1,6 @@
 """Writing SavedModels for serving: a version is checked and then renamed, so that it is never partial."""
 
+import contextlib
 import json
 import math
 import os
@@ -72,8 +73,9 @@ def write(
     try:
         base.mkdir(parents=True, exist_ok=True)
         for left in base.glob(".writing-*"):  # of a process that was killed; another one may be writing now
-            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # that one has ended
+                if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                    shutil.rmtree(left, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=base))
     except OSError as error:
         raise ZooError(f"The export cannot be written to {base}: {reason(error)}.") from error

@@ -91,12 +91,17 @@ def build_model(task: Task, precision: str) -> keras.Model:
 
 
 def _check_builder(task: Task, arguments: Mapping[str, object]) -> None:
-    """Raises `UsageError` for a builder without an argument that the task sets by the data."""
+    """Raises `UsageError` for an argument that the data decides and that the recipe has in another value, or the
+    builder does not have."""
     parameters = parameters_of(task.card)
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    for key in task.model_args():
-        if key not in parameters:
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    for key, decided in task.model_args().items():
+        if arguments[key] != decided:
+            raise UsageError(
+                f"{task.recipe.name}: {key} is {arguments[key]!r} in model_args; the data decides it, here "
+                f"{decided!r}. Leave it out."
+            )
+        if key not in parameters and not takes_any:
             raise UsageError(
                 f"The builder of {task.card.name!r} takes no argument {key!r}, which the data decides "
                 f"({key}={arguments[key]!r} here); give it one."

@@ -78,10 +78,7 @@ def export_in_half(
 
 
 def _from_itself(recipe: Recipe, folder: Path) -> Recipe:
-    """`recipe` with the export that it made in the place of those that its training started from and was taught by,
-    which may be gone: it has the same vocabularies, statistics and classes."""
-    if isinstance(recipe, GradientRecipe) and recipe.weights is not None:
-        recipe = replace(recipe, weights=str(folder))
-    if getattr(recipe, "teacher", None) is not None:
-        recipe = replace(recipe, teacher=None, alpha=0.0)
-    return recipe
+    """`recipe` with the export that it made in the place of the one that its training started from, which may be gone:
+    it has the same vocabularies, statistics and classes."""
+    started = isinstance(recipe, GradientRecipe) and recipe.weights is not None
+    return replace(recipe, weights=str(folder)) if started else recipe

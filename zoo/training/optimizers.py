@@ -123,6 +123,16 @@ class AllReduceBeforeClip:
     def update_step(self, gradient, variable, learning_rate):
         return super().update_step(gradient, variable, self.rate_of(variable, learning_rate))
 
+    def _apply_weight_decay(self, variables):
+        """Decoupled weight decay with the rate of each weight; Keras's has the same for all."""
+        if self.weight_decay is None or not self.factors:
+            return super()._apply_weight_decay(variables)
+        decay = self.weight_decay
+        for variable in variables:
+            self.weight_decay = self.rate_of(variable, decay)
+            super()._apply_weight_decay([variable])
+        self.weight_decay = decay
+
     def apply(self, grads, trainable_variables=None):
         if self.sums and keras.backend.backend() == "tensorflow":
             grads = _over_replicas(grads)

@@ -24,12 +24,14 @@ def commit() -> str:
 
 def command(without: Collection[str]) -> str:
     """The command of this process, but for the flags in `without` and their values."""
-    arguments = sys.argv[1:]
-    for flag in without:
-        if flag in arguments:
-            at = arguments.index(flag)
-            del arguments[at : at + 2]
-    return " ".join([_program(), *map(shlex.quote, arguments)])
+    kept, arguments = [], iter(sys.argv[1:])
+    for argument in arguments:
+        flag, equals, _ = argument.partition("=")
+        if flag.replace("_", "-") not in without:
+            kept.append(argument)
+        elif not equals:
+            next(arguments, None)
+    return " ".join([_program(), *map(shlex.quote, kept)])
 
 
 def _program() -> str:

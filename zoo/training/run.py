@@ -193,7 +193,7 @@ class Run:
         self.placement: Placement = choose_strategy(devices or Devices())
         self.precision = resolve_precision(recipe, self.placement.kind)
         self.log: Callable[[str], None] = self._log_of_chief
-        self.short = False
+        self.short = self.claimed = False
 
     def shorten(self) -> None:
         """Makes this a dry run: two steps on small batches, and a part of the evaluation data."""
@@ -212,9 +212,11 @@ class Run:
         made = run_folder.missing(self.folder)
         try:
             with self.naming_faults(), contextlib.ExitStack() as held:
+                if self.placement.monitor:
+                    held.callback(self.placement.monitor.stop)
                 return self._go(held)
         except ZooError:
-            if self.placement.chief:
+            if self.claimed:  # if not, the folder may be another process's
                 run_folder.remove(made)
             raise
         except tf.errors.OpError as error:
@@ -281,6 +283,7 @@ class Run:
                     run_folder.empty(self.folder)
             run_folder.claim(self.folder, self.recipe, {"strategy": self.placement.why, "precision": self.precision})
             held.enter_context(run_folder.reserved(self.folder))
+            self.claimed = True
         self.placement.wait_for_all()
 
     def _check_batch_size(self) -> None:

@@ -53,13 +53,14 @@ def stored_export(name: str) -> Path:
     changed, or where it cannot be fetched.
     """
     tried = []
+    address = os.environ.get("ZOO_WEIGHTS_URL", "").rstrip("/")
+    fetched = {_cache(), _own_folder() if address else None}
     for folder in _folders():
-        # The cache may hold an export of an older version of the zoo.
-        wanted = known_exports()[name]["version"] if folder == _cache() and name in known_exports() else ""
+        # What was fetched may be of an older version of the zoo.
+        wanted = known_exports()[name]["version"] if folder in fetched and name in known_exports() else ""
         if (folder / name / wanted).is_dir():
             return read.find(folder / name / wanted)
         tried.append(str(folder))
-    address = os.environ.get("ZOO_WEIGHTS_URL", "").rstrip("/")
     if name in known_exports() and address:
         return _fetch(name, address, _own_folder() or _cache())
     variables = [] if _own_folder() else ["ZOO_SAVED_MODELS to a folder that has it"]

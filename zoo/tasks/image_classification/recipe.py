@@ -126,6 +126,8 @@ class ImageRecipe(GradientRecipe):
         self._require("digit_width", not self.digit_width or plain, "0 with a crop or another normalisation")
         self._require("random_shift", self.random_shift >= 0, "0 or more")
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1")
+        unsmoothed = self.loss == "cross_entropy" or not self.label_smoothing
+        self._require("label_smoothing", unsmoothed, f"0 with loss={self.loss!r}")
         self._require("aux_weight", self.aux_weight >= 0, "0 or more")
         self._require("rand_augment", self.rand_augment >= 0, "0 or more")
         self._require("rand_augment_magnitude", 0 <= self.rand_augment_magnitude <= 10, "from 0 to 10")

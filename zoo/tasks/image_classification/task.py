@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +53,6 @@ class ImageClassification(SplitsTask):
         self.classes = choose_classes(self, self.data.name, self.data.classes)
         self._class_ids = tf.constant(self.classes.ids, tf.int64)
         self._class_weights = self._weights_of_classes()
-        self._soft_targets = None
-        if recipe.teacher is not None:
-            targets = teacher_probabilities(recipe.teacher, self.data.train, self.classes.names, self.log)
-            self._soft_targets = tf.constant(targets)
         if self.parent and self.parent.recipe.get("normalisation") == recipe.normalisation:
             self.preprocessing.normalisation.take(self.parent.value)
         elif self.preprocessing.normalisation.needs_images:
@@ -131,15 +127,10 @@ class ImageClassification(SplitsTask):
 
     def training_batches(self, first_step: int, rows: range | None = None) -> tf.data.Dataset:
         train, recipe = self.data.train, self.recipe
-        labels = None if self._soft_targets is None else tf.constant(train.labels)
-        if labels is not None:
+        named = self._named
+        if recipe.teacher is not None:
+            named = partial(self._taught, tf.constant(train.labels), self._teacher)
             train = replace(train, labels=np.arange(len(train)))
-
-        def named(images: tf.Tensor, labels_: tf.Tensor) -> dict[str, tf.Tensor]:
-            if labels is None:
-                return self._named(images, labels_)
-            targets = tf.gather(self._soft_targets, labels_)  # which are indices
-            return {**self._named(images, tf.gather(labels, labels_)), "teacher": targets}
 
         def batches(order: EpochShuffle) -> tf.data.Dataset:
             return train.training_batches(order, first_step, self.preprocessing.training, rows).map(named)
@@ -272,6 +263,17 @@ class ImageClassification(SplitsTask):
     def serving_examples(self) -> dict[str, np.ndarray]:
         dense = self.recipe.test_views == "dense"
         return {"images": next(iter(self.data.scored.batches(1 if dense else 8)))[0].numpy()}
+
+    @cached_property
+    def _teacher(self) -> tf.Tensor:
+        """The teacher's probabilities for each training image (N, K)."""
+        targets = teacher_probabilities(self.recipe.teacher, self.data.train, self.classes.names, self.log)
+        return tf.constant(targets)
+
+    def _taught(
+        self, labels: tf.Tensor, targets: tf.Tensor, images: tf.Tensor, indices: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        return {**self._named(images, tf.gather(labels, indices)), "teacher": tf.gather(targets, indices)}
 
     def _named(self, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"inputs": images, "labels": tf.gather(self._class_ids, labels)}
