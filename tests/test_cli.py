@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -223,6 +224,27 @@ def test_any_text_can_be_printed(encoding):
     code = r"from zoo.cli.status import leave; leave(lambda: print('é\udce9'))"
     result = run_python(code=code, env={"PYTHONIOENCODING": encoding})
     assert (result.returncode, result.stdout.replace("\\xe9", "é")) == (0, "é\\udce9\n")
+
+
+def test_a_file_does_not_get_the_number_of_a_closed_stream(tmp_path):
+    code = """
+import os, sys
+
+from zoo.cli.status import leave
+
+def command():
+    with open("file", "w") as file:
+        print("said")
+        print("said", file=sys.stderr)
+        os.write(1, b"said by TensorFlow"), os.write(2, b"said by TensorFlow")
+        assert sys.stdin.read() == ""
+        file.write(str(file.fileno() > 2))
+
+leave(command)
+"""
+    closing = 'exec "$0" -c "$1" <&- >&- 2>&-'
+    assert subprocess.run(["sh", "-c", closing, sys.executable, code], cwd=tmp_path).returncode == 0
+    assert (tmp_path / "file").read_text() == "True"
 
 
 def test_errors_of_the_library_are_errors_to_catch():

@@ -128,6 +128,10 @@ def test_another_export_of_the_same_name_is_not_taken(tmp_path):
         ({"callbacks": None}, "callbacks is None; it must be a list of Keras callbacks"),
         ({"callbacks": [print]}, "callbacks is .*; it must be a list of Keras callbacks"),
         ({"devices": "gpu"}, "devices is 'gpu'; it must be a zoo.Devices"),
+        (
+            {"callbacks": [keras.callbacks.ReduceLROnPlateau()]},
+            "a ReduceLROnPlateau, and the learning rate of a run is that of its recipe",
+        ),
         ({"save_seconds": "x"}, "save_seconds is 'x'; it must be a number"),
         ({"save_seconds": -1}, "save_seconds is -1; it must be a number, 0 or more"),
         ({"restart": "no"}, "restart is 'no'; it must be True or False"),
@@ -158,6 +162,26 @@ def test_other_folders_are_not_taken_for_runs(small_recipe, tmp_path):
     with pytest.raises(zoo.UsageError, match="is not a run directory; choose another --run-dir"):
         run(small_recipe(), run_dir=tmp_path)
     assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_run_directories_that_are_links_or_no_folders(small_recipe, tmp_path):
+    recipe, link = small_recipe(limit_steps=1), tmp_path / "link"
+    (tmp_path / "target").mkdir()
+    link.symlink_to("target")
+    first = run(recipe, run_dir=link)
+    again = run(recipe, run_dir=link, restart=True)  # empties the folder that the link leads to
+    assert again.model is not None and again.metrics == first.metrics and link.is_symlink()
+    assert (tmp_path / "target/result.json").exists()
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to("none")
+    for name, said in {
+        "file": "it is a file, not a folder. Choose another --run-dir",
+        "dangling": "the link leads to none, which does not exist",
+        "x" * 300: "cannot be written: File name too long",
+        "a\0b": "it must be that of a file or folder",
+    }.items():
+        with pytest.raises(zoo.ZooError, match=said):
+            run(recipe, run_dir=tmp_path / name)
 
 
 def test_damaged_runs_are_named(small_recipe, tmp_path, monkeypatch):

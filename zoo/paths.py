@@ -38,9 +38,9 @@ def delete_temporary() -> None:
 def user_path(path: str | os.PathLike[str]) -> Path:
     """A path that a user gave: `~` is the home folder, where there is no file or folder of that name.
 
-    Raises `UsageError` for what is no path, and for an empty one, which Python takes for the current folder.
+    Raises `UsageError` for what is no path of the system, and for an empty one, for Python the current folder.
     """
-    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+    if not isinstance(path, (str, os.PathLike)) or os.fspath(path) == "" or "\0" in os.fspath(path):
         raise UsageError(f"The path is {path!r}; it must be that of a file or folder.")
     return Path(path if os.path.exists(path) else os.path.expanduser(path))
 

@@ -13,6 +13,7 @@ from zoo.paths import delete_temporary
 
 def leave(command: Callable[[], int | None]) -> NoReturn:
     """Runs a command and ends the process with its `exit_status`."""
+    _open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr: any text can be printed, and the name of any file
         sys.stdout.reconfigure(errors="backslashreplace")
     status = exit_status(command)
@@ -25,6 +26,17 @@ def leave(command: Callable[[], int | None]) -> NoReturn:
         delete_temporary()
         os._exit(status)
     sys.exit(status)
+
+
+def _open_streams() -> None:
+    """Opens the standard streams that the caller has closed, as services do. A file would get the number of one, and
+    what TensorFlow prints would be written into that file."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
 
 
 def exit_status(command: Callable[[], int | None]) -> int:

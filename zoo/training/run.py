@@ -145,6 +145,7 @@ def _check_keras() -> None:
 def _check_options(flags: Mapping[str, Any], run_dir: Any, devices: Any, callbacks: Any, save_seconds: Any) -> None:
     """Raises `UsageError` for an option of `run` of a wrong type."""
     listed = isinstance(callbacks, (list, tuple))
+    scheduling = keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau
     checks = {
         **{name: (type(value) is bool, value, "True or False") for name, value in flags.items()},
         "run_dir": (run_dir is None or isinstance(run_dir, (str, os.PathLike)), run_dir, "a path"),
@@ -163,6 +164,12 @@ def _check_options(flags: Mapping[str, Any], run_dir: Any, devices: Any, callbac
     for name, (right, value, expected) in checks.items():
         if not right:
             raise UsageError(f"{name} is {value!r}; it must be {expected}.")
+    for callback in callbacks:
+        if isinstance(callback, scheduling):
+            raise UsageError(
+                f"callbacks has a {type(callback).__name__}, and the learning rate of a run is that of its recipe; set "
+                "its schedule, such as schedule='piecewise'."
+            )
 
 
 def _log(text: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import zoo
+from zoo.data.paths import absent
 from zoo.data.splits import difference
 from zoo.distribute.strategy import hardware
 from zoo.errors import UsageError, ZooError, reason
@@ -45,11 +46,15 @@ def read_json(path: Path) -> Any:
 
 
 def empty(folder: Path) -> None:
-    """Deletes a run's folder. Raises `UsageError` for a folder that does not belong to a run."""
+    """Deletes what is in a run's folder, also behind a link. Raises `UsageError` for a folder that is no run's."""
     if folder.exists():
         if any(folder.iterdir()) and not _is_run(folder):
             raise UsageError(f"{folder} is not a run directory; refusing to delete it.")
-        shutil.rmtree(folder)
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _is_run(folder: Path) -> bool:
@@ -63,12 +68,15 @@ def _is_run(folder: Path) -> bool:
 
 def missing(folder: Path) -> list[Path]:
     """The folder of a run and those above it that do not exist yet, the innermost first."""
-    return list(itertools.takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
+    return list(itertools.takewhile(lambda path: not os.path.exists(path), (folder, *folder.parents)))
 
 
 def remove(made: Sequence[Path]) -> None:
     """Removes the folders that a run made, given as by `missing`, if it failed before it saved any training."""
-    if not made or (made[0] / "metrics.jsonl").exists() or any((made[0] / "checkpoint").glob("*")):
+    if not made:
+        return
+    there = os.path.exists(made[0])  # False, where Path.exists raises, for a name that is too long
+    if there and ((made[0] / "metrics.jsonl").exists() or any((made[0] / "checkpoint").glob("*"))):
         return
     shutil.rmtree(made[0], ignore_errors=True)
     for above in made[1:]:
@@ -114,6 +122,8 @@ def claim(folder: Path, recipe: Recipe, setting: Mapping[str, str]) -> None:
     """
     path = folder / "recipe.json"
     try:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise UsageError(f"{folder} is not a run directory: {absent(folder, 'folder')}. Choose another --run-dir.")
         if path.exists():
             if not _is_run(folder):
                 raise UsageError(f"{folder} is not a run directory; choose another --run-dir.")
