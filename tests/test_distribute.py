@@ -374,3 +374,17 @@ def test_launch_ends_with_the_worst_status(tmp_path):
     assert done.returncode == 2 and "[worker 1] error: There is no model or recipe 'lenet6'" in done.stdout
     assert run_python("launch", "--workers", "0", "--", "list", code=code).returncode == 2
     assert "nothing to launch" in run_python("launch", code=code).stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
+def test_launch_does_not_leave_its_workers_behind(tmp_path):
+    code = "from zoo.cli import console; console()"
+    command = ["launch", "--workers", "2", "--", "train", "lenet5_digits", "--run-dir", "run"]
+    launcher = subprocess.Popen([sys.executable, "-c", code, *command], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")
+    while launcher.poll() is None and len(workers := children.read_text().split()) < 2:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    launcher.terminate()
+    assert launcher.wait(60) == 128 + signal.SIGTERM
+    assert not any(Path("/proc", worker).exists() for worker in workers)

@@ -16,7 +16,8 @@ def launch(workers: int, command: Sequence[str]) -> int:
     """Runs `zoo COMMAND` in several processes, each with TF_CONFIG set, and returns the largest of their exit statuses.
 
     Their output is printed line by line, prefixed with the name of the worker. The status of a process that a signal
-    ended is 128 plus the number of the signal. Raises `UsageError` for fewer than one worker and for no command.
+    ended is 128 plus the number of the signal; SIGTERM to this process ends all of them. Raises `UsageError` for fewer
+    than one worker and for no command.
     """
     if workers < 1:
         raise UsageError(f"workers is {workers}; it must be at least 1.")
@@ -41,6 +42,12 @@ def launch(workers: int, command: Sequence[str]) -> int:
     ]
     for reader in readers:
         reader.start()
+
+    def stop(number: int, frame: object) -> None:
+        for process in processes:
+            process.send_signal(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         for reader in readers:
             reader.join()
@@ -48,6 +55,7 @@ def launch(workers: int, command: Sequence[str]) -> int:
         for reader in readers:
             reader.join()
     statuses = [process.wait() for process in processes]
+    signal.signal(signal.SIGTERM, before)
     for index, status in enumerate(statuses):
         if status < 0:
             print(f"[worker {index}] ended by {signal.Signals(-status).name}", file=sys.stderr)
