@@ -125,7 +125,7 @@ def test_files_that_are_no_text_are_named(content, said):
     ("name", "said"),
     [
         ("a" * 300, "File name too long"),
-        ("a\0b", r"tsv:.*a\\x00b: embedded null byte"),
+        ("a\0b", r"The path is .*a\\x00b.; it must be that of a file or folder"),
         ("pipe", "it is a pipe or a device, which cannot be read again, not a file"),
         ("*.tsv", r"there is no such file; it is no pattern"),
     ],
