@@ -275,6 +275,8 @@ def test_predict_and_evaluate_on_the_command_line(exported, treebank, capsys, tm
 
     assert dispatch(["predict", str(exported.export), "--text", "the red tree"]) == 0
     assert capsys.readouterr().out == "the/DET red/ADJ tree/NOUN\n"
+    assert dispatch(["predict", str(exported.export), str(treebank / "x-ud-test.conllu")]) == 0
+    assert "x-ud-test.conllu has tabs; a line is one input, with all its columns" in capsys.readouterr().err
     assert dispatch(["evaluate", str(exported.export), "--json"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert results["test_accuracy"] == pytest.approx(exported.metrics["test_accuracy"])

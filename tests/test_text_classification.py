@@ -163,6 +163,11 @@ def test_predict_and_evaluate_on_the_command_line(trained, reviews, capsys, tmp_
     assert said.err == "error: gone\\n: No such file or directory\n"
     dispatch(["predict", str(trained.export), *names, "--json"])
     assert [json.loads(line)["file"] for line in capsys.readouterr().out.splitlines()] == names
+    Path(names[0]).write_text("so great\tgood\n" * 401)
+    assert dispatch(["predict", str(trained.export), names[0]]) == 0
+    warned = capsys.readouterr().err
+    assert f"warning: {tmp_path}/a\\nb.txt has tabs; a whole file is one input, with all its columns" in warned
+    assert f"warning: {tmp_path}/a\\nb.txt has 1,203 words, of which the first 400 are read" in warned
     with pytest.raises(UsageError, match="--top-k is 0; it must be at least 1"):
         dispatch(["predict", str(trained.export), "--text", "so great", "--top-k", "0"])
     other = tmp_path / "other.tsv"

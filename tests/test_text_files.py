@@ -261,6 +261,14 @@ def test_headers_are_detected(tmp_path):
     assert not any("first row" in line for line in labelled(table(tmp_path, ROWS)).warnings)
 
 
+def test_joined_tables_have_one_header_and_no_marks_inside(tmp_path):
+    rows = ["text\tlabel", *ROWS[:100], "\ufefftext\tlabel", *ROWS[100:], "\ufefffilm 1 is dull\tneg"]
+    data = labelled(table(tmp_path, rows))
+    assert data.classes == ("neg", "pos") and sum(map(len, data.present.values())) == 601
+    assert "the header is there 2 times, and was left out each time" in data.found
+    assert "1 of 601 rows are copies of others" in data.found
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [

@@ -24,16 +24,16 @@ def read_columns(path: Path, expected: str, header: re.Pattern[str]) -> Columns:
     """The rows of a tab-separated file; empty lines are left out, and the first line where it is a header.
 
     `expected` says what a line is, for errors. A line is a header where it is the first and both its cells match
-    `header`. Raises `UsageError` if there is no such file, `ZooError` that names the line where it is not as
-    expected.
+    `header`, and where it is the same as that one, as in files that were joined. Raises `UsageError` if there is no
+    such file, `ZooError` that names the line where it is not as expected.
     """
     if not path.is_file():
         raise UsageError(f"tsv:{display_path(path)}: {absent(path, 'file')}.")
-    rows, notes, titles = [], [], None
+    rows, notes, titles, repeated = [], [], None, 0
     for number, line in enumerate(split_lines(read_text(path)), start=1):
         if not line.strip():
             continue
-        cells = [cell.strip() for cell in line.split("\t")]
+        cells = [cell.strip() for cell in line.removeprefix("\ufeff").split("\t")]
         plain = [cell.lstrip("#").strip(' "').casefold() for cell in cells]
         if len(cells) != 2 or not all(map(_visible, cells)):
             raise ZooError(f"{display_path(path)}, line {number}: {_fault(line, cells)}; a line is {expected}.")
@@ -41,7 +41,14 @@ def read_columns(path: Path, expected: str, header: re.Pattern[str]) -> Columns:
             titles = (plain[0], plain[1])
             notes.append(f"line {number} is a header ({cells[0]}, {cells[1]}) and was left out")
             continue
+        if tuple(plain) == titles:
+            repeated += 1
+            continue
         rows.append((cells[0], cells[1]))
+    if repeated:
+        notes.append(f"the header is there {repeated + 1:,} times, and was left out each time")
+    if copies := len(rows) - len(set(rows)):
+        notes.append(f"{copies:,} of {len(rows):,} rows are copies of others")
     quoted = sum(any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in row) for row in rows)
     warnings = []
     if quoted:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from zoo.data.paths import display_path
 from zoo.data.text_files import decode_text, split_lines
 from zoo.errors import UsageError, ZooError, reason
 
@@ -14,11 +15,12 @@ def add_text_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", action="append", metavar="TEXT", help="a text instead of a file; may be repeated")
 
 
-def read_texts(options: argparse.Namespace) -> Iterator[tuple[str, str | ZooError]]:
+def read_texts(options: argparse.Namespace, one: str = "") -> Iterator[tuple[str, str | ZooError]]:
     """Name and content of each text: those of --text, then the files, where `-` is standard input. The content of one
     that cannot be read or decoded is the error. The name of a text is "--text", or "--text 1" where there are several.
 
-    Raises `UsageError` if there is none.
+    With `one`, what is one input, such as "a line", warns of files with tabs, whose columns are not told apart. Raises
+    `UsageError` if there is none.
     """
     if not options.text and not options.files:
         raise UsageError("There is no input: give --text TEXT, files, or - for standard input.")
@@ -31,12 +33,19 @@ def read_texts(options: argparse.Namespace) -> Iterator[tuple[str, str | ZooErro
         except OSError as error:
             yield name, ZooError(reason(error))
         else:
-            yield name, _text(content)
+            text = _text(content)
+            if one and "\t" in str(text):
+                print(
+                    f"warning: {display_path(name)} has tabs; {one} is one input, with all its columns (`cut -f1 FILE` "
+                    "has the first)",
+                    file=sys.stderr,
+                )
+            yield name, text
 
 
 def read_lines(options: argparse.Namespace) -> Iterator[tuple[str, str | ZooError]]:
     """Name and content of each line of the texts."""
-    for name, content in read_texts(options):
+    for name, content in read_texts(options, "a line"):
         if isinstance(content, ZooError):
             yield name, content
             continue

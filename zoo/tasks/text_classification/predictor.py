@@ -1,6 +1,7 @@
 """Using the export of a text classifier: labels for texts, scores on a data set."""
 
 import argparse
+import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.data.labelled import load_labelled, repeated
+from zoo.data.paths import display_path
 from zoo.data.progress import progress
 from zoo.data.splits import display_name
 from zoo.errors import UsageError, ZooError
@@ -32,10 +34,14 @@ class TextClassificationPredictor(Predictor):
         and `probability`, and with --top-k the `top` classes; or the `error` that prevented it from being read."""
         check_top(options)
         signature = self.signatures["serving_default"]
-        for name, content in read_texts(options):
+        longest = self.recipe.max_length
+        for name, content in read_texts(options, "a whole file"):
             if isinstance(content, ZooError):
                 yield {"file": name, "error": str(content)}
                 continue
+            if (words := len(content.split())) > longest:
+                shown = f"{display_path(name)} has {words:,} words"
+                print(f"warning: {shown}, of which the first {longest:,} are read", file=sys.stderr)
             answer = {key: value.numpy()[0] for key, value in signature(text=tf.constant([content])).items()}
             yield {"file": name, **class_answer(answer, self.card["labels"], options.top_k)}
 
