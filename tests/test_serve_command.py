@@ -11,6 +11,8 @@ import zoo.serve
 from conftest import run_python
 from conftest import zoo as zoo_command
 from serving import LENET, save_small
+from zoo.errors import ZooError
+from zoo.serve.addresses import bind, listen
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ client.service.manager.stop()
         (["FOLDER/small", "--port", "PORT"], 1, "choose another port with --port"),
         (["FOLDER/small", "--port", "0", "--grpc-port", "PORT"], 1, "choose another port with --grpc-port"),
         (["FOLDER/small", "--version-policy", "newest"], 2, "it must be latest:N"),
-        (["FOLDER/small", "--version-policy", "specific:4"], 1, "no version to serve"),
+        (["FOLDER/small", "--version-policy", "specific:4"], 1, "selects none of 1"),
         (["FOLDER/small", "--version-label", "stable"], 2, "MODEL:LABEL=N"),
         (["FOLDER/small", "--version-label", "stable=²"], 2, "MODEL:LABEL=N"),
         (["FOLDER/small", "--max-batch-size", "0"], 2, "must be 1 or more"),
@@ -88,6 +90,14 @@ def test_paths_that_cannot_be_served_are_an_error_of_one_line(small, tmp_path, a
         done = zoo_command("serve", *arguments, *(word for flag in free for word in (flag, 0)))
     assert done.returncode == status and done.stdout == ""
     assert done.stderr.startswith("error: ") and message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_servers_that_start_together_do_not_share_a_port():
+    first = bind("127.0.0.1", 0)
+    with first, bind("127.0.0.1", first.getsockname()[1]) as second:  # both can bind it until one listens
+        listen(first)
+        with pytest.raises(ZooError, match=f"Cannot listen on 127.0.0.1:{first.getsockname()[1]}.*--port"):
+            listen(second)
 
 
 def test_serve_config_writes_what_tensorflow_serving_reads(tmp_path):

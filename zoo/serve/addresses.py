@@ -42,3 +42,13 @@ def bind(host: str, port: int, flag: str = "--port") -> socket.socket:
         listener.close()
         raise ZooError(f"Cannot listen on {host}:{port}: {reason(error)}; choose another port with {flag}.") from error
     return listener
+
+
+def listen(listener: socket.socket) -> None:
+    """Begins to accept connections. Raises `ZooError` if another process, which bound the same address meanwhile, has
+    begun: servers that start at the same time can all bind it."""
+    try:
+        listener.listen()
+    except OSError as error:
+        host, port = listener.getsockname()[:2]
+        raise ZooError(f"Cannot listen on {host}:{port}: {reason(error)}; choose another port with --port.") from error

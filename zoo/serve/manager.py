@@ -205,7 +205,9 @@ class Manager:
         for model in self.models.values():
             model.poll(lambda text: None)
             if model.newest() is None:
-                errors = [f"version {v.number} {v.error}" for v in model.versions.values()] or ["no version to serve"]
+                errors = [f"version {v.number} {v.error}" for v in model.versions.values()]
+                there = ", ".join(map(str, sorted(model.base.versions())))
+                errors = errors or [f"no version to serve: --version-policy selects none of {there or 'none'}"]
                 self.stop()
                 raise ZooError(f"{model.base.folder}: {errors[-1]}")
         if self.poll_seconds > 0:

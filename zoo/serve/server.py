@@ -10,7 +10,7 @@ import sys
 
 import uvicorn
 
-from zoo.serve.addresses import Address, bind
+from zoo.serve.addresses import Address, bind, listen
 from zoo.serve.grpc_api import GrpcServer
 from zoo.serve.http_protocol import limited_protocol
 from zoo.serve.rest import application
@@ -40,6 +40,7 @@ def serve(service: Service, address: Address, drain_seconds: float, threads: int
     with contextlib.closing(bind(address.host, address.port)) as listener:
         grpc_server = GrpcServer(service, f"{host}:{address.grpc_port}", threads)
         service.manager.start()
+        listen(listener)
         config = uvicorn.Config(
             application(service, threads),
             http=limited_protocol(service.limits.seconds),
