@@ -55,6 +55,17 @@ def test_an_answer_that_differs_is_found(ours, theirs, tmp_path):
         assert check_script.main(str(tmp_path / "export"), str(tmp_path / "answers.npz")) == status
 
 
+def test_a_model_that_answers_nan_is_not_exported(small_recipe, tmp_path):
+    model = zoo.build("softmax_regression", input_shape=(8, 8, 1))
+    model.set_weights([np.full_like(values, np.nan) for values in model.get_weights()])
+    with pytest.raises(zoo.ZooError, match="The probabilities of the trained model are NaN; nothing was exported"):
+        zoo.export(model, small_recipe(), tmp_path / "m")
+    assert not list((tmp_path / "m").iterdir())
+    for arguments in ((None, small_recipe()), (model, 5)):
+        with pytest.raises(zoo.UsageError, match="export takes a keras.Model and a recipe"):
+            zoo.export(*arguments, tmp_path / "m")
+
+
 def test_a_model_that_is_not_the_recipes_is_refused(trained, small_recipe, tmp_path):
     deeper = zoo.build("mlp", input_shape=(8, 8, 1), hidden=(5,))
     with pytest.raises(zoo.UsageError, match="mlp has the weight 'hidden1/kernel', which softmax_regression does not"):

@@ -161,6 +161,8 @@ def _check(folder: Path, serving: tf.Module, examples: Mapping[str, np.ndarray])
     arrays = {f"in:{name}": value for name, value in examples.items()}
     for name, value in expected.items():
         array = value.numpy()
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise ZooError(f"The {name} of the trained model are NaN; nothing was exported.")
         arrays[f"out:{name}"] = array.astype("S") if array.dtype == object else array
     with tempfile.TemporaryDirectory() as scratch:
         answers = Path(scratch) / "answers.npz"

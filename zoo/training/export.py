@@ -47,11 +47,14 @@ def export(
       The folder of the export, `path/VERSION`.
 
     Raises:
-      UsageError: the model's weights are not those of the recipe's model, by path and shape.
+      UsageError: an argument of a wrong type, or the model's weights are not those of the recipe's model, by path and
+        shape.
       ZooError: the data cannot be read, or the export cannot be written.
     """
     base = user_path(path)
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    if not isinstance(model, keras.Model) or not isinstance(recipe, Recipe):
+        raise UsageError(f"export takes a keras.Model and a recipe or its name, and not {model!r} and {recipe!r}.")
     task = create_task(recipe, log)
     task.prepare()
     whole = build_model(task, export_precision(recipe))
