@@ -107,7 +107,9 @@ def save_examples(folder):
     return folder
 
 
-def make_service(bases, limits=None, batching=None, policy="latest:1", labels=None, keys=None, poll_seconds=0):
+def make_service(
+    bases, limits=None, batching=None, policy="latest:1", labels=None, keys=None, poll_seconds=0, log=None
+):
     """A service whose models are loaded. `bases` are folders of versions."""
     from zoo.serve.folders import find_models
     from zoo.serve.keys import Keys
@@ -119,7 +121,7 @@ def make_service(bases, limits=None, batching=None, policy="latest:1", labels=No
         name: Model(name, base, VersionPolicy.parse(policy), labels or {}, batching or Batching())
         for name, base in find_models(bases).items()
     }
-    manager = Manager(models, poll_seconds, log=lambda text: None)
+    manager = Manager(models, poll_seconds, log or (lambda text: None))
     manager.start()
     return Service(manager, limits or Limits(), Keys(keys or ()))
 

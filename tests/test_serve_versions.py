@@ -185,7 +185,9 @@ def test_the_old_version_is_served_if_the_new_one_is_broken(base, damage):
 
 def test_all_versions_and_labels(base):
     save_small(base, 5)
-    client = Client(make_service([base], policy="all", labels={"stable": 1, "new": 5, "away": 9}))
+    said, labels = [], {"stable": 1, "new": 5, "away": 9}
+    client = Client(make_service([base], policy="all", labels=labels, log=said.append))
+    assert said == ["warning: small: version 9, which has the label 'away', is not served"]
     assert states(client) == {5: "AVAILABLE", 1: "AVAILABLE"} and offset(client) == 5.0
     for path, value in (("versions/1", 1.0), ("labels/stable", 1.0), ("labels/new", 5.0)):
         assert offset(client, f"/v1/models/small/{path}") == value

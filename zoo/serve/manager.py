@@ -210,6 +210,9 @@ class Manager:
                 errors = errors or [f"no version to serve: --version-policy selects none of {there or 'none'}"]
                 self.stop()
                 raise ZooError(f"{model.base.folder}: {errors[-1]}")
+            for label, number in model.labels.items():
+                if number not in model.versions or model.versions[number].state != State.AVAILABLE:
+                    self.log(f"warning: {model.name}: version {number}, which has the label {label!r}, is not served")
         if self.poll_seconds > 0:
             self._thread = threading.Thread(target=self._poll, name="versions", daemon=True)
             self._thread.start()
