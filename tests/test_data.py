@@ -199,7 +199,7 @@ def test_data_of_another_version_of_a_package_are_the_same_unless_their_content_
 
 
 def test_a_folder_without_its_kind_is_named(tmp_path):
-    with pytest.raises(UsageError, match="is a folder; write folder:"):
+    with pytest.raises(UsageError, match="is a path; data of your own is given as folder:PATH"):
         load_images(str(tmp_path), whole((8, 8, 3)))
 
 

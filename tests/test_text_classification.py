@@ -168,6 +168,10 @@ def test_predict_and_evaluate_on_the_command_line(trained, reviews, capsys, tmp_
     warned = capsys.readouterr().err
     assert f"warning: {tmp_path}/a\\nb.txt has tabs; a whole file is one input, with all its columns" in warned
     assert f"warning: {tmp_path}/a\\nb.txt has 1,203 words, of which the first 400 are read" in warned
+    with pytest.raises(UsageError, match="Standard input, -, is named twice"):
+        dispatch(["predict", str(trained.export), "-", "-"])
+    assert dispatch(["predict", str(trained.export), ""]) == 1
+    assert "error: : The path is ''" in capsys.readouterr().err
     with pytest.raises(UsageError, match="--top-k is 0; it must be at least 1"):
         dispatch(["predict", str(trained.export), "--text", "so great", "--top-k", "0"])
     other = tmp_path / "other.tsv"

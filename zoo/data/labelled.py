@@ -12,7 +12,7 @@ from pathlib import Path
 
 from zoo.data.columns import read_columns
 from zoo.data.names import KINDS, load_names
-from zoo.data.paths import display_path, own_path
+from zoo.data.paths import display_path, own_path, unknown_data
 from zoo.data.splits import (
     Splits,
     alike_warnings,
@@ -24,7 +24,7 @@ from zoo.data.splits import (
     fingerprint_of,
     repeated_warnings,
 )
-from zoo.errors import UsageError, ZooError
+from zoo.errors import ZooError
 
 # What the cells of the first line say where it is a header and not a text with its label.
 TEXTS = (
@@ -208,16 +208,15 @@ def _tfds(dataset: str, log: Callable[[str], None]):
 
     from zoo.data.prepared import prepared
 
-    unknown = (
-        f"There are no labelled texts {dataset!r}; take cldr_names, a set of TFDS such as imdb_reviews, or tsv:FILE."
-    )
+    known = ["cldr_names", "imdb_reviews"]  # and other sets of TFDS
+    unknown = unknown_data(dataset, "There are no labelled texts", known, "tsv:FILE")
     try:
         builder = tfds.builder(dataset)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        raise UsageError(unknown) from error
+        raise unknown from error
     features = builder.info.features
     if not ({"text", "label"} <= set(features) and isinstance(features["label"], tfds.features.ClassLabel)):
-        raise UsageError(unknown)
+        raise unknown
     builder = prepared(dataset, "cldr_names, or tsv:FILE", log, builder)
     parts = []
     for split in ("train", "test"):

@@ -11,9 +11,9 @@ from importlib import metadata
 from itertools import chain
 
 from zoo.data.columns import Columns, read_columns
-from zoo.data.paths import display_path, own_path
+from zoo.data.paths import display_path, own_path, unknown_data
 from zoo.data.splits import Splits, cut_by_content, describe_counts, fingerprint_of, repeated_warnings
-from zoo.errors import UsageError, ZooError, nearest
+from zoo.errors import ZooError
 
 EMBEDDED = ("dates",)
 # Locales whose long and full formats write the month as a word, so that a day is never taken for a month.
@@ -88,7 +88,7 @@ def load_pairs(dataset: str, *, evaluation: bool = False, log: Callable[[str], N
         parts = _multi30k(dataset, log)
     else:
         known = ["multi30k/en-de", "multi30k/en-fr", *EMBEDDED]
-        raise UsageError(f"There are no pairs {dataset!r}. {nearest(dataset, known)} Or tsv:FILE.")
+        raise unknown_data(dataset, "There are no pairs", known, "tsv:FILE")
     for split, part in parts.items():
         if not len(part):
             raise ZooError(f"{name}: there is no pair in the {split} split.")

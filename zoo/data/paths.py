@@ -2,11 +2,11 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zoo.errors import UsageError, ZooError, reason
+from zoo.errors import UsageError, ZooError, nearest, reason
 from zoo.paths import is_hidden, user_path
 
 RUN_FILES = {"recipe.json", "environment.json"}  # in the folder of a run, whose pictures and texts are no data
@@ -30,6 +30,14 @@ def own_path(dataset: str, what: str) -> Path:
     except (OSError, ValueError) as error:
         raise UsageError(f"{kind}:{display_path(path)}: {reason(error)}.") from error
     return file
+
+
+def unknown_data(dataset: str, what: str, known: Iterable[str], form: str) -> UsageError:
+    """The error for the name of a data set that there is not: where it is a path, that it is to be written as `form`,
+    such as "text:PATH"; else the names of `known` ones that are similar. `what` is such as "There is no text"."""
+    if os.path.exists(os.path.expanduser(dataset)):
+        return UsageError(f"{dataset!r} is a path; data of your own is given as {form}.")
+    return UsageError(f"{what} {dataset!r}. {nearest(dataset, known)} Or {form}.")
 
 
 def absent(path: Path, what: str = "file or folder") -> str:

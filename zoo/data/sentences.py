@@ -11,9 +11,9 @@ from itertools import chain
 from pathlib import Path
 
 from zoo.data.conllu import read_treebank
-from zoo.data.paths import display_path, own_path
+from zoo.data.paths import display_path, own_path, unknown_data
 from zoo.data.splits import Splits, alike_warnings, cut_by_content, describe_counts, fingerprint_of, repeated_warnings
-from zoo.errors import UsageError, ZooError, nearest
+from zoo.errors import ZooError
 
 EMBEDDED = ("python_tokens",)
 PIECE = 120  # characters of a piece of Python source
@@ -64,7 +64,7 @@ def load_tagged(dataset: str, *, evaluation: bool = False, log: Callable[[str], 
         parts = _treebank(dataset, log)
     else:
         known = ["universal_dependencies/en_ewt", *EMBEDDED]
-        raise UsageError(f"There are no tagged sentences {dataset!r}. {nearest(dataset, known)} Or conllu:PATH.")
+        raise unknown_data(dataset, "There are no tagged sentences", known, "conllu:PATH")
     for split, part in parts.items():
         if not len(part):
             raise ZooError(f"{name}: there is no sentence in the {split} split.")
@@ -137,7 +137,8 @@ def _treebank(dataset: str, log: Callable[[str], None]) -> dict[str, Sentences]:
     try:
         builder = tfds.builder(dataset)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        raise UsageError(f"TFDS has no treebank {dataset!r}; universal_dependencies/en_ewt is one.") from error
+        known = ["universal_dependencies/en_ewt"]
+        raise unknown_data(dataset, "TFDS has no treebank", known, "conllu:PATH") from error
     builder = prepared(dataset, "python_tokens, or conllu:PATH", log, builder)
     names = builder.info.features["upos"].feature.names
     parts = {}

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from zoo.data.conllu import WORDS
-from zoo.data.paths import absent, display_path, files_below, own_path
+from zoo.data.paths import absent, display_path, files_below, own_path, unknown_data
 from zoo.data.splits import Splits, few, fingerprint_of
 from zoo.data.text_files import read_text
-from zoo.errors import UsageError, ZooError, nearest
+from zoo.errors import UsageError, ZooError
 
 EMBEDDED = ("python_docs",)
 SUFFIXES = frozenset({".txt"})
@@ -154,7 +154,7 @@ def _read(dataset: str, log: Callable[[str], None]) -> tuple[str, list[str], lis
         splits = prepared(dataset, "python_docs or text:PATH", log).as_dataset()
         parts = [b"".join(row["text"] for row in splits[name].as_numpy_iterator()) for name in _ORDER]
         return unicodedata.normalize("NFC", b"".join(parts).decode()), [], [], 0
-    raise UsageError(f"There is no text {dataset!r}. {nearest(dataset, ['tiny_shakespeare', *EMBEDDED])} Or text:PATH.")
+    raise unknown_data(dataset, "There is no text", ["tiny_shakespeare", *EMBEDDED], "text:PATH")
 
 
 _ORDER = ("train", "validation", "test")  # TFDS cuts the file in this order

@@ -55,6 +55,9 @@ def decode_text(content: bytes, name: str) -> str:
     try:
         return normalize(content[len(mark) :].decode(encoding))
     except UnicodeDecodeError as error:
+        ends = error.reason in ("unexpected end of data", "truncated data")
+        if ends and (mark or not content[: error.start].isascii()):  # else it may be Latin-1
+            raise ZooError(f"{name} ends within a character; its end is missing. Restore it from a copy.") from error
         at = len(mark) + error.start
         raise ZooError(
             f"{name} is not {encoding.upper()} (byte {at:,} is 0x{content[at]:02x}). {_convert('CP1252')}"

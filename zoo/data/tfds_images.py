@@ -1,6 +1,5 @@
 """Image sets of TensorFlow Datasets: held in memory where they are small, otherwise streamed from record files."""
 
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -9,12 +8,13 @@ import tensorflow as tf
 from zoo.data.decoding import decode_image
 from zoo.data.folders import SPLITS
 from zoo.data.image_split import ImageSplit
+from zoo.data.paths import unknown_data
 from zoo.data.prepared import prepared
 from zoo.data.progress import progress
 from zoo.data.splits import Splits, fingerprint_of
 from zoo.data.stream import Records
 from zoo.data.views import View
-from zoo.errors import UsageError, nearest
+from zoo.errors import UsageError
 
 RECORD_FORMAT = "tfrecord"  # of the files that can be streamed
 
@@ -33,9 +33,7 @@ def load_tfds(
         builder = tfds.builder(name)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         known = ["digits", *tfds.list_builders(with_community_datasets=False)]
-        if os.path.isdir(name):
-            raise UsageError(f"{name!r} is a folder; write folder:{name}.") from error
-        raise UsageError(f"There is no data set {name!r}. {nearest(name, known)} Or folder:PATH.") from error
+        raise unknown_data(name, "There is no data set", known, "folder:PATH") from error
     if not {"image", "label"} <= set(builder.info.features or ()):
         raise UsageError(f"{name} has no image with a label, so nothing to classify; mnist and cifar10 have.")
     prepared(name, "digits, or folder:PATH", log, builder)

@@ -3,11 +3,11 @@
 import argparse
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from zoo.data.paths import display_path
 from zoo.data.text_files import decode_text, split_lines
 from zoo.errors import UsageError, ZooError, reason
+from zoo.paths import user_path
 
 
 def add_text_flag(parser: argparse.ArgumentParser) -> None:
@@ -24,14 +24,18 @@ def read_texts(options: argparse.Namespace, one: str = "") -> Iterator[tuple[str
     """
     if not options.text and not options.files:
         raise UsageError("There is no input: give --text TEXT, files, or - for standard input.")
+    if options.files.count("-") > 1:
+        raise UsageError("Standard input, -, is named twice; it can be read once.")
     texts = options.text or ()
     for number, text in enumerate(texts, start=1):
         yield "--text" if len(texts) == 1 else f"--text {number}", _text(text.encode(errors="surrogateescape"))
     for name in options.files:
         try:
-            content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+            content = sys.stdin.buffer.read() if name == "-" else user_path(name).read_bytes()
         except OSError as error:
             yield name, ZooError(reason(error))
+        except ZooError as error:  # no path
+            yield name, error
         else:
             text = _text(content)
             if one and "\t" in str(text):

@@ -1,7 +1,6 @@
 """Using the export of a language model: continuations of prompts, scores on a text."""
 
 import argparse
-import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -16,6 +15,7 @@ from zoo.tasks.language_modelling.preprocessing import read_data, warn_of_unknow
 from zoo.weights.parent import Parent
 
 MOST_LENGTH = 10_000_000  # characters of one answer, which is held in memory
+SEEDS = 2**31 - 1  # int32
 
 
 class LanguageModelPredictor(Predictor):
@@ -33,28 +33,21 @@ class LanguageModelPredictor(Predictor):
     def predict(self, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         """Yields for each its `prompt` and the `text` that follows, or the `file` and the `error` that prevented it
         from being read."""
-        for flag, value, most in (
-            ("length", options.length, MOST_LENGTH),
-            ("seed", abs(options.seed), 2**31 - 1),
-            ("temperature", options.temperature, 1e30),
-        ):
-            if not value <= most:
-                raise UsageError(f"--{flag} is {getattr(options, flag)}; it must be at most {most:,}.")
+        for flag, least, most in (("length", 0, MOST_LENGTH), ("seed", -SEEDS, SEEDS), ("temperature", 0, 1e30)):
+            value = getattr(options, flag)
+            if not least <= value <= most:
+                raise UsageError(f"--{flag} is {value}; it must be from {least:,} to {most:,}.")
         signature = self.signatures["serving_default"]
         for name, prompt in read_texts(options):
             if isinstance(prompt, ZooError):
                 yield {"file": name, "error": str(prompt)}
                 continue
-            try:
-                answer = signature(
-                    prompt=tf.constant([prompt]),
-                    length=tf.constant([options.length]),
-                    temperature=tf.constant([options.temperature]),
-                    seed=tf.constant([options.seed]),
-                )
-            except tf.errors.InvalidArgumentError as error:
-                found = re.search(r"(length|temperature) must be [^].\n]*", str(error))
-                raise UsageError(f"{found.group(0) if found else error.message}.") from error
+            answer = signature(
+                prompt=tf.constant([prompt]),
+                length=tf.constant([options.length]),
+                temperature=tf.constant([options.temperature]),
+                seed=tf.constant([options.seed]),
+            )
             yield {"prompt": prompt, "text": answer["text"].numpy()[0].decode()}
 
     def format(self, answer: Mapping[str, Any]) -> str:
