@@ -80,8 +80,7 @@ def load_labelled(
         classes = _classes(path, columns.rows, evaluation)
         _check_header(path, columns.header)
         ids = {label: i for i, label in enumerate(classes)}
-        rows = [(text, ids[label]) for text, label in columns.rows]
-        whole = rows
+        rows = whole = [(text, ids[label]) for text, label in columns.rows]
         parts = {"test": rows} if evaluation else _cut(name, rows, [text for text, _ in rows], validation_examples)
         how = "all of it for evaluation" if evaluation else "cut by a hash of the text: 10 % for test"
         notes, files, size = (how, *columns.notes), 1, columns.size

@@ -43,8 +43,8 @@ def unknown_data(dataset: str, what: str, known: Iterable[str], form: str) -> Us
 def absent(path: Path, what: str = "file or folder") -> str:
     """For an error: why a path does not lead to `what`."""
     if path.exists():
-        is_file = "a file" if path.is_file() else "a pipe or a device, which cannot be read again"
-        return f"it is {'a folder' if path.is_dir() else is_file}, not a {what}"
+        other = "a file" if path.is_file() else "a pipe or a device, which cannot be read again"
+        return f"it is {'a folder' if path.is_dir() else other}, not a {what}"
     if path.is_symlink():
         return f"the link leads to {display_path(os.readlink(path))}, which does not exist"
     pattern = "; it is no pattern: names are taken as they are" if set("*?[") & set(str(path)) else ""

@@ -40,7 +40,7 @@ def bind(host: str, port: int, flag: str = "--port") -> socket.socket:
         listener.bind(where)
     except OSError as error:
         listener.close()
-        raise ZooError(f"Cannot listen on {host}:{port}: {reason(error)}; choose another port with {flag}.") from error
+        raise _unavailable(host, port, error, flag) from error
     return listener
 
 
@@ -50,5 +50,8 @@ def listen(listener: socket.socket) -> None:
     try:
         listener.listen()
     except OSError as error:
-        host, port = listener.getsockname()[:2]
-        raise ZooError(f"Cannot listen on {host}:{port}: {reason(error)}; choose another port with --port.") from error
+        raise _unavailable(*listener.getsockname()[:2], error, "--port") from error
+
+
+def _unavailable(host: str, port: int, error: OSError, flag: str) -> ZooError:
+    return ZooError(f"Cannot listen on {host}:{port}: {reason(error)}; choose another port with {flag}.")

@@ -65,8 +65,7 @@ def export(
     copy_weights(model, own, recipe)
     with tempfile.TemporaryDirectory() as scratch:
         metrics = task.evaluate(own, Path(scratch))
-    origin = task.parent.origin() if task.parent else None
-    return write_export(task, own, base, metrics, origin=origin, check=check)
+    return write_export(task, own, base, metrics, check=check)
 
 
 def resolve_precision(recipe: Recipe, kind: str) -> str:
@@ -133,19 +132,19 @@ def write_export(
     base: Path,
     metrics: Mapping[str, float],
     *,
-    origin: Mapping[str, Any] | None = None,
-    stored: Mapping[str, Any] | None = None,
+    anew: Mapping[str, Any] | None = None,
     check: bool = True,
 ) -> Path:
     """Writes the export of a task's trained model as the next version below `base`; `prepare` has run.
 
-    `origin` and `stored` are the card's entries of the export whose weights the training started from and of an export
-    in half precision (see `zoo.exports.read.origin` and `zoo.training.half_precision`).
+    `anew` has the entries `parent` and `stored` of the card of an export that is written anew in half precision (see
+    `zoo.training.half_precision`).
     """
     recipe, serving = task.recipe, task.serving(model)
+    entries = anew or {"parent": task.parent.origin() if task.parent else None, "stored": None}
     return write.write(
         base,
-        store_in_half(serving, model) if stored else add_training_endpoint(serving, model),
+        store_in_half(serving, model) if entries["stored"] else add_training_endpoint(serving, model),
         model,
         recipe,
         task.card,
@@ -153,8 +152,7 @@ def write_export(
         metrics,
         {**recipe.model_args, **task.model_args()},
         labels=task.labels(),
-        parent=origin,
         data=task.data_fingerprint,
-        stored=stored,
         check=check,
+        **entries,
     )

@@ -73,8 +73,8 @@ def export_in_half(
             raise ZooError(f"{folder}: float16 changes {name} too much; keep it in float32.")
     stored = {"type": "float16", "metrics_in_float32": before}
     task.recipe = recipe
-    origin = parent.card.get("parent")
-    return write_export(task, model, base, metrics, origin=origin, stored=stored, check=check)
+    anew = {"parent": parent.card.get("parent"), "stored": stored}
+    return write_export(task, model, base, metrics, anew=anew, check=check)
 
 
 def _from_itself(recipe: Recipe, folder: Path) -> Recipe:

@@ -371,8 +371,7 @@ class Run:
         metrics = self.task.evaluate(model, self.folder)
         self.log("Exporting, and checking the export in a fresh process" if self.check_export else "Exporting")
         base = self.folder / "export" / self.recipe.name
-        origin = self.task.parent.origin() if self.task.parent else None
-        exported = write_export(self.task, model, base, metrics, origin=origin, check=self.check_export)
+        exported = write_export(self.task, model, base, metrics, check=self.check_export)
         self._draw(training)
         outcome.write(self, metrics, training, exported)
         outcome.show(self.recipe, metrics)

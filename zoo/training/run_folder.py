@@ -73,10 +73,7 @@ def missing(folder: Path) -> list[Path]:
 
 def remove(made: Sequence[Path]) -> None:
     """Removes the folders that a run made, given as by `missing`, if it failed before it saved any training."""
-    if not made:
-        return
-    there = os.path.exists(made[0])  # False, where Path.exists raises, for a name that is too long
-    if there and ((made[0] / "metrics.jsonl").exists() or any((made[0] / "checkpoint").glob("*"))):
+    if not made or (made[0] / "metrics.jsonl").exists() or any((made[0] / "checkpoint").glob("*")):
         return
     shutil.rmtree(made[0], ignore_errors=True)
     for above in made[1:]:
