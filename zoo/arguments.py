@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Union
 
 from zoo.errors import UsageError, nearest
-from zoo.fields import check_value
+from zoo.fields import check_image_shape, check_value
 from zoo.registry import Card, describe, list_models, parameters_of
 
 # Arguments that do not change what a given set of weights computes in inference.
@@ -21,12 +21,7 @@ def check_arguments(card: Card, parameters: Mapping[str, inspect.Parameter], con
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
         raise UsageError(f"{card.name}: num_classes is {num_classes!r}; it must be a whole number of at least 1.")
     if "input_shape" in config:
-        shape = config["input_shape"]
-        right = isinstance(shape, (tuple, list)) and len(shape) == 3
-        if not right or not all(n is None or (type(n) is int and n > 0) for n in shape):
-            raise UsageError(
-                f"{card.name}: input_shape is {shape!r}; it must be (height, width, channels), positive whole numbers."
-            )
+        check_image_shape(f"{card.name}: input_shape", config["input_shape"])
     drop_rate = config.get("drop_rate", 0.0)
     if isinstance(drop_rate, bool) or not isinstance(drop_rate, (int, float)) or not 0 <= drop_rate < 1:
         raise UsageError(f"{card.name}: drop_rate is {drop_rate!r}; it must be at least 0 and below 1.")

@@ -105,5 +105,15 @@ def check_value(owner: str, name: str, value: Any, hint: Any) -> Any:
     return value
 
 
+def check_image_shape(what: str, shape: Any) -> None:
+    """Raises `UsageError`, which begins with `what`, unless `shape` is (height, width, channels) of an image.
+
+    Height and width may be None, which is any size.
+    """
+    right = isinstance(shape, (tuple, list)) and len(shape) == 3 and shape[2] is not None
+    if not right or not all(n is None or (type(n) is int and n > 0) for n in shape):
+        raise UsageError(f"{what} is {shape!r}; it must be (height, width, channels), positive whole numbers.")
+
+
 def _wrong(owner: str, name: str, value: Any, expected: str) -> UsageError:
     return UsageError(f"{owner}: {name} is {value!r}; it must be {expected}.")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UsageError, ZooError, nearest
+from zoo.fields import check_image_shape, check_value
 
 if TYPE_CHECKING:
     import keras
@@ -180,12 +181,9 @@ def register(
         default = getattr(inspect.signature(builder).parameters.get("input_shape"), "default", None)
         card["input_shape"] = tuple(default) if isinstance(default, (tuple, list)) else None
     shape = card.get("input_shape")
-    sides = shape if isinstance(shape, (tuple, list)) else ()
-    right = all(side is None or (isinstance(side, int) and side > 0) for side in sides)
-    if shape is not None and not (sides and right and (len(sides) == 3 or task != "image_classification")):
-        raise UsageError(
-            f"The input_shape of {name!r} is {shape!r}; it must be (height, width, channels), positive whole numbers."
-        )
+    if task == "image_classification" and shape is not None:
+        check_image_shape(f"The input_shape of {name!r}", shape)
+    check_value(f"The card of {name!r}", "input_shape", shape, tuple[int | None, ...] | None)
     _registered[name] = Card(name=name, builder=builder, task=task, family=family, **card)
 
 

@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from zoo.errors import UsageError
+from zoo.fields import check_image_shape
 
 # He, Zhang, Ren & Sun 2015 (arXiv 1502.01852), section 2.2: N(0, 2/fan-in).
 HE_NORMAL = {
@@ -45,9 +46,8 @@ def check_images(name: str, input_shape: Sequence[int | None], *, smallest: int,
     `smallest` is the smallest height and width for which every map of the model has at least one position. With
     `fixed`, height and width must be known, because a dense layer takes the whole map.
     """
-    shape = tuple(input_shape) if isinstance(input_shape, Sequence) else (input_shape,)
-    if len(shape) != 3 or not all(n is None or (isinstance(n, int) and n > 0) for n in shape) or shape[2] is None:
-        raise UsageError(f"{name}: input_shape is {input_shape!r}; it must be (height, width, channels).")
+    check_image_shape(f"{name}: input_shape", input_shape)
+    shape = tuple(input_shape)
     if fixed and None in shape:
         raise UsageError(
             f"{name}: input_shape is {shape}; height and width must be numbers, as a dense layer takes the whole map."

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from zoo.errors import UsageError
+from zoo.fields import check_image_shape
 from zoo.recipe import GradientRecipe
 
 
@@ -164,9 +165,10 @@ class ImageRecipe(GradientRecipe):
         if "input_shape" not in self.model_args:
             return
         shape = self.model_args["input_shape"]
-        right = isinstance(shape, (tuple, list)) and len(shape) == 3
-        if not right or not all(type(n) is int and n >= 1 for n in shape) or shape[2] not in (1, 3):
+        what = f"{self.name}: model_args['input_shape']"
+        check_image_shape(what, shape)
+        if None in shape or shape[2] not in (1, 3):
             raise UsageError(
-                f"{self.name}: model_args['input_shape'] is {shape!r}; it must be (height, width, channels), whole "
-                "numbers of at least 1 with 1 or 3 channels, as training needs images of one size."
+                f"{what} is {shape!r}; it must be a height, a width and 1 or 3 channels, as training needs images of "
+                "one size."
             )
