@@ -122,12 +122,10 @@ def _show(arguments: Sequence[str]) -> None:
 
 def _show_layers(name: str) -> None:
     from zoo.building import build
-    from zoo.models.summary import LAYER_COLUMNS, layer_cells, layer_table
+    from zoo.models.summary import layer_table, table_cells
 
-    rows = layer_table(build(name))
-    total = ("sum", "", "", "", f"{sum(row.parameters for row in rows):,}", f"{sum(row.macs for row in rows):,}")
-    cells = [LAYER_COLUMNS, *map(layer_cells, rows), total]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(LAYER_COLUMNS))]
+    cells = table_cells(layer_table(build(name)))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
         texts = [
             text.ljust(width) if i < 4 else text.rjust(width)

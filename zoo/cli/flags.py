@@ -39,8 +39,46 @@ def parse(
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--model", default=recipe.model)
     model = first.parse_known_args(arguments)[0].model
+    options = [
+        ("run_dir", Annotated[str | None, tyro.conf.arg(help="The run directory; default runs/NAME/seedS-….")], None),
+        ("restart", Annotated[bool, tyro.conf.arg(help="Delete the run directory and start again.")], False),
+        ("dry_run", Annotated[bool, tyro.conf.arg(help="Build, train 2 steps, evaluate, export, delete.")], False),
+        ("devices", Annotated[Devices, tyro.conf.arg(name="")], Devices()),
+    ]
     ModelArguments = make_dataclass("ModelArguments", _builder_fields(model, recipe))
-    # The builder's arguments have flags of their own, and a paper's results are facts. Other mappings are patterns.
+    shown, patterns = _shown_recipe(recipe)
+    Flags = make_dataclass(
+        "Flags",
+        [
+            ("recipe", Annotated[type(shown), tyro.conf.arg(name="")]),
+            ("model_args", Annotated[ModelArguments, tyro.conf.arg(name="model")]),
+            *options,
+        ],
+    )
+    defaults = Flags(recipe=shown, model_args=ModelArguments())
+    flags = tyro.cli(
+        Flags,
+        prog=program or f"zoo train {recipe.name}",
+        description=f"Trains {recipe.name}. Each field of the recipe is a flag.",
+        args=arguments,
+        default=defaults,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    values = {entry.name: getattr(flags.recipe, entry.name) for entry in fields(recipe)}
+    values |= {name: _numbers_by_pattern(name, values[name]) for name in patterns}
+    values["model_args"] = _chosen(recipe, model, vars(flags.model_args), vars(defaults.model_args))
+    if values["dataset"] != recipe.dataset:
+        values["paper"] = {}  # published results are for the recipe's own data
+    return type(recipe)(**values), {name: getattr(flags, name) for name, _, _ in options}
+
+
+def _shown_recipe(recipe: Recipe) -> tuple[Any, Sequence[str]]:
+    """A recipe of a type that tyro can parse, and the fields of it that are pairs PATTERN=NUMBER there.
+
+    The builder's arguments have flags of their own, and a paper's results are facts. Other mappings are patterns.
+    """
+    import tyro
+
     mappings = {entry.name for entry in fields(recipe) if isinstance(getattr(recipe, entry.name), Mapping)}
     hidden, patterns = mappings & NO_FLAGS, sorted(mappings - NO_FLAGS)
     Shown = make_dataclass(
@@ -52,45 +90,19 @@ def parse(
         frozen=True,
         kw_only=True,
     )
-    options = [
-        ("run_dir", Annotated[str | None, tyro.conf.arg(help="The run directory; default runs/NAME/seedS-….")], None),
-        ("restart", Annotated[bool, tyro.conf.arg(help="Delete the run directory and start again.")], False),
-        ("dry_run", Annotated[bool, tyro.conf.arg(help="Build, train 2 steps, evaluate, export, delete.")], False),
-        ("devices", Annotated[Devices, tyro.conf.arg(name="")], Devices()),
-    ]
-    Flags = make_dataclass(
-        "Flags",
-        [
-            ("recipe", Annotated[Shown, tyro.conf.arg(name="")]),
-            ("model_args", Annotated[ModelArguments, tyro.conf.arg(name="model")]),
-            *options,
-        ],
-    )
     values = {entry.name: getattr(recipe, entry.name) for entry in fields(recipe)}
     values |= {name: tuple(f"{key}={value}" for key, value in values[name].items()) for name in patterns}
-    defaults = Flags(recipe=Shown(**values), model_args=ModelArguments())
-    flags = tyro.cli(
-        Flags,
-        prog=program or f"zoo train {recipe.name}",
-        description=f"Trains {recipe.name}. Each field of the recipe is a flag.",
-        args=arguments,
-        default=defaults,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
-    stated = set(recipe.model_args) if model == recipe.model else set()
-    chosen = {
-        name: value
-        for name, value in vars(flags.model_args).items()
-        if name in stated or value != getattr(defaults.model_args, name)
-    }
-    # What is not an argument of the builder is passed on, so that the builder's check names it.
-    unknown = {} if model != recipe.model else dict(recipe.model_args)
-    chosen = {**{name: value for name, value in unknown.items() if name not in vars(flags.model_args)}, **chosen}
-    values = {name: getattr(flags.recipe, name) for name in values}
-    values |= {name: _numbers_by_pattern(name, values[name]) for name in patterns}
-    if values["dataset"] != recipe.dataset:
-        values["paper"] = {}  # published results are for the recipe's own data
-    return type(recipe)(**{**values, "model_args": chosen}), {name: getattr(flags, name) for name, _, _ in options}
+    return Shown(**values), patterns
+
+
+def _chosen(recipe: Recipe, model: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The builder's arguments that the recipe or a flag states.
+
+    What is not an argument of the builder is passed on, so that the builder's check names it.
+    """
+    stated = recipe.model_args if model == recipe.model else {}
+    unknown = {name: value for name, value in stated.items() if name not in given}
+    return unknown | {name: value for name, value in given.items() if name in stated or value != defaults[name]}
 
 
 def _numbers_by_pattern(name: str, pairs: Sequence[str]) -> dict[str, float]:

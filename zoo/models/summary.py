@@ -1,6 +1,7 @@
 """A table of the layers of a model: output shapes, receptive fields, parameters and multiply-accumulates."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -71,14 +72,17 @@ def layer_table(model: keras.Model) -> list[LayerRow]:
     return rows
 
 
-LAYER_COLUMNS = ("layer", "type", "output", "receptive field", "parameters", "MACs")
-
-
-def layer_cells(row: LayerRow) -> tuple[str, ...]:
-    """A row of the table as text, one cell for each of `LAYER_COLUMNS`.
+def table_cells(rows: Sequence[LayerRow]) -> list[tuple[str, ...]]:
+    """The table as text: its heading, a line of cells for each row, and the sums.
 
     A size that depends on the input is "any", and "–" stands for a receptive field that is not defined.
     """
+    heading = ("layer", "type", "output", "receptive field", "parameters", "MACs")
+    sums = (f"{sum(row.parameters for row in rows):,}", f"{sum(row.macs for row in rows):,}")
+    return [heading, *map(_cells, rows), ("sum", "", "", "", *sums)]
+
+
+def _cells(row: LayerRow) -> tuple[str, ...]:
     shapes = row.output_shape if isinstance(row.output_shape, list) else [row.output_shape]
     output = ", ".join(_sizes(shape) for shape in shapes)
     field = _sizes(row.receptive_field) if row.receptive_field else "–"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from zoo.building import build
-from zoo.models.summary import LAYER_COLUMNS, layer_cells, layer_table
+from zoo.models.summary import layer_table, table_cells
 from zoo.recipe import OWN_FILES, load_recipe, load_script
 from zoo.registry import APPLICATIONS, Card, builder_of, describe, list_models
 from zoo.report.results import best_row, is_comparison, is_complete, model_table
@@ -224,9 +224,8 @@ def _recipes(card: Card) -> Iterable[list[str]]:
 
 def _layers(name: str) -> list[str]:
     rows = layer_table(build(name))
-    total = ["sum", "", "", "", f"{sum(row.parameters for row in rows):,}", f"{sum(row.macs for row in rows):,}"]
-    table = [f"| {' | '.join(LAYER_COLUMNS)} |", "|---|---|---|---|---:|---:|"]
-    table += [f"| {' | '.join(cells)} |" for cells in (*map(layer_cells, rows), total)]
+    heading, *lines = (f"| {' | '.join(cells)} |" for cells in table_cells(rows))
+    table = [heading, "|---|---|---|---|---:|---:|", *lines]
     text = [
         "The output shape has no batch axis. The receptive field is the part of the input image that one position of",
         "the output depends on, in pixels. MACs are multiply-accumulates; their sum includes what is computed once per",
