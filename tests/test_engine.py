@@ -154,6 +154,23 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(small_recipe, tmp_pat
     assert rows(calm.folder) == rows(result.folder)
 
 
+def test_callbacks_of_keras_save_the_model_that_is_trained(small_recipe, tmp_path):
+    import keras
+
+    whole, weights_alone = tmp_path / "at-{epoch}.keras", tmp_path / "at-{epoch}.weights.h5"
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(whole),
+        keras.callbacks.ModelCheckpoint(weights_alone, save_weights_only=True),
+    ]
+    recipe = small_recipe(epochs=2)
+    result = run(recipe, run_dir=tmp_path / "run", callbacks=callbacks)
+    loaded, built = keras.models.load_model(tmp_path / "at-2.keras"), zoo.build(recipe.model, **recipe.model_args)
+    built.load_weights(tmp_path / "at-2.weights.h5")
+    for model in (loaded, built):
+        for value, expected in zip(model.get_weights(), result.model.get_weights(), strict=True):
+            np.testing.assert_array_equal(value, expected)
+
+
 def test_best_keeps_the_weights_that_were_best_on_validation(small_recipe, tmp_path, digits):
     # The rate explodes in the second half, so that the last weights are not the best.
     recipe = small_recipe(keep="best", epochs=4, schedule="piecewise", schedule_epochs=(2,), schedule_factors=(1000.0,))

@@ -87,6 +87,13 @@ class Trainer(keras.Model):
     def call(self, inputs, training=False):
         return self.net(inputs, training=training)
 
+    def save(self, filepath, **options):
+        """Saves the model that is trained, for callbacks such as `keras.callbacks.ModelCheckpoint`."""
+        self.net.save(filepath, **options)
+
+    def save_weights(self, filepath, **options):
+        self.net.save_weights(filepath, **options)
+
     def train_step(self, batch: Batch) -> None:
         """One optimizer step on this replica's rows of a batch."""
         if self.accumulate_steps == 1:
