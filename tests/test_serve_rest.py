@@ -101,6 +101,7 @@ def test_whole_numbers_keep_every_digit(client):
         ({"instances": [None]}, "expects float32"),
         ({"instances": [1, 2, "3"]}, "found strings"),
         ({"instances": [0.5, 1e39]}, "expects float32: -3.4"),
+        (b'{"instances": [0.5, Infinity, -1e400]}', "expects float32: -3.4"),
         (b'{"instances": [1], "instances": [2]}', "has the key 'instances' twice"),
         (b'{"instances": [{"x": 1, "x": 2}]}', "has the key 'x' twice"),
         ({"instances": [[1, 2], [3]]}, "not a rectangular list"),

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,14 @@ from zoo.serve.errors import RequestError, invalid
 from zoo.serve.signatures import Signature, Tensor
 
 NOT_IN_JSON = ("float16", "bfloat16")
-FOUND = {str: "strings", bool: "booleans", float: "floating-point numbers", int: "whole numbers", dict: "objects"}
+
+
+class Constant(float):
+    """NaN or an infinity that a request writes so; a number beyond float64, such as 1e400, is a plain infinity."""
+
+
+FOUND = {str: "strings", bool: "booleans", int: "whole numbers", dict: "objects"}
+FOUND |= {float: "floating-point numbers", Constant: "floating-point numbers"}
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -21,7 +29,7 @@ def parse(body: bytes) -> dict[str, Any]:
     Raises `RequestError` for anything else, and for a key that is there twice, with a value that would be ignored.
     """
     try:
-        request = json.loads(body, object_pairs_hook=_unique)
+        request = json.loads(body, object_pairs_hook=_unique, parse_constant=Constant)
     except (ValueError, RecursionError) as error:
         if not body.strip():
             raise invalid("JSON Parse error: The document is empty") from error
@@ -98,16 +106,23 @@ def to_array(name: str, value: Any, tensor: Tensor) -> np.ndarray:
         return _strings(name, value)
     if dtype.name in NOT_IN_JSON or dtype.is_complex or not (dtype.is_bool or dtype.is_integer or dtype.is_floating):
         raise invalid(f"Input {name!r} is of type {dtype.name}, which JSON cannot represent; use gRPC.")
-    allowed = {bool} if dtype.is_bool else {int} if dtype.is_integer else {int, float}
+    allowed = {bool} if dtype.is_bool else {int} if dtype.is_integer else {int, float, Constant}
     try:
         if others := _types(value) - allowed:
             raise invalid(f"Input {name!r} expects {dtype.name}; found {FOUND.get(others.pop(), 'other values')}.")
         with np.errstate(over="raise"):
-            return np.array(value, dtype.as_numpy_dtype)
+            array = np.array(value, dtype.as_numpy_dtype)
+        if dtype.is_floating and np.isinf(array).any() and any(map(_is_too_large, np.array(value, object).flat)):
+            raise OverflowError
+        return array
     except (OverflowError, FloatingPointError) as error:
         raise invalid(f"Input {name!r} expects {dtype.name}: {dtype.min} to {dtype.max}.") from error
     except (ValueError, RecursionError) as error:
         raise invalid(f"Input {name!r} is not a rectangular list of numbers.") from error
+
+
+def _is_too_large(number: Any) -> bool:
+    return type(number) is float and math.isinf(number)
 
 
 def _types(value: Any) -> set[type]:
