@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import types
 from dataclasses import replace
 
 import keras
@@ -14,7 +15,8 @@ import zoo
 from conftest import ROOT, check_resumption, prepared, run, run_python
 from conftest import zoo as run_zoo
 from zoo.exports import read
-from zoo.tasks.table import load_predictor
+from zoo.tasks.classes import choose_classes
+from zoo.tasks.table import create_task, load_predictor
 from zoo.training import optimizers, phases
 from zoo.weights.exports import output_layers
 from zoo.weights.parent import Parent
@@ -90,6 +92,16 @@ def test_the_head_is_trained_first_and_then_everything(parent, recipe, tmp_path,
     assert "head: new, for 2 classes: dark, light (small/1 has 10)" in said
     assert "images: read as 8 × 8 in grey, as small/1 takes them" in said
     assert all(layer.trainable for layer in result.model.layers) and result.metrics["test_accuracy"] >= 0.5
+
+
+def test_labels_that_differ_from_the_parents_in_case_alone_are_said(recipe, capsys):
+
+    task = create_task(recipe(), print)
+    task.parent = types.SimpleNamespace(name="pets/1", labels=("cat", "dog", "horse"))
+    assert not choose_classes(task, "data", ("Cat", "dog")).kept
+    assert "warning: 'Cat' of the data differs from 'cat' of pets/1 in case or spacing only" in capsys.readouterr().out
+    assert not choose_classes(task, "data", ("Cat", "mouse")).kept
+    assert "warning" not in capsys.readouterr().out
 
 
 def keys(export):

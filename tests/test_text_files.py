@@ -112,9 +112,10 @@ def test_vocabularies_read_every_spelling_alike(text):
         (lzma.compress(b"a"), "x is no text, but compressed by xz"),
         (b"PK\x03\x04\x14\0\x08\0", "x is no text, but a ZIP archive, as .xlsx, .docx and .odt are"),
         (b"%PDF-1.7\n", "x is no text, but a PDF document; save it as text"),
+        (b"{\\rtf1\\ansi Text}", "x is no text, but a document in RTF; save it as text"),
         (bytes(100), "x is no text: all its bytes are 0"),
     ],
-    ids=["gzip", "bzip2", "xz", "zip", "pdf", "zeros"],
+    ids=["gzip", "bzip2", "xz", "zip", "pdf", "rtf", "zeros"],
 )
 def test_files_that_are_no_text_are_named(content, said):
     with pytest.raises(ZooError, match=said):
@@ -166,6 +167,11 @@ def test_unicode_with_a_byte_order_mark_is_read(encoding):
 def test_other_encodings_are_refused(content, said):
     with pytest.raises(ZooError, match=said):
         decode_text(content if isinstance(content, bytes) else content.encode("latin-1"), "x")
+
+
+def test_a_zero_within_a_table_is_text():
+    table = "1\ta\t_\tX\t_\t_\n\n" * 20 + "2\t\0\t_\tX\n"
+    assert decode_text(table.encode(), "x") == table
 
 
 def test_only_line_feeds_end_lines():

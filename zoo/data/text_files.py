@@ -27,6 +27,7 @@ OTHER_FILES = (
     (b"PK\x03\x04", "a ZIP archive, as .xlsx, .docx and .odt are, too", "unpack it, or save it as text"),
     (b"\xd0\xcf\x11\xe0", "a document of Microsoft Office", "save it as text"),
     (b"%PDF-", "a PDF document", "save it as text"),
+    (b"{\\rtf", "a document in RTF", "save it as text"),
 )
 
 
@@ -74,9 +75,11 @@ def _check_controls(head: bytes, name: str) -> None:
         raise ZooError(f"{name} is not UTF-8: it has the escape sequences of ISO-2022. {_convert('ISO-2022-JP')}")
     low = [at for at, byte in enumerate(head) if byte < 32]
     controls = [at for at in low if head[at] not in b"\t\n\v\f\r\x1c\x1d\x1e\x1f"]
-    if 10 * len(controls) > len(head) or (0 in head and 3 * len(low) > len(head)):
+    even = sum(at % 2 == 0 for at in low)
+    one_side = 10 * min(even, len(low) - even) < len(low)  # tabs and line feeds of a table are on both
+    if 10 * len(controls) > len(head) or (0 in head and one_side and 3 * len(low) > len(head)):
         what = "0" if 5 * head.count(0) > len(head) else "control characters"
-        order = "BE" if 2 * sum(at % 2 == 0 for at in low) > len(low) else "LE"
+        order = "BE" if 2 * even > len(low) else "LE"
         raise ZooError(f"{name} is not UTF-8: many of its bytes are {what}. {_convert(f'UTF-16{order}')}")
 
 

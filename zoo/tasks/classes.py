@@ -47,6 +47,13 @@ def choose_classes(task: Task, data: str, classes: Sequence[str], *, may_lack: b
         task.log(f"head: kept, with the {len(labels)} classes of {task.parent.name} in their order")
         return Classes(labels, np.array([labels.index(name) for name in names]), True)
     task.log(f"head: new, for {len(names)} classes: {_few(names)} ({task.parent.name} has {len(labels)})")
+    known = {label.casefold().strip(): label for label in labels}
+    alike = [(name, known.get(name.casefold().strip(), name)) for name in names if name not in labels]
+    if alike and all(name != label for name, label in alike):
+        task.log(
+            f"warning: {display_name(alike[0][0])!r} of the data differs from {display_name(alike[0][1])!r} of "
+            f"{task.parent.name} in case or spacing only; with the same names the head would be kept"
+        )
     return own
 
 
