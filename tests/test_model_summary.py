@@ -5,6 +5,7 @@ import pytest
 from keras import layers
 
 import zoo
+from conftest import zoo as run_zoo
 from zoo.cli.commands import dispatch
 from zoo.errors import UsageError
 from zoo.models.summary import layer_table
@@ -139,6 +140,15 @@ def test_show_prints_the_layers(name, lines, capsys):
     assert printed.startswith(str(zoo.describe(name)))
     for line in lines:
         assert line in printed.splitlines(), printed
+
+
+def test_show_prints_nothing_but_the_layers():
+    shown = run_zoo("show", "softmax_regression", "--layers")
+    assert (shown.returncode, shown.stderr) == (0, "") and shown.stdout.splitlines()[-1].split() == [
+        "sum",
+        "7,850",
+        "7,840",
+    ]
 
 
 def test_show_has_layers_of_models_only(capsys):

@@ -121,6 +121,7 @@ def _show(arguments: Sequence[str]) -> None:
 
 
 def _show_layers(name: str) -> None:
+    load_tensorflow()
     from zoo.building import build
     from zoo.models.summary import layer_table, table_cells
 
