@@ -31,6 +31,15 @@ class StopAt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+def test_an_output_without_a_reader_is_said(small_recipe, tmp_path, monkeypatch):
+    def write(text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("zoo.training.run._log", write)
+    with pytest.raises(zoo.ZooError, match="program that read the output has ended. Run the same command to resume"):
+        run(small_recipe(), run_dir=tmp_path / "run")
+
+
 def stopped(recipe, folder):
     with pytest.raises(zoo.ZooError, match="Run the same command to resume"):
         run(recipe, run_dir=folder, callbacks=[StopAt(10)])

@@ -230,6 +230,11 @@ class Run:
             if not self.placement.monitor:
                 raise
             self.placement.monitor.raise_if_lost(error)
+        except BrokenPipeError as error:
+            raise ZooError(
+                "The program that read the output has ended. Run the same command to resume, with > FILE to keep what "
+                "it prints."
+            ) from error
         except OSError as error:  # in anything that is read or written, TensorBoard's logs and pictures included
             raise ZooError(
                 f"{error.filename or self.folder}: {reason(error)}. Fix this and run the same command to resume."
