@@ -146,6 +146,8 @@ def main() -> None:
     parser.add_argument("--predict", action="store_true")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.workers < 2:
+        parser.error("--workers must be at least 2")
     if options.work:
         print(json.dumps(work(json.loads(options.work))))
     elif options.predict:

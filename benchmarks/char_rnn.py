@@ -36,8 +36,9 @@ def engine(precision: str) -> dict[str, list[float]]:
     rates = {}
     with tempfile.TemporaryDirectory() as scratch:
         for layers, units, length, steps in (LARGE, SMALL):
+            model = "char_rnn_512" if layers == 3 else "char_rnn"
             sizes = {"units": units, "layers": layers}
-            sized = replace(recipe, model_args=sizes, sequence_length=length, steps_per_epoch=steps)
+            sized = replace(recipe, model=model, model_args=sizes, sequence_length=length, steps_per_epoch=steps)
             clock = Clock()
             result = zoo.run(sized, run_dir=f"{scratch}/{units}", callbacks=[clock.watch()])
             rates[training(layers, units)] = [steps * STREAMS * length / seconds for seconds in clock.seconds[1:]]

@@ -8,7 +8,6 @@ PyTorch's can only come from the rest of it. PyTorch takes part where it is inst
 """
 
 import importlib.util
-import sys
 
 from contest import PRECISIONS, contest, in_a_process, timed
 
@@ -101,10 +100,10 @@ def summed(name: str, calls) -> list[float]:
     return total
 
 
-def main() -> None:
+def main(nets: list[str]) -> None:
     """Prints milliseconds of each kind in each precision, and the ratio of the sums."""
     contenders = {"TensorFlow": "tensorflow"} | ({"PyTorch": "pytorch"} if importlib.util.find_spec("torch") else {})
-    for name in sys.argv[1:] or NETS:
+    for name in nets:
         for precision in PRECISIONS:
             print(f"\n{name}, {precision}, batch {NETS[name][0]}")
             sums = {}
@@ -118,4 +117,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    contest(globals(), main)
+    contest(globals(), main, takes="NET", among=NETS)

@@ -3,6 +3,7 @@
 python benchmarks/import_time.py
 """
 
+import argparse
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,8 @@ COMMANDS = {
 
 def main() -> None:
     """Prints the table; the rounds of the commands are interleaved."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(ROUNDS):
         for name, code in COMMANDS.items():

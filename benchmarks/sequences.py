@@ -169,7 +169,7 @@ def greedy(export: str) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
+def main(exports: list[str]) -> None:
     """Runs every contender in turn, and prints tokens per second and ratios."""
     contenders = {"zoo.run": "engine"}
     if importlib.util.find_spec("torch"):
@@ -188,10 +188,10 @@ def main() -> None:
         print(f"\n{kind}, {precision} (zoo.run takes {memory:.2f} GB of memory at most)")
         for label, value in best.items():
             print(f"  training   {label:<10} {value:9,.0f} words/s   zoo {best['zoo.run'] / value:5.2f} ×")
-    for export in sys.argv[1:]:
+    for export in exports:
         seconds, peak = in_a_process(__file__, ["greedy", export])
         print(f"\ngreedy translation of 1,000 sentences: {seconds:.1f} s, {peak:.2f} GB")
 
 
 if __name__ == "__main__":
-    contest(globals(), main)
+    contest(globals(), main, takes="EXPORT")

@@ -113,11 +113,13 @@ async def run(options: argparse.Namespace, host: str, port: int, address: str, p
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=f"{__doc__.partition(chr(10))[0]} Other flags are those of zoo serve.")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--swap-seconds", type=float, default=10)
     options, serve_flags = parser.parse_known_args()
+    if options.clients < 2 or options.seconds <= 0 or options.swap_seconds <= 0:
+        parser.error("--clients must be at least 2, one for each protocol, and the seconds above 0")
     export = ROOT / "saved_models" / "lenet5_mnist" / "1"
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / "lenet5_mnist"

@@ -190,9 +190,9 @@ def pipeline(name: str) -> list[float]:
     return timed(lambda: [next(batches) for _ in range(100)], 100 * recipe.batch_size)
 
 
-def main() -> None:
+def main(nets: list[str]) -> None:
     """Runs every contender in turn, and prints images per second and ratios."""
-    for name in sys.argv[1:] or NETS:
+    for name in nets:
         contenders = {"zoo.run, and its export": "engine", "plain Keras": "plain"}
         if importlib.util.find_spec("torch") and (NETS[name][6] is None or importlib.util.find_spec("timm")):
             contenders["PyTorch, channels_last"] = "pytorch"
@@ -218,4 +218,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    contest(globals(), main)
+    contest(globals(), main, takes="NET", among=NETS)

@@ -124,4 +124,4 @@ def test_serve_config_writes_what_tensorflow_serving_reads(tmp_path):
 def test_a_missing_package_is_named(tmp_path):
     code = "import sys; sys.modules['prometheus_client'] = None; from zoo.cli import console; console()"
     done = run_python("serve", LENET, code=code)
-    assert done.returncode == 2 and "pip install 'reference-zoo[serve]'" in done.stderr
+    assert done.returncode == 2 and "pip install -e '.[serve]'" in done.stderr

@@ -51,11 +51,8 @@ def check_variant(card: Card, config: Mapping[str, Any]) -> None:
     for name in list_models(family=card.family):
         other = describe(name)
         if other.builder == card.builder and dict(other.arguments) == stated:
-            key = min(changed)
-            raise UsageError(
-                f"{card.name} has {key}={card.arguments[key]!r}; with {key}={config[key]!r} it is {name!r}, which is "
-                "a name for zoo.build."
-            )
+            here = ", ".join(f"{key}={config[key]!r}" for key in sorted(changed))
+            raise UsageError(f"{card.name} with {here} is the model {name!r}; use that name.")
 
 
 def check_same_function(card: Card, saved: Mapping[str, Any], config: Mapping[str, Any], tag: Any) -> None:

@@ -20,9 +20,10 @@ class UsageError(ZooError, ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error message that suggests known names similar to `name`."""
+    """The end of an error message that suggests known names similar to `name`, without regard to case."""
     known = sorted(set(known))
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    by_lower = {other.lower(): other for other in known}
+    close = [by_lower[low] for low in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
     if not close:
         close = [other for other in known if name and name.lower() in other.lower()][:3]
     if close:

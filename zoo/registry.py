@@ -50,6 +50,12 @@ class Card:
     differences: tuple[str, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def unit(self) -> str:
+        """What `macs` is for."""
+        units = {"image_classification": "image", "tagging": "word of five characters"}
+        return units.get(self.task, "token")
+
     def __str__(self) -> str:
         def number(value: int | None) -> str:
             return "not counted" if value is None else f"{value:,}"
@@ -64,7 +70,7 @@ class Card:
             ("link", self.link),
             ("input", " × ".join("any" if n is None else str(n) for n in self.input_shape or ())),
             ("parameters", f"{number(self.parameters)} ({number(self.trainable)} trainable)"),
-            ("MACs", number(self.macs)),
+            ("MACs", number(self.macs) + (f" per {self.unit}" if self.macs else "")),
             ("recipes", ", ".join(self.recipes)),
             ("weights", ", ".join(self.weights)),
             ("arguments", ", ".join(f"{key}={value!r}" for key, value in self.arguments.items())),
@@ -118,7 +124,7 @@ def list_models(
     """Names of the models that match, sorted.
 
     `pattern` is a part of the name ("resnet"), or, with one of the wildcards `*`, `?` and `[…]`, the whole of it
-    ("resnet*_v2"); `pretrained=True` keeps those with weights to load.
+    ("resnet*_v2"), without regard to case; `pretrained=True` keeps those with weights to load.
     An unknown `task` or `family` raises `UsageError`; a pattern that matches nothing gives an empty list.
     """
     cards = {**_shipped()[0], **_registered}
@@ -134,7 +140,7 @@ def list_models(
     return sorted(
         name
         for name, card in cards.items()
-        if fnmatch.fnmatchcase(name, whole)
+        if fnmatch.fnmatchcase(name.lower(), whole.lower())
         and task in (None, card.task)
         and family in (None, card.family)
         and (card.weights or not pretrained)

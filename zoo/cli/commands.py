@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -87,9 +88,11 @@ def _list(arguments: Sequence[str]) -> None:
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     for row in rows:
         cells = [row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].rjust(widths[2]), row[3].rjust(widths[3])]
-        print("  ".join([*cells, row[4].ljust(widths[4]), row[5]]).rstrip())
+        line = "  ".join([*cells, row[4].ljust(widths[4]), row[5]]).rstrip()
+        print(line if len(line) <= width else f"{line[: width - 1]}…")
 
 
 def _show(arguments: Sequence[str]) -> None:
@@ -106,7 +109,7 @@ def _show(arguments: Sequence[str]) -> None:
         module = load_script(name)
         print(module.__doc__.strip() + "\n")
         for key, value in module.recipe.to_dict().items():
-            print(f"  {key:<20} {value}")
+            print(f"  {key:<24} {value}")
         return
     try:
         card = describe(name)
@@ -114,6 +117,9 @@ def _show(arguments: Sequence[str]) -> None:
         raise UsageError(
             f"There is no model or recipe {name!r}. {nearest(name, [*list_models(), *list_recipes()])}"
         ) from error
+    if name != card.name:
+        others = ", ".join(list_models(family=name))
+        print(f"{name} is a family, of {others}. This is its default, {card.name}.\n")
     print(card)
     if options.layers:
         print()
@@ -123,7 +129,7 @@ def _show(arguments: Sequence[str]) -> None:
 def _show_layers(name: str) -> None:
     load_tensorflow()
     from zoo.building import build
-    from zoo.models.summary import layer_table, table_cells
+    from zoo.models.summary import TABLE_NOTES, layer_table, table_cells
 
     cells = table_cells(layer_table(build(name)))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -133,13 +139,14 @@ def _show_layers(name: str) -> None:
             for i, (text, width) in enumerate(zip(line, widths, strict=True))
         ]
         print("  ".join(texts).rstrip())
+    print("", *TABLE_NOTES, sep="\n")
 
 
 def _train_by_name(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: zoo train RECIPE [FLAGS]; `zoo train RECIPE --help` shows the flags.\n\nrecipes:")
         for name in list_recipes():
-            print(f"  {name:<28} {load_script(name).__doc__.strip().splitlines()[0]}")
+            print(f"  {name:<34} {load_script(name).__doc__.strip().splitlines()[0]}")
         return 0 if arguments else 2
     module = load_script(arguments[0])
     load_tensorflow()

@@ -6,7 +6,7 @@ from pathlib import Path
 from zoo.cli.flags import load_tensorflow
 from zoo.cli.parser import Parser
 from zoo.data.paths import display_path
-from zoo.exports.portable import SUFFIXES, write_portable
+from zoo.exports.portable import SUFFIXES, check_packages, write_portable
 from zoo.report import console
 from zoo.weights.exports import find_export
 
@@ -15,7 +15,9 @@ HALF = "float16"
 
 def export_command(arguments: Sequence[str]) -> int:
     """Runs the command line of `zoo export` and returns its exit status."""
-    about = "Writes an export for ONNX Runtime or LiteRT, or as a SavedModel in float16, and compares their answers."
+    about = (
+        "Writes an export for ONNX Runtime or LiteRT and compares the answers, or in float16 and compares the metrics."
+    )
     parser = Parser("export", about)
     parser.add_argument("export", metavar="EXPORT", help="a run directory, an export's folder, its name, or MODEL:TAG")
     parser.add_argument("--format", required=True, choices=[*SUFFIXES, HALF])
@@ -27,6 +29,8 @@ def export_command(arguments: Sequence[str]) -> int:
     )
     options = parser.parse_args(arguments)
     folder = find_export(options.export)
+    if options.format != HALF:
+        check_packages(options.format)
     load_tensorflow()
     if options.format == HALF:
         from zoo.training.half_precision import export_in_half
@@ -42,7 +46,11 @@ def export_command(arguments: Sequence[str]) -> int:
     inputs = ", ".join(
         f"{name} {value.dtype} (N, {', '.join(map(str, value.shape[1:]))})" for name, value in portable.examples.items()
     )
-    print(f"{path}: takes {inputs}; its answers differ from the SavedModel's by at most {worst:.1g}")
+    count = len(next(iter(portable.examples.values())))
+    print(
+        f"{path}: takes {inputs}; on {count} random inputs its answers differ from the SavedModel's by at most "
+        f"{worst:.1g} of the largest"
+    )
     return 0
 
 

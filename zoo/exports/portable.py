@@ -1,7 +1,7 @@
 """Exports as files for ONNX Runtime and LiteRT, compared with the SavedModel before a file gets its name."""
 
 import contextlib
-import importlib
+import importlib.util
 import io
 import json
 import logging
@@ -9,7 +9,7 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo.errors import UsageError, ZooError, nearest, reason
 from zoo.paths import user_path, write_whole
@@ -51,11 +51,8 @@ def write_portable(portable: Portable, file_format: str, path: str | os.PathLike
       ZooError: a package is missing, an operation cannot be converted, the answers differ, or the file cannot be
         written.
     """
-    if file_format not in SUFFIXES:
-        raise UsageError(f"There is no format {file_format!r}. {nearest(file_format, SUFFIXES)}")
+    check_packages(file_format)
     path = user_path(path)
-    for package in PACKAGES[file_format]:
-        _imported(package, file_format)
     content = (_to_onnx if file_format == "onnx" else _to_litert)(portable)
     worst = _compare(content, portable, file_format)
     try:
@@ -66,14 +63,16 @@ def write_portable(portable: Portable, file_format: str, path: str | os.PathLike
     return worst
 
 
-def _imported(package: str, file_format: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise ZooError(
-            f"The format {file_format} needs the package {package}, which is not installed; "
-            f"pip install 'reference-zoo[{file_format}]'."
-        ) from error
+def check_packages(file_format: str) -> None:
+    """Raises `UsageError` for an unknown format, and `ZooError` where a package that writes or runs it is missing."""
+    if file_format not in SUFFIXES:
+        raise UsageError(f"There is no format {file_format!r}. {nearest(file_format, SUFFIXES)}")
+    for package in PACKAGES[file_format]:
+        if importlib.util.find_spec(package) is None:
+            raise ZooError(
+                f"The format {file_format} needs the package {package}, which is not installed; in the zoo's folder: "
+                f"pip install -e '.[{file_format}]'."
+            )
 
 
 def _to_onnx(portable: Portable) -> bytes:

@@ -72,6 +72,13 @@ def layer_table(model: keras.Model) -> list[LayerRow]:
     return rows
 
 
+TABLE_NOTES = (
+    "The output shape has no batch axis. The receptive field is the part of the input image that one position of",
+    "the output depends on, in pixels. MACs are multiply-accumulates of convolutions, dense and recurrent layers;",
+    "their sum includes what is computed once per sequence.",
+)
+
+
 def table_cells(rows: Sequence[LayerRow]) -> list[tuple[str, ...]]:
     """The table as text: its heading, a line of cells for each row, and the sums.
 

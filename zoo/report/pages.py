@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from zoo.building import build
-from zoo.models.summary import layer_table, table_cells
+from zoo.models.summary import TABLE_NOTES, layer_table, table_cells
 from zoo.recipe import OWN_FILES, load_recipe, load_script
 from zoo.registry import APPLICATIONS, Card, builder_of, describe, list_models
 from zoo.report.results import best_row, is_comparison, is_complete, model_table
@@ -100,14 +100,13 @@ def model_page(name: str, rows: Sequence[Mapping[str, str]], docs: Path) -> str:
 
 def _facts(card: Card) -> list[str]:
     paper = f"{', '.join(card.authors)}: {card.title}. {card.venue}" + (f" ({card.year})" if card.year else "")
-    one = "image" if card.task == "image_classification" else "token"
     others = [f"[{name}]({name}.md)" for name in _by_year(card.family) if name != card.name]
     facts = [
         ("paper", f"[{paper}]({card.link})" if card.link else paper if card.title else ""),
         ("task", card.task.replace("_", " ")),
         ("input", SEQUENCES.get(card.input_shape) or " × ".join(map(str, card.input_shape or ()))),
         ("parameters", f"{card.parameters:,}, of which {card.trainable:,} are trained" if card.parameters else ""),
-        ("multiply-accumulates", f"{card.macs:,} per {one}" if card.macs else ""),
+        ("multiply-accumulates", f"{card.macs:,} per {card.unit}" if card.macs else ""),
         ("also in this family", ", ".join(others)),
         ("licence of the code", card.licence),
     ]
@@ -226,12 +225,7 @@ def _layers(name: str) -> list[str]:
     rows = layer_table(build(name))
     heading, *lines = (f"| {' | '.join(cells)} |" for cells in table_cells(rows))
     table = [heading, "|---|---|---|---|---:|---:|", *lines]
-    text = [
-        "The output shape has no batch axis. The receptive field is the part of the input image that one position of",
-        "the output depends on, in pixels. MACs are multiply-accumulates; their sum includes what is computed once per",
-        "sequence.",
-        "",
-    ]
+    text = [*TABLE_NOTES, ""]
     if len(rows) <= LONG_TABLE:
         return text + table
     return [*text, "<details>", f"<summary>{len(rows)} layers</summary>", "", *table, "", "</details>"]

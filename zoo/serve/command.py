@@ -140,7 +140,7 @@ def _check_installed() -> None:
         except ValueError:
             found = None
         if found is None:
-            raise UsageError(f"zoo serve needs {name}: pip install 'reference-zoo[serve]'.")
+            raise UsageError(f"zoo serve needs {name}: in the zoo's folder, pip install -e '.[serve]'.")
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
