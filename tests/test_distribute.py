@@ -1,5 +1,6 @@
 """One device, several, several processes: the same losses and weights; and lost processes."""
 
+import contextlib
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ from zoo.distribute import sharding
 from zoo.distribute.cluster import find_workers, tf_config
 from zoo.distribute.launch import local_addresses, local_configs
 from zoo.distribute.peers import wait_for_workers
-from zoo.distribute.strategy import Devices, Placement
+from zoo.distribute.strategy import Devices, Placement, _digest
 from zoo.errors import UsageError
 
 
@@ -377,14 +378,66 @@ def test_launch_ends_with_the_worst_status(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
-def test_launch_does_not_leave_its_workers_behind(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_launch_does_not_leave_its_workers_behind(tmp_path, number):
     code = "from zoo.cli import console; console()"
-    command = ["launch", "--workers", "2", "--", "train", "lenet5_digits", "--run-dir", "run"]
-    launcher = subprocess.Popen([sys.executable, "-c", code, *command], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    command = ["launch", "--workers", "2", "--", "train", "lenet5_digits", "--epochs", "99", "--run-dir", "run"]
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        launcher = subprocess.Popen([sys.executable, "-c", code, *command], cwd=tmp_path, stdout=output, stderr=output)
     children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")
-    while launcher.poll() is None and len(workers := children.read_text().split()) < 2:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    launcher.terminate()
-    assert launcher.wait(60) == 128 + signal.SIGTERM
-    assert not any(Path("/proc", worker).exists() for worker in workers)
+    rows = tmp_path / "run" / "metrics.jsonl"  # TensorFlow has taken the signal's handler when there is one
+    while launcher.poll() is None and not (rows.exists() and rows.read_text()):
+        time.sleep(0.1)
+    workers = children.read_text().split()
+    launcher.send_signal(number)
+    status = launcher.wait(60)
+    assert status == {signal.SIGINT: 130, signal.SIGTERM: 128 + signal.SIGTERM, signal.SIGKILL: -9}[number]
+    deadline = time.monotonic() + 20
+    while any(Path("/proc", worker).exists() for worker in workers):
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+    assert len(workers) == 2 and ("Stopped at step" in log.read_text()) == (number == signal.SIGINT)
+
+
+def test_workers_with_different_recipes_do_not_train(tmp_path):
+    code = "from zoo.cli import console; console()"
+    command = ["train", "lenet5_digits", "--limit-steps", "2", "--run-dir", str(tmp_path / "run")]
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, *command, "--seed", str(seed)],
+            env={**os.environ, "TF_CONFIG": config},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for seed, config in enumerate(local_configs(local_addresses(2)))
+    ]
+    said = workers[1].communicate(timeout=120)[0]
+    workers[0].kill()  # it would say in ten seconds that worker 1 was lost
+    workers[0].communicate()
+    assert workers[1].returncode == 2
+    assert said.splitlines()[-1].startswith("error: seed differs from that of worker 0, here 1. Run the same command")
+
+
+def test_what_differs_between_workers_is_named(monkeypatch):
+    chief = {"data": {"sha256": "a"}, "epochs": 2, "restart": False}
+    placement = Placement(tf.distribute.get_strategy(), "multi_worker", "", 1, ("a:1", "b:1"))
+    monkeypatch.setattr(placement, "_chiefs", lambda own: [_digest(x) for x in sent.pop(0)])
+    for here, said in (
+        (chief, None),
+        ({**chief, "restart": True}, "restart differs from that of worker 0, here True"),
+        ({**chief, "data": {"sha256": "b"}}, "data differs from that of worker 0. Run"),
+        ({"epochs": 2}, "the kind of recipe differs"),
+    ):
+        sent = [[sorted(chief)], [chief[name] for name in sorted(chief)]]
+        with pytest.raises(zoo.UsageError, match=said) if said else contextlib.nullcontext():
+            placement.check_agreement(here)
+
+
+def test_a_connection_that_does_not_end_is_ended():
+    code = "import time\nfrom zoo.distribute.peers import limited\nwith limited(0.5): time.sleep(60)"
+    done = run_python(code=code, timeout=30)
+    assert done.returncode == -signal.SIGKILL and "error: The workers accept connections, but" in done.stderr
+    code = "import time\nfrom zoo.distribute.peers import limited\nwith limited(1): pass\ntime.sleep(2)"
+    assert run_python(code=code, timeout=30).returncode == 0

@@ -1,16 +1,19 @@
 """The other workers of a cluster: waiting for them to start, and noticing when one is lost."""
 
+import contextlib
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
 from zoo.errors import UsageError, ZooError, reason
 from zoo.paths import delete_temporary
 
+AGAIN = "Run the same command on all workers again to resume from the last checkpoint, if one was written."
 PROBE_SECONDS = 2.0  # between two polls of the other workers
 PROBES_MISSED = 5  # missed polls before a worker counts as lost
 
@@ -52,6 +55,43 @@ def _answers(address: str) -> bool:
     return True
 
 
+# A process of its own, as nothing else runs in this one: it also passes on what Ctrl-C sends to both.
+WATCH = """
+import os, signal, sys, time
+
+def stop(*_):
+    os.kill(parent, signal.SIGKILL)
+
+parent, seconds, message = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
+signal.signal(signal.SIGINT, stop)
+deadline = time.monotonic() + seconds
+while os.getppid() == parent:
+    if time.monotonic() > deadline:
+        print(message, file=sys.stderr, flush=True)
+        stop()
+    time.sleep(0.1)
+"""
+
+
+@contextlib.contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Ends this process where TensorFlow's connection to the other workers, in the block, takes longer.
+
+    TensorFlow waits without a limit for a worker whose port another program has, and for one that was lost or started
+    again meanwhile, in a call that neither a thread nor a signal handler of Python interrupts.
+    """
+    message = (
+        f"error: The workers accept connections, but TensorFlow was not connected to them after {seconds:g} seconds. "
+        "Check that their ports are right and not another program's, and run the same command on all workers again."
+    )
+    watch = subprocess.Popen([sys.executable, "-I", "-S", "-c", WATCH, str(os.getpid()), str(seconds), message])
+    try:
+        yield
+    finally:
+        watch.kill()
+        watch.wait()
+
+
 class PeerMonitor(threading.Thread):
     """Monitors the other workers, and ends this process when one is lost.
 
@@ -81,7 +121,7 @@ class PeerMonitor(threading.Thread):
     def lost_message(self, lost: list[str]) -> str:
         """The error message for lost workers."""
         named = ", ".join(f"{name} ({self.peers[name]})" for name in lost)
-        return f"{named} was lost. Run the same command on all workers again to resume from the last checkpoint."
+        return f"{named} was lost. {AGAIN}"
 
     def raise_if_lost(self, error: BaseException) -> NoReturn:
         """Raises `ZooError` that names the workers that do not respond, after an error in a collective operation."""
@@ -91,7 +131,7 @@ class PeerMonitor(threading.Thread):
             if lost:
                 raise ZooError(self.lost_message(lost)) from error
             time.sleep(self.interval / 2)
-        raise ZooError(f"An operation over all workers failed: {reason(error)}.") from error
+        raise ZooError(f"An operation over all workers failed: {reason(error)}. {AGAIN}") from error
 
     def stop(self) -> None:
         """Stops monitoring."""

@@ -1,14 +1,20 @@
 """The choice of a distribution strategy, and the devices of this machine."""
 
+import contextlib
+import hashlib
+import json
 import os
 import platform
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import tensorflow as tf
 
 from zoo.distribute.cluster import Cluster, find_workers, runs_under_slurm
-from zoo.distribute.peers import PeerMonitor, wait_for_workers
+from zoo.distribute.peers import PeerMonitor, limited, wait_for_workers
 from zoo.distribute.sharding import row_bounds
 from zoo.errors import UsageError, ZooError, reason
 from zoo.fields import check_fields
@@ -78,12 +84,33 @@ class Placement:
 
     def broadcast_from_chief(self, number: int) -> int:
         """The chief's number, in every worker. A collective operation: all workers must call it."""
-        if not self.multi_worker:
-            return number
+        return self._chiefs([number])[0] if self.multi_worker else number
+
+    def _chiefs(self, numbers: Sequence[int]) -> list[int]:
         own = self.strategy.experimental_distribute_values_from_function(
-            lambda context: tf.constant(number if context.replica_id_in_sync_group == 0 else 0, tf.int64)
+            lambda context: tf.constant(numbers, tf.int64) * (context.replica_id_in_sync_group == 0)
         )
-        return int(self.strategy.reduce(tf.distribute.ReduceOp.SUM, own, axis=None))
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, own, axis=None).numpy().tolist()
+
+    def check_agreement(self, values: Mapping[str, Any]) -> None:
+        """Raises `UsageError` in a worker where one of `values`, by name, is another than the chief's.
+
+        They are compared by a hash of their JSON. A collective operation: all workers must call it.
+        """
+        if not self.multi_worker:
+            return
+        names = sorted(values)
+        wrong = "the kind of recipe"
+        if self.broadcast_from_chief(_digest(names)) == _digest(names):  # else they cannot be compared one by one
+            own = [_digest(values[name]) for name in names]
+            pairs = zip(names, own, self._chiefs(own), strict=True)
+            wrong = next((name for name, here, there in pairs if here != there), "")
+        if wrong:
+            here = f", here {values[wrong]!r}" if isinstance(values.get(wrong), (bool, int, float, str)) else ""
+            raise UsageError(
+                f"{wrong} differs from that of worker 0{here}. Run the same command, with the same data and packages, "
+                "on all workers."
+            )
 
     def broadcast_flag(self, flag: bool) -> bool:
         """The chief's flag, in every worker. A collective operation: all workers must call it."""
@@ -110,6 +137,11 @@ class Placement:
         if self.monitor:
             self.wait_for_all()
             self.monitor.stop()
+
+
+def _digest(value: Any) -> int:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:7], "big")
 
 
 def choose_strategy(devices: Devices) -> Placement:
@@ -207,7 +239,8 @@ def _multi_worker(devices: Devices, why: str) -> Placement:
     )
     try:
         if workers not in _strategies:
-            _strategies[workers] = tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
+            with limited(devices.connect_timeout), _own_handler(signal.SIGTERM):
+                _strategies[workers] = tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
     except Exception as error:
         monitor.raise_if_lost(error)
     strategy = _strategies[workers]
@@ -221,6 +254,15 @@ def _multi_worker(devices: Devices, why: str) -> Placement:
     )
     placement.wait_for_all()
     return placement
+
+
+@contextlib.contextmanager
+def _own_handler(number: signal.Signals) -> Iterator[None]:
+    """Keeps the process's own handler of a signal, which TensorFlow replaces by one that only takes notice of it."""
+    before = signal.getsignal(number)
+    yield
+    if threading.current_thread() is threading.main_thread():  # Python sets handlers there only
+        signal.signal(number, signal.SIG_DFL if before is None else before)
 
 
 def hardware() -> str:

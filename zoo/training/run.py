@@ -16,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import tensorflow as tf
 
+import zoo
 from zoo.distribute.strategy import Devices, Placement, choose_strategy, hardware
 from zoo.errors import UsageError, ZooError, nearest, reason
 from zoo.fields import ReadOnlyDict
@@ -41,6 +42,7 @@ class Result:
     model: keras.Model | None = None
 
 
+VERSIONS = {f"the version of {package.__name__}": package.__version__ for package in (zoo, tf, keras)}
 DRY_RUN_EXAMPLES = 50  # of each split that a dry run evaluates
 
 
@@ -94,7 +96,7 @@ def run(
             job = Run(recipe, Path(scratch), devices, **options)
             job.shorten()
             result = job.go()
-        _log(f"Dry run of {recipe.name} finished: built, trained for 2 steps, evaluated, exported and deleted.")
+        job.log(f"Dry run of {recipe.name} finished: built, trained for 2 steps, evaluated, exported and deleted.")
         return Result(result.folder, result.metrics, None, result.model)
     own = Path("runs", recipe.name)
     folder = user_path(run_dir or own / f"seed{recipe.seed}-{recipe.fingerprint()}")
@@ -253,6 +255,15 @@ class Run:
     def _go(self, held: contextlib.ExitStack) -> Result:
         recipe, placement = self.recipe, self.placement
         self._check_batch_size()
+        placement.check_agreement(
+            {
+                **recipe.to_dict(),
+                "precision": self.precision,
+                "restart": self.restart,
+                "dry_run": self.short,
+                **VERSIONS,
+            }
+        )
         restart = self.restart and placement.broadcast_flag(self.folder.exists())
         if not restart:
             self._claim(held)
@@ -263,12 +274,15 @@ class Run:
             tf.config.experimental.enable_op_determinism()
         with placement.strategy.scope():
             model = self.prepare()
+        parent = self.task.parent.origin() if self.task.parent else None
+        data = {key: value for key, value in self.task.data_fingerprint.items() if key != "source"}
+        placement.check_agreement({"the data": data, "weights": parent})
         if restart:  # only now, so that a mistake in the command does not lose what is there
             self._claim(held)
         if placement.chief:
             run_folder.check_data(self.folder, self.task.data_fingerprint)
-            if self.task.parent:
-                run_folder.check_parent(self.folder, self.task.parent.origin())
+            if parent:
+                run_folder.check_parent(self.folder, parent)
         self.log(f"{model.name}: {model.count_params():,} weights; in {self.precision} on {hardware()}")
         self.log(f"strategy: {placement.why}")
         if (begun := run_folder.begun_in(self.folder) or self.precision) != self.precision:
