@@ -377,6 +377,29 @@ def test_launch_ends_with_the_worst_status(tmp_path):
     assert "nothing to launch" in run_python("launch", code=code).stderr
 
 
+def test_an_epoch_that_is_resumed_on_other_devices_has_the_same_loss(small_recipe, tmp_path):
+    class Stop(tf.keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations.numpy()) == 3:
+                raise KeyboardInterrupt
+
+    recipe = small_recipe(limit_steps=12, steps_per_execution=1)
+    with pytest.raises(zoo.ZooError, match="Stopped at step 3"):
+        run(recipe, run_dir=tmp_path / "stopped", callbacks=[Stop()])
+    whole = run(recipe, run_dir=tmp_path / "whole").folder
+    code = f"""
+import json, pathlib, zoo
+from zoo.tasks.table import recipe_from_dict
+folder = pathlib.Path({str(tmp_path / "stopped")!r})
+zoo.run(recipe_from_dict(json.loads((folder / "recipe.json").read_text())), run_dir=folder,
+        devices=zoo.Devices(logical_devices=2, strategy="mirrored"), check_export=False)
+"""
+    done = run_python(code=code)
+    assert "Resuming from step 3" in done.stdout, done.stdout + done.stderr
+    row, expected = (json.loads((folder / "metrics.jsonl").read_text()) for folder in (tmp_path / "stopped", whole))
+    assert row == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_launch_does_not_leave_its_workers_behind(tmp_path, number):

@@ -101,7 +101,7 @@ class Trainer(keras.Model):
         else:
             loss, count, gradients = self._accumulated(batch)
         self.optimizer.apply(gradients, self.freezing.trained)
-        self._loss_tracker.update_state(self._summed(loss), sample_weight=count)
+        self._track(loss, count)
 
     def test_step(self, batch: Batch) -> None:
         """Loss and metrics of this replica's rows of a batch."""
@@ -115,7 +115,13 @@ class Trainer(keras.Model):
         count = self._total(count)
         loss = total / tf.cast(count, total.dtype)
         self.task.update_metrics(self.task_metrics, batch, outputs)
-        self._loss_tracker.update_state(self._summed(self._with_penalties(loss)), sample_weight=count)
+        self._track(self._with_penalties(loss), count)
+
+    def _track(self, loss: tf.Tensor, count: tf.Tensor) -> None:
+        """Adds this replica's part of a step's loss to the mean over steps. Its weights are parts of the count, so that
+        a run can resume within an epoch on another number of replicas."""
+        weight = tf.cast(count, self._loss_tracker.dtype) / self.replicas
+        self._loss_tracker.update_state(self._summed(loss), sample_weight=weight)
 
     def _gradients(self, batch: Batch, count: tf.Tensor | None, first_row: Any):
         """Loss, count and gradients of a batch, or of the part of one that begins at `first_row`.
