@@ -9,12 +9,14 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     from rich.console import Console
     from rich.table import Table
 
-    view = Table(title=title, title_justify="left")
+    view = Table()
     for i, column in enumerate(columns):
         view.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
         view.add_row(*map(str, row))
-    Console(markup=False, emoji=False).print(view)
+    terminal = Console(markup=False, emoji=False, highlight=False)
+    terminal.print(title, style="italic", soft_wrap=True)  # a path in it stays on one line, to be copied
+    terminal.print(view)
 
 
 def format_metric(metric: str, value: float | None, digits: int = 4) -> str:

@@ -42,7 +42,7 @@ def curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
             if key in rows[0]:
                 axes.plot(epochs, [row[key] for row in rows], label=label, marker=marker, markersize=3)
         axes.set(xlabel="epoch", title=name)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
         axes.legend()
     _save(figure, path)
