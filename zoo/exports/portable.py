@@ -52,6 +52,11 @@ def write_portable(portable: Portable, file_format: str, path: str | os.PathLike
         written.
     """
     check_packages(file_format)
+    for package in PACKAGES[file_format]:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise ZooError(f"The package {package} cannot be imported: {reason(error)}.") from error
     path = user_path(path)
     content = (_to_onnx if file_format == "onnx" else _to_litert)(portable)
     worst = _compare(content, portable, file_format)
