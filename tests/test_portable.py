@@ -84,7 +84,7 @@ from zoo.exports.portable import Portable, write_portable
 write_portable(Portable(None, {{}}, {{}}), {file_format!r}, Path("file"))
 """
     said = run_python(code=code).stderr.splitlines()[-1]
-    assert f"needs the package {PACKAGES[file_format]}, which is not installed; pip install" in said
+    assert f"needs the package {PACKAGES[file_format]}, which is not installed; in the zoo's folder: pip install" in said
     assert f"[{file_format}]" in said
 
 
