@@ -6,7 +6,7 @@ from pathlib import Path
 from zoo.cli.flags import load_tensorflow
 from zoo.cli.parser import Parser
 from zoo.data.paths import display_path
-from zoo.exports.portable import SUFFIXES, check_packages, write_portable
+from zoo.exports.portable import SUFFIXES, write_portable
 from zoo.report import console
 from zoo.weights.exports import find_export
 
@@ -29,8 +29,6 @@ def export_command(arguments: Sequence[str]) -> int:
     )
     options = parser.parse_args(arguments)
     folder = find_export(options.export)
-    if options.format != HALF:
-        check_packages(options.format)
     load_tensorflow()
     if options.format == HALF:
         from zoo.training.half_precision import export_in_half

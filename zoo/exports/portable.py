@@ -1,7 +1,7 @@
 """Exports as files for ONNX Runtime and LiteRT, compared with the SavedModel before a file gets its name."""
 
 import contextlib
-import importlib.util
+import importlib
 import io
 import json
 import logging
@@ -51,12 +51,10 @@ def write_portable(portable: Portable, file_format: str, path: str | os.PathLike
       ZooError: a package is missing, an operation cannot be converted, the answers differ, or the file cannot be
         written.
     """
-    check_packages(file_format)
+    if file_format not in SUFFIXES:
+        raise UsageError(f"There is no format {file_format!r}. {nearest(file_format, SUFFIXES)}")
     for package in PACKAGES[file_format]:
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise ZooError(f"The package {package} cannot be imported: {reason(error)}.") from error
+        _check_package(package, file_format)
     path = user_path(path)
     content = (_to_onnx if file_format == "onnx" else _to_litert)(portable)
     worst = _compare(content, portable, file_format)
@@ -68,16 +66,14 @@ def write_portable(portable: Portable, file_format: str, path: str | os.PathLike
     return worst
 
 
-def check_packages(file_format: str) -> None:
-    """Raises `UsageError` for an unknown format, and `ZooError` where a package that writes or runs it is missing."""
-    if file_format not in SUFFIXES:
-        raise UsageError(f"There is no format {file_format!r}. {nearest(file_format, SUFFIXES)}")
-    for package in PACKAGES[file_format]:
-        if importlib.util.find_spec(package) is None:
-            raise ZooError(
-                f"The format {file_format} needs the package {package}, which is not installed; in the zoo's folder: "
-                f"pip install -e '.[{file_format}]'."
-            )
+def _check_package(package: str, file_format: str) -> None:
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        raise ZooError(
+            f"The format {file_format} needs the package {package}, which is not installed; in the zoo's folder: "
+            f"pip install -e '.[{file_format}]'."
+        ) from error
 
 
 def _to_onnx(portable: Portable) -> bytes:
