@@ -84,8 +84,8 @@ from zoo.exports.portable import Portable, write_portable
 write_portable(Portable(None, {{}}, {{}}), {file_format!r}, Path("file"))
 """
     said = run_python(code=code).stderr.splitlines()[-1]
-    assert f"needs the package {PACKAGES[file_format]}, which is not installed; in the zoo's folder: pip install" in said
-    assert f"[{file_format}]" in said
+    assert f"needs the package {PACKAGES[file_format]}, which is not installed; in the zoo's folder:" in said
+    assert said.endswith(f"pip install -e '.[{file_format}]'.")
 
 
 def test_what_cannot_be_converted_is_refused(export, tmp_path):
