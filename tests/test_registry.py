@@ -92,8 +92,8 @@ def test_invalid_values_are_named(config, said):
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
-        ("resnet50", {"depth": 18}, "resnet50 has depth=50; with depth=18 it is 'resnet18'"),
-        ("vgg16", {"config": "A"}, "vgg16 has config='D'; with config='A' it is 'vgg11'"),
+        ("resnet50", {"depth": 18}, "resnet50 with depth=18 is the model 'resnet18'"),
+        ("vgg16", {"config": "A"}, "vgg16 with config='A' is the model 'vgg11'"),
         ("vgg16", {"config": ["A"]}, r"config is \['A'\]; it must be a string"),
         ("resnet20", {"depth": 20.0}, "depth is 20.0; it must be a whole number"),
     ],
