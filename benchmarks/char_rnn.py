@@ -13,7 +13,7 @@ import importlib.util
 import sys
 import tempfile
 
-from contest import PRECISIONS, Clock, contest, in_a_process, mixed, set_policy, timed
+from contest import PRECISIONS, Clock, contest, given, in_a_process, mixed, set_policy, timed
 
 ROUNDS, EPOCHS = 2, 4  # the first epoch does not count
 VOCABULARY, STREAMS = 65, 50
@@ -134,6 +134,7 @@ def pytorch(precision: str) -> dict[str, list[float]]:
 
 def main() -> None:
     """Runs every contender in turn, and prints characters per second and ratios."""
+    given(__doc__)
     contenders = {"zoo.run, and its export": "engine", "model.predict in a loop": "predict_loop"}
     if importlib.util.find_spec("torch"):
         contenders["PyTorch"] = "pytorch"

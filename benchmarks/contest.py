@@ -92,28 +92,22 @@ def in_a_process(script: str, call: Sequence[Any]) -> tuple[Any, float]:
     return result, peak
 
 
-def contest(
-    functions: Mapping[str, Any], main: Callable[..., None], *, takes: str | None = "", among: Collection[str] = ()
-) -> None:
-    """A script's own main: the contest itself, or one contender's part in it, which is told by a JSON list.
-
-    A script with arguments says what it `takes`; `main` gets a list of them. Those of `among` are all that there are,
-    and what it gets where none is given. None is for a `main` that reads the command line itself.
-    """
-    if sys.argv[1:] and sys.argv[1].startswith("["):
-        name, *arguments = json.loads(sys.argv[1])
-        result = functions[name](*arguments)
-        print(json.dumps([result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]))
-        return
-    if takes is None:
-        main()
-        return
-    parser = argparse.ArgumentParser(
-        description=functions["__doc__"], formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def given(about: str, takes: str = "", among: Collection[str] = ()) -> list[str]:
+    """The arguments of a script that is described by `about`: those that it `takes`, if any. If there are only those of
+    `among`, they are checked, and all of them are the default."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     if takes:
         parser.add_argument("names", nargs="*", metavar=takes)
-    given = getattr(parser.parse_args(), "names", [])
-    if among and (unknown := [name for name in given if name not in among]):
+    names = getattr(parser.parse_args(), "names", [])
+    if among and (unknown := [name for name in names if name not in among]):
         parser.error(f"there is no {unknown[0]!r}; choose from {', '.join(among)}")
-    main(*([given or list(among)] if takes else []))
+    return names or list(among)
+
+
+def contest(functions: Mapping[str, Callable[..., Any]], main: Callable[[], None]) -> None:
+    """A script's own main: the contest itself, or one contender's part in it, which is told by a JSON list."""
+    if not sys.argv[1:] or not sys.argv[1].startswith("["):
+        return main()
+    name, *arguments = json.loads(sys.argv[1])
+    result = functions[name](*arguments)
+    print(json.dumps([result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]))

@@ -9,7 +9,7 @@ PyTorch's can only come from the rest of it. PyTorch takes part where it is inst
 
 import importlib.util
 
-from contest import PRECISIONS, contest, in_a_process, timed
+from contest import PRECISIONS, contest, given, in_a_process, timed
 
 SECONDS = 0.2  # of each of five rounds
 # Net: batch, and the side of the input, its channels, the filters, the stride and the number of such layers.
@@ -100,10 +100,10 @@ def summed(name: str, calls) -> list[float]:
     return total
 
 
-def main(nets: list[str]) -> None:
+def main() -> None:
     """Prints milliseconds of each kind in each precision, and the ratio of the sums."""
     contenders = {"TensorFlow": "tensorflow"} | ({"PyTorch": "pytorch"} if importlib.util.find_spec("torch") else {})
-    for name in nets:
+    for name in given(__doc__, "NET", NETS):
         for precision in PRECISIONS:
             print(f"\n{name}, {precision}, batch {NETS[name][0]}")
             sums = {}
@@ -117,4 +117,4 @@ def main(nets: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    contest(globals(), main, takes="NET", among=NETS)
+    contest(globals(), main)

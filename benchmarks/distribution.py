@@ -11,7 +11,7 @@ import sys
 import tempfile
 from dataclasses import replace
 
-from contest import Clock, contest, in_a_process
+from contest import Clock, contest, given, in_a_process
 
 ROUNDS, EPOCHS, STEPS, BATCH = 2, 3, 50, 128  # the first epoch does not count
 TWO = {"strategy": "mirrored", "logical_devices": 2}
@@ -85,6 +85,7 @@ def bare(devices: dict) -> list[float]:
 
 def main() -> None:
     """Runs every contender in turn, and prints images per second and ratios."""
+    given(__doc__)
     contenders = {
         "zoo.run, one device": ["engine", {"strategy": "one_device"}],
         "bare loop, one device": ["bare", {"strategy": "one_device"}],

@@ -3,11 +3,12 @@
 python benchmarks/import_time.py
 """
 
-import argparse
 import statistics
 import subprocess
 import sys
 import time
+
+from contest import given
 
 ROUNDS = 15
 COMMANDS = {
@@ -22,8 +23,7 @@ COMMANDS = {
 
 def main() -> None:
     """Prints the table; the rounds of the commands are interleaved."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.parse_args()
+    given(__doc__)
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(ROUNDS):
         for name, code in COMMANDS.items():

@@ -12,7 +12,7 @@ import importlib.util
 import sys
 import tempfile
 
-from contest import Clock, contest, in_a_process
+from contest import Clock, contest, given, in_a_process
 
 RECIPES = ("lenet5_mnist", "mlp_mnist")
 ROUNDS, EPOCHS = 2, 3
@@ -177,6 +177,7 @@ def compare(name: str, path: str) -> None:
 
 def main() -> None:
     """Compares the contenders on both recipes."""
+    given(__doc__)
     with tempfile.TemporaryDirectory() as scratch:
         for name in RECIPES:
             compare(name, f"{scratch}/{name}.npz")

@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from contest import PRECISIONS, Clock, contest, in_a_process, mixed
+from contest import PRECISIONS, Clock, contest, given, in_a_process, mixed
 
 ROUNDS, EPOCHS, STEPS = 2, 3, 40  # the first epoch does not count
 WORDS = 6000  # of the vocabulary
@@ -169,8 +169,9 @@ def greedy(export: str) -> float:
     return time.perf_counter() - start
 
 
-def main(exports: list[str]) -> None:
+def main() -> None:
     """Runs every contender in turn, and prints tokens per second and ratios."""
+    exports = given(__doc__, "EXPORT")
     contenders = {"zoo.run": "engine"}
     if importlib.util.find_spec("torch"):
         contenders["PyTorch"] = "pytorch"
@@ -194,4 +195,4 @@ def main(exports: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    contest(globals(), main, takes="EXPORT")
+    contest(globals(), main)

@@ -301,4 +301,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    contest(globals(), main, takes=None)
+    contest(globals(), main)

@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from contest import PRECISIONS, Clock, contest, in_a_process, mixed, set_policy, timed
+from contest import PRECISIONS, Clock, contest, given, in_a_process, mixed, set_policy, timed
 
 ROUNDS, EPOCHS = 2, 3  # the first epoch does not count
 # Net: side of its images, batch, steps of an epoch, classes, the recipe, its name in keras.applications and in timm.
@@ -190,9 +190,9 @@ def pipeline(name: str) -> list[float]:
     return timed(lambda: [next(batches) for _ in range(100)], 100 * recipe.batch_size)
 
 
-def main(nets: list[str]) -> None:
+def main() -> None:
     """Runs every contender in turn, and prints images per second and ratios."""
-    for name in nets:
+    for name in given(__doc__, "NET", NETS):
         contenders = {"zoo.run, and its export": "engine", "plain Keras": "plain"}
         if importlib.util.find_spec("torch") and (NETS[name][6] is None or importlib.util.find_spec("timm")):
             contenders["PyTorch, channels_last"] = "pytorch"
@@ -218,4 +218,4 @@ def main(nets: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    contest(globals(), main, takes="NET", among=NETS)
+    contest(globals(), main)

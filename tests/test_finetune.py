@@ -95,7 +95,6 @@ def test_the_head_is_trained_first_and_then_everything(parent, recipe, tmp_path,
 
 
 def test_labels_that_differ_from_the_parents_in_case_alone_are_said(recipe, capsys):
-
     task = create_task(recipe(), print)
     task.parent = types.SimpleNamespace(name="pets/1", labels=("cat", "dog", "horse"))
     assert not choose_classes(task, "data", ("Cat", "dog")).kept

@@ -126,12 +126,17 @@ def repeated_warnings(contents: Mapping[str, Sequence[Hashable]], unit: str) -> 
     return warnings
 
 
+def as_read(name: str) -> str:
+    """A class name without regard to case, spacing and characters that cannot be seen."""
+    visible = "".join(c for c in name if c.isprintable() or c.isspace())
+    return " ".join(visible.casefold().split())
+
+
 def alike_warnings(classes: Sequence[str], what: str) -> list[str]:
     """Class names that differ only in case, spacing or characters that cannot be seen."""
     alike: dict[str, list[str]] = {}
     for name in classes:
-        visible = "".join(c for c in name if c.isprintable() or c.isspace())
-        alike.setdefault(" ".join(visible.casefold().split()), []).append(name)
+        alike.setdefault(as_read(name), []).append(name)
     return [
         f"the {what} {' and '.join(map(ascii, names))} differ in case or spacing only"
         for names in alike.values()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data.splits import display_name
+from zoo.data.splits import as_read, display_name
 from zoo.errors import UsageError
 from zoo.tasks.base import Task
 
@@ -47,12 +47,13 @@ def choose_classes(task: Task, data: str, classes: Sequence[str], *, may_lack: b
         task.log(f"head: kept, with the {len(labels)} classes of {task.parent.name} in their order")
         return Classes(labels, np.array([labels.index(name) for name in names]), True)
     task.log(f"head: new, for {len(names)} classes: {_few(names)} ({task.parent.name} has {len(labels)})")
-    known = {label.casefold().strip(): label for label in labels}
-    alike = [(name, known.get(name.casefold().strip(), name)) for name in names if name not in labels]
-    if alike and all(name != label for name, label in alike):
+    known = {as_read(label): label for label in labels}
+    unknown = [name for name in names if name not in labels]
+    if unknown and all(as_read(name) in known for name in unknown):
+        here, there = display_name(unknown[0]), display_name(known[as_read(unknown[0])])
         task.log(
-            f"warning: {display_name(alike[0][0])!r} of the data differs from {display_name(alike[0][1])!r} of "
-            f"{task.parent.name} in case or spacing only; with the same names the head would be kept"
+            f"warning: {here!r} of the data differs from {there!r} of {task.parent.name} in case or spacing only; the "
+            "head is kept for the same names alone"
         )
     return own
 
